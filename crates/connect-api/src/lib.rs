@@ -1,0 +1,1 @@
+//! Connect's data model, configuration definitions and plugin contracts.

@@ -1,0 +1,1 @@
+//! Converters between bytes and Connect data.

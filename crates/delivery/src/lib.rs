@@ -1,0 +1,1 @@
+//! The delivery engine: lanes, batches, attempts, ledger.

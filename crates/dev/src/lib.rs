@@ -1,0 +1,1 @@
+//! The local world: a scripted stand-in for the Lambda Invoke API.

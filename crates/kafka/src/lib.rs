@@ -1,0 +1,1 @@
+//! The Kafka client: connections, metadata, fetch, groups, offsets.

@@ -1,0 +1,1 @@
+//! Kafka Connect-style sink connectors without a JVM.

@@ -1,0 +1,1 @@
+//! Worker, Herder, connector and task lifecycle.
