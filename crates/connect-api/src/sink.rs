@@ -1,0 +1,254 @@
+//! The contract between a sink and the delivery engine.
+//!
+//! A sink gives the engine five things: the routes of a record, the encoding of one record, a [`PayloadBuilder`], the
+//! sending of a payload, and a [`Verdict`] on the answer. Lanes, batches, timers, retries, limits and the ledger are
+//! the engine's.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::BoxFuture;
+use crate::config::{ConfigDef, ParsedConfig, RawConfig};
+use crate::delivery::{DeliverySettings, ErrorPolicy};
+use crate::error::{ConfigError, ConfigErrors, DataError};
+use crate::plugin::PluginInfo;
+use crate::record::{Origin, Record};
+
+/// A kind of sink that users name in `connector.class`.
+pub trait SinkConnector: Send + Sync + fmt::Debug {
+    /// Names and version.
+    fn info(&self) -> &PluginInfo;
+
+    /// The connector's own settings. They may depend on the configuration: a list of aliases brings a set of keys for
+    /// each, and a class name may bring other defaults.
+    fn config_def(&self, raw: &RawConfig) -> ConfigDef;
+
+    /// Checks that go beyond single keys, on a configuration whose single keys were parsed. `parsed` holds only the
+    /// keys without an error.
+    fn validate(&self, raw: &RawConfig, parsed: &ParsedConfig) -> Vec<ConfigError>;
+
+    /// Makes the sink of one task. It does no I/O: clients connect when the first record is sent.
+    ///
+    /// # Errors
+    /// What [`SinkConnector::validate`] would have found, or what only shows when clients are built.
+    fn open(&self, context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors>;
+}
+
+/// What a sink is opened with.
+#[derive(Debug)]
+pub struct SinkContext<'a> {
+    /// Name of the connector.
+    pub connector: &'a str,
+    /// Number of the task.
+    pub task: u32,
+    /// The configuration as it was given.
+    pub raw: &'a RawConfig,
+    /// The parsed configuration.
+    pub config: &'a ParsedConfig,
+}
+
+/// Index of a route in [`Sink::routes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteIndex(pub usize);
+
+/// One destination with the settings under which records are delivered to it.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The alias by which settings, status, logs and metrics name it; unique within its sink.
+    pub name: Arc<str>,
+    /// The destination in words for people, such as a function's name and invocation type.
+    pub destination: Arc<str>,
+    /// How records are delivered.
+    pub delivery: DeliverySettings,
+}
+
+/// One record encoded for one route: the piece of a payload that the record adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The piece, without separators.
+    pub bytes: Vec<u8>,
+}
+
+/// Packs encoded records into the body of one call.
+pub trait PayloadBuilder: Send {
+    /// Upper bound of the bytes that [`PayloadBuilder::push`] of this record adds, separators included.
+    fn cost(&self, origin: &Origin, record: &Encoded) -> usize;
+
+    /// Adds a record. Records of one lane arrive in offset order.
+    fn push(&mut self, origin: &Origin, record: &Encoded);
+
+    /// The body, at most the sum of all costs plus [`PayloadBuilder::overhead`] long. The builder is empty again.
+    fn finish(&mut self) -> Bytes;
+
+    /// Upper bound of the bytes that an empty payload has: brackets and envelope.
+    fn overhead(&self) -> usize;
+}
+
+/// One call to a destination.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The route.
+    pub route: RouteIndex,
+    /// The body that the route's [`PayloadBuilder`] finished.
+    pub body: Bytes,
+    /// The records in the body, in the order they were pushed.
+    pub origins: Arc<[Origin]>,
+}
+
+/// The sink of one task.
+pub trait Sink: Send + Sync + fmt::Debug {
+    /// The routes, at least one. The list does not change.
+    fn routes(&self) -> &[Route];
+
+    /// Appends the routes that the record goes to. None at all means that it was filtered on purpose, and it counts
+    /// as done. `record` is `mut` only so that a lazy datum that is looked at is decoded once.
+    ///
+    /// # Errors
+    /// If the record can go nowhere, or has to be decoded for the answer and cannot be.
+    fn route(&self, record: &mut Record, routes: &mut Vec<RouteIndex>) -> Result<(), RouteError>;
+
+    /// Encodes a record for a route.
+    ///
+    /// # Errors
+    /// A lazy datum that cannot be decoded, or a value that has no form in the payload.
+    fn encode(&self, route: RouteIndex, record: &Record) -> Result<Encoded, EncodeError>;
+
+    /// A builder of payloads for a route.
+    fn payload_builder(&self, route: RouteIndex) -> Box<dyn PayloadBuilder>;
+
+    /// Sends a payload and judges the answer. Dropping the future abandons the call: whether the destination did the
+    /// work is then unknown.
+    fn send(&self, call: Call) -> BoxFuture<'_, Verdict>;
+
+    /// What happens to a record that has no route.
+    fn unrouted_policy(&self) -> ErrorPolicy;
+}
+
+/// Why a record has no routes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// Nothing takes a record of this topic. The message says how to name a destination for it.
+    #[error("{0}")]
+    NoRoute(String),
+    /// A lazy datum had to be decoded and could not be.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// Which lazy part of a record could not be read while it was encoded, so that the failure is reported with the stage
+/// and class of that part's converter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// The key
+    #[error("{0}")]
+    Key(DataError),
+    /// The value
+    #[error("{0}")]
+    Value(DataError),
+    /// A header
+    #[error("{0}")]
+    Header(DataError),
+}
+
+impl EncodeError {
+    /// The failure itself.
+    #[must_use]
+    pub fn data_error(&self) -> &DataError {
+        match self {
+            Self::Key(error) | Self::Value(error) | Self::Header(error) => error,
+        }
+    }
+}
+
+/// Why a call or a record in it was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The destination's name of the failure, such as `TooManyRequestsException` or a function's `errorType`. From a
+    /// bounded set as far as the destination is well-behaved; at most 256 bytes.
+    pub class: Arc<str>,
+    /// What failed and what to do, for logs and status; never holds a payload or a function's answer.
+    pub message: Arc<str>,
+    /// The destination's id of the call, for finding it in its logs.
+    pub request_id: Option<Arc<str>>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)?;
+        match &self.request_id {
+            Some(id) => write!(f, " (request id {id})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whom a throttle slows down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ThrottleScope {
+    /// The function alone.
+    Function,
+    /// All functions of the account and region.
+    Account,
+    /// The caller, whatever it calls.
+    Caller,
+}
+
+/// What is known of the work when a call failed in a way that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The destination did not run: the failure does not count as an attempt of the records.
+    NotRun,
+    /// The destination ran and failed, or may have run: it counts as an attempt, and a second delivery is possible.
+    MayHaveRun,
+}
+
+/// The judgement on one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every record was accepted.
+    Accepted,
+    /// Every record was accepted but those named here, by index into [`Call::origins`], ascending, without
+    /// repetition.
+    PartlyAccepted {
+        /// The records to be sent again.
+        failed: Vec<usize>,
+        /// Why.
+        failure: Failure,
+    },
+    /// The call failed in a way that may pass.
+    Retry {
+        /// The destination's own wish for the delay, if it has one.
+        after: Option<Duration>,
+        /// Whether it counts as an attempt.
+        outcome: Outcome,
+        /// Why.
+        failure: Failure,
+    },
+    /// The destination ran and failed on these records: counted, retried, then split down to the record.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// Too much at once. Not an attempt, never splits a batch.
+    Throttled {
+        /// Whom it slows down.
+        by: ThrottleScope,
+        /// The destination's own wish for the delay, if it has one.
+        after: Option<Duration>,
+        /// Why.
+        failure: Failure,
+    },
+    /// The content is refused: split at once, and a single record goes to the error policy at once.
+    Poison {
+        /// Why.
+        failure: Failure,
+    },
+    /// The destination cannot be used until somebody changes something: pause the route, probe slowly, say so.
+    Unusable {
+        /// Why, and what to do.
+        failure: Failure,
+    },
+}
