@@ -13,6 +13,7 @@ mod datum;
 pub mod delivery;
 mod error;
 mod headers;
+pub mod java_number;
 pub mod json;
 pub mod logical;
 mod plugin;
@@ -26,8 +27,8 @@ pub use datum::{Datum, DatumCodec, SchemaAndValue};
 pub use error::{ConfigError, ConfigErrors, DataError, DataErrorKind};
 pub use headers::{Header, Headers};
 pub use plugin::{
-    Converter, ConverterPlugin, ConverterRole, HeaderConverter, HeaderConverterPlugin, PluginInfo, PluginKind,
-    Predicate, PredicatePlugin, RawHeader, Transform, TransformPlugin,
+    Converter, ConverterPlugin, ConverterRole, CreateConverter, HeaderConverter, HeaderConverterPlugin, PluginInfo,
+    PluginKind, Predicate, PredicatePlugin, RawHeader, Transform, TransformPlugin,
 };
 pub use record::{Origin, Record, Timestamp, TimestampType, TopicPartition};
 pub use schema::{Field, Schema, SchemaBuilder, SchemaRef, SchemaType};

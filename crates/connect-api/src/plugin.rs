@@ -114,6 +114,9 @@ pub trait Predicate: Send + Sync + fmt::Debug {
     fn test(&self, record: &mut Record) -> Result<bool, DataError>;
 }
 
+/// Makes a converter for keys or values.
+pub type CreateConverter = fn(&ParsedConfig, ConverterRole) -> Result<Arc<dyn Converter>, ConfigErrors>;
+
 /// A converter that can be named in `key.converter` and `value.converter`.
 #[derive(Debug, Clone)]
 pub struct ConverterPlugin {
@@ -122,7 +125,7 @@ pub struct ConverterPlugin {
     /// Its settings, without the `key.converter.` or `value.converter.` in front.
     pub config_def: fn() -> ConfigDef,
     /// Makes one.
-    pub create: fn(&ParsedConfig, ConverterRole) -> Result<Arc<dyn Converter>, ConfigErrors>,
+    pub create: CreateConverter,
 }
 
 /// A converter that can be named in `header.converter`.

@@ -40,7 +40,7 @@ pub enum Value {
     /// class, so without a schema they cannot be told apart.
     Instant(i64),
     /// ARRAY
-    Array(Vec<Value>),
+    Array(Vec<Self>),
     /// MAP, and the object of schemaless data.
     Map(Map),
     /// STRUCT, bound to its schema.
