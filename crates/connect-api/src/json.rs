@@ -12,7 +12,7 @@ use crate::datum::SchemaAndValue;
 use crate::error::DataError;
 use crate::java_number;
 use crate::logical::{self, Logical};
-use crate::schema::{Schema, SchemaRef, SchemaType};
+use crate::schema::{SchemaRef, SchemaType};
 use crate::value::{Map, Value};
 
 /// Arrays and objects inside each other, at most: Jackson's bound, and ours against a stack overflow.
@@ -62,8 +62,10 @@ fn must_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Length of the part before the first byte that must be escaped; looks at eight bytes at a time.
-fn plain_prefix(bytes: &[u8]) -> usize {
+/// Length of the part before the first byte that cannot stand in a JSON string as it is: a quote, a backslash or a
+/// control character. Looks at eight bytes at a time.
+#[must_use]
+pub fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // The high bit of each byte that is zero. Exact up to the first such byte, which is all that is asked.
@@ -147,7 +149,7 @@ fn write_value(schema: Option<&SchemaRef>, value: &Value, out: &mut Vec<u8>, dep
         Value::Map(map) => write_map(schema, map, out, depth)?,
         Value::Struct(data) => {
             if let Some(schema) = schema
-                && !Schema::same(schema, data.schema())
+                && !schema.accepts_struct_of(data.schema())
             {
                 return Err(DataError::data(
                     "the struct's schema differs from the one declared here",

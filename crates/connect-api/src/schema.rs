@@ -99,10 +99,12 @@ pub struct Schema {
 #[derive(Clone, PartialEq)]
 enum Inner {
     Primitive,
-    Array(SchemaRef),
+    /// Without an element schema the elements are schemaless.
+    Array(Option<SchemaRef>),
+    /// As arrays, for keys and values.
     Map {
-        keys: SchemaRef,
-        values: SchemaRef,
+        keys: Option<SchemaRef>,
+        values: Option<SchemaRef>,
     },
     Struct {
         fields: Vec<Field>,
@@ -135,12 +137,24 @@ impl Schema {
     /// Starts an array schema.
     #[must_use]
     pub fn array(items: SchemaRef) -> SchemaBuilder {
+        Self::array_of(Some(items))
+    }
+
+    /// Starts an array schema; without an element schema its elements are schemaless, as in a header `[1,"a"]`.
+    #[must_use]
+    pub fn array_of(items: Option<SchemaRef>) -> SchemaBuilder {
         SchemaBuilder::new(SchemaType::Array, Inner::Array(items))
     }
 
     /// Starts a map schema.
     #[must_use]
     pub fn map(keys: SchemaRef, values: SchemaRef) -> SchemaBuilder {
+        Self::map_of(Some(keys), Some(values))
+    }
+
+    /// Starts a map schema; keys and values without a schema are schemaless, as in a header `{}`.
+    #[must_use]
+    pub fn map_of(keys: Option<SchemaRef>, values: Option<SchemaRef>) -> SchemaBuilder {
         SchemaBuilder::new(SchemaType::Map, Inner::Map { keys, values })
     }
 
@@ -214,8 +228,8 @@ impl Schema {
     #[must_use]
     pub fn value_schema(&self) -> Option<&SchemaRef> {
         match &self.inner {
-            Inner::Array(items) => Some(items),
-            Inner::Map { values, .. } => Some(values),
+            Inner::Array(items) => items.as_ref(),
+            Inner::Map { values, .. } => values.as_ref(),
             Inner::Primitive | Inner::Struct { .. } => None,
         }
     }
@@ -224,7 +238,7 @@ impl Schema {
     #[must_use]
     pub fn key_schema(&self) -> Option<&SchemaRef> {
         match &self.inner {
-            Inner::Map { keys, .. } => Some(keys),
+            Inner::Map { keys, .. } => keys.as_ref(),
             Inner::Primitive | Inner::Array(_) | Inner::Struct { .. } => None,
         }
     }
@@ -233,6 +247,20 @@ impl Schema {
     #[must_use]
     pub fn same(a: &SchemaRef, b: &SchemaRef) -> bool {
         Arc::ptr_eq(a, b) || a == b
+    }
+
+    /// Whether a struct that is bound to `bound` is a value of this schema. A default struct is bound to its own schema
+    /// without the default, so that attribute does not count.
+    #[must_use]
+    pub fn accepts_struct_of(&self, bound: &Self) -> bool {
+        std::ptr::eq(self, bound)
+            || (self.schema_type == bound.schema_type
+                && self.inner == bound.inner
+                && self.optional == bound.optional
+                && self.name == bound.name
+                && self.version == bound.version
+                && self.doc == bound.doc
+                && self.parameters == bound.parameters)
     }
 
     /// A builder that starts with this schema's type, element types and fields, and all its attributes.

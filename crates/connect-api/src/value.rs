@@ -301,24 +301,25 @@ impl Value {
             | (Self::Bytes(_), SchemaType::Bytes) => Ok(()),
             (Self::Array(items), SchemaType::Array) => {
                 let Some(of) = schema.value_schema() else {
-                    return Err(self.mismatch(schema));
+                    return Ok(());
                 };
                 items
                     .iter()
                     .try_for_each(|item| item.validate(of))
                     .map_err(|e| e.at("array element"))
             }
-            (Self::Map(map), SchemaType::Map) => {
-                let (Some(keys), Some(values)) = (schema.key_schema(), schema.value_schema()) else {
-                    return Err(self.mismatch(schema));
-                };
-                map.iter().try_for_each(|(key, value)| {
-                    key.validate(keys).map_err(|e| e.at("map key"))?;
-                    value.validate(values).map_err(|e| e.at("map value"))
-                })
-            }
+            (Self::Map(map), SchemaType::Map) => map.iter().try_for_each(|(key, value)| {
+                schema
+                    .key_schema()
+                    .map_or(Ok(()), |of| key.validate(of))
+                    .map_err(|e| e.at("map key"))?;
+                schema
+                    .value_schema()
+                    .map_or(Ok(()), |of| value.validate(of))
+                    .map_err(|e| e.at("map value"))
+            }),
             (Self::Struct(data), SchemaType::Struct) => {
-                if **data.schema() != *schema {
+                if !schema.accepts_struct_of(data.schema()) {
                     return Err(DataError::data(
                         "the struct's schema differs from the one declared here",
                     ));

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::schema::Schema;
 use crate::value::Struct;
 
 fn json(data: &SchemaAndValue) -> Result<String, String> {
