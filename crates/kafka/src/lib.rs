@@ -1,1 +1,47 @@
-//! The Kafka client: connections, metadata, fetch, groups, offsets.
+//! The Kafka client: connections, metadata, fetch, groups, offsets. Pure Rust, on the generated messages of the
+//! `kafka-protocol` crate.
+//!
+//! **Owns** sockets, time-outs and reconnects, metadata and leader changes, fetch sessions, record batches, the
+//! membership of consumer groups.
+//! **Does not know** converters, connectors, delivery. No user code ever runs on its tasks, which all live on the
+//! runtime that [`KafkaClient::new`] is given ("net").
+//!
+//! The way in: [`KafkaClient::new`] → [`GroupMember::join`] gives [`GroupEvents`] → each [`Assigned`] partition becomes
+//! [`FetchPool::open`] → [`PartitionReader::next`] gives a [`FetchedSection`] → [`FetchedSection::records`] decodes on
+//! the caller's thread → [`GroupMember::commit`].
+//!
+//! **Invariants**
+//! - Kafka being away fails nothing: it is waited for, and [`KafkaClient::health`] says so.
+//! - Older metadata never replaces newer.
+//! - A section that was asked for before a seek, or for an earlier assignment, is never delivered.
+//! - Every wait, queue and buffer has a bound; every task ends with [`KafkaClient::shutdown`].
+
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod client;
+mod config;
+mod connection;
+mod error;
+mod fetch;
+mod group;
+pub mod records;
+mod types;
+
+pub use client::{ClusterHealth, KafkaClient, TopicInfo};
+pub use config::{
+    Assignor, ClientConfig, ConfigError, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset, SecurityProtocol,
+    UnknownKey,
+};
+pub use error::KafkaError;
+pub use fetch::{
+    Account, ByteBudget, FetchBudget, FetchError, FetchPool, FetchedSection, PartitionReader, PartitionRequest,
+    Reservation, StartPosition,
+};
+pub use group::{
+    Assigned, CommitError, GroupEvent, GroupEvents, GroupMember, MemberPhase, MemberState, RevokeAck, Subscription,
+    SubscriptionError,
+};
+pub use records::{ConsumedRecord, DecodeError, TimestampType};
+pub use types::{AssignmentEpoch, Committed, ListedOffset, OffsetSpec, OffsetToCommit, TopicPartition};
+pub use uuid::Uuid;

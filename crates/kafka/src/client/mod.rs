@@ -1,0 +1,236 @@
+//! A cluster as a whole: who leads what, who coordinates whom, and requests to the right broker.
+//!
+//! **Owns** the shared connections, the metadata and its refreshing. **Does not know** sessions or memberships.
+//! **Invariants:** nothing here fails because Kafka is away, it waits; older metadata never replaces newer.
+
+mod coordinator;
+mod health;
+mod metadata;
+mod offsets;
+mod refresh;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kafka_protocol::protocol::Request;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::{Connection, Dialer, FRAME_SLACK_BYTES, Link};
+use crate::{ClientConfig, KafkaError};
+
+pub(crate) use coordinator::group_id;
+pub use health::ClusterHealth;
+pub(crate) use health::chain;
+pub use metadata::TopicInfo;
+pub(crate) use metadata::{Leader, Metadata};
+pub(crate) use offsets::CommittedOffsets;
+pub(crate) use offsets::topic_name;
+pub(crate) use refresh::TopicInterest;
+
+/// How long the public calls of [`KafkaClient`] go on trying (`default.api.timeout.ms` of Kafka's clients).
+const API_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Connections to a broker that wait for nobody else's call; more are closed after use.
+const PARKED_PER_BROKER: usize = 4;
+
+/// What a shared connection is for. A broker answers one request per connection at a time, so purposes do not mix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    /// Metadata, FindCoordinator, ListOffsets and administration.
+    Admin,
+    /// Heartbeat, OffsetCommit, OffsetFetch, LeaveGroup.
+    Coordinator,
+}
+
+/// A Kafka cluster. Made once per worker and cluster, and shared.
+///
+/// Connects when it is first needed, and again whenever a connection broke. All sockets and timers live on the runtime
+/// given to [`KafkaClient::new`]; its methods may be awaited on any runtime with time enabled.
+#[derive(Debug)]
+pub struct KafkaClient {
+    config: Arc<ClientConfig>,
+    dialer: Dialer,
+    links: Mutex<HashMap<(Arc<str>, Purpose), Arc<Link>>>,
+    parked: Mutex<HashMap<Arc<str>, Vec<Connection>>>,
+    coordinators: Mutex<HashMap<Arc<str>, Arc<str>>>,
+    metadata: Metadata,
+    refresh: refresh::Refresh,
+    health: watch::Sender<ClusterHealth>,
+}
+
+impl KafkaClient {
+    /// A client of the cluster that `config` names. Never fails and does not connect yet.
+    pub fn new(config: ClientConfig, net: tokio::runtime::Handle) -> Arc<Self> {
+        let config = Arc::new(config);
+        let client = Arc::new(Self {
+            dialer: Dialer {
+                config: Arc::clone(&config),
+                net: net.clone(),
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+                max_frame: FRAME_SLACK_BYTES,
+            },
+            config,
+            links: Mutex::default(),
+            parked: Mutex::default(),
+            coordinators: Mutex::default(),
+            metadata: Metadata::default(),
+            refresh: refresh::Refresh::default(),
+            health: watch::Sender::new(ClusterHealth::Idle),
+        });
+        // The task holds the client weakly between rounds, so a forgotten client ends it too.
+        client.spawn(refresh::run(Arc::downgrade(&client), client.dialer.stop.clone()));
+        client
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Whether the cluster can be reached; changes as it comes and goes.
+    pub fn health(&self) -> watch::Receiver<ClusterHealth> {
+        self.health.subscribe()
+    }
+
+    /// Id of the cluster, once it has been reached.
+    pub fn cluster_id(&self) -> Option<Arc<str>> {
+        self.metadata.cluster_id()
+    }
+
+    /// What the cluster knows about `topic`, asked now; `None` if there is no such topic.
+    ///
+    /// # Errors
+    /// [`KafkaError::ShutDown`], or a time-out after 60 s without any broker.
+    pub async fn topic(&self, topic: &str) -> Result<Option<TopicInfo>, KafkaError> {
+        let name: Arc<str> = topic.into();
+        let _interest = self.interest([Arc::clone(&name)]);
+        self.within(self.refreshed(), "Metadata").await??;
+        Ok(self.metadata.topic(&name))
+    }
+
+    /// All topics of the cluster, asked now, by name.
+    ///
+    /// # Errors
+    /// As [`KafkaClient::topic`].
+    pub async fn topics(&self) -> Result<Vec<TopicInfo>, KafkaError> {
+        let _interest = self.interest_in_all();
+        self.within(self.refreshed(), "Metadata").await??;
+        Ok(self.metadata.topics())
+    }
+
+    /// Closes every connection and waits until all tasks of the client have ended.
+    ///
+    /// Members should have left and readers been dropped before: they end with the client.
+    pub async fn shutdown(&self) {
+        self.dialer.stop.cancel();
+        self.dialer.tasks.close();
+        self.dialer.tasks.wait().await;
+    }
+
+    /// Runs a task of the client on the net runtime; it must end when [`KafkaClient::stop`] is cancelled.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.dialer.tasks.spawn_on(task, &self.dialer.net);
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.dialer.stop
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// A connection of its own for one user, whose largest answer is `max_bytes` and what goes with it.
+    pub(crate) fn own_link(&self, max_bytes: usize) -> Link {
+        let mut dialer = self.dialer.clone();
+        dialer.max_frame = dialer.max_frame.saturating_add(max_bytes);
+        Link::new(dialer)
+    }
+
+    fn link(&self, address: &Arc<str>, purpose: Purpose) -> Arc<Link> {
+        let mut links = lock(&self.links);
+        let link = links.entry((Arc::clone(address), purpose));
+        Arc::clone(link.or_insert_with(|| Arc::new(Link::new(self.dialer.clone()))))
+    }
+
+    /// One attempt at `address` over the shared connection of that purpose.
+    pub(crate) async fn request_at<R: Request>(
+        &self,
+        address: &Arc<str>,
+        purpose: Purpose,
+        request: &R,
+    ) -> Result<R::Response, KafkaError> {
+        let connection = self.link(address, purpose).get(address).await?;
+        connection.request(request, self.config.request_timeout).await
+    }
+
+    /// One attempt at broker `node`.
+    pub(crate) async fn request_to<R: Request>(&self, node: i32, request: &R) -> Result<R::Response, KafkaError> {
+        let address = self.metadata.broker(node).ok_or(KafkaError::UnknownBroker(node))?;
+        self.request_at(&address, Purpose::Admin, request).await
+    }
+
+    /// One attempt at each broker that is known, until one answers.
+    pub(crate) async fn request_any<R: Request>(&self, request: &R) -> Result<R::Response, KafkaError> {
+        let mut last = KafkaError::ShutDown;
+        for address in self.metadata.candidates(&self.config.bootstrap_servers) {
+            if self.dialer.stop.is_cancelled() {
+                return Err(KafkaError::ShutDown);
+            }
+            match self.request_at(&address, Purpose::Admin, request).await {
+                Ok(response) => {
+                    self.metadata.answered(address);
+                    return Ok(response);
+                }
+                Err(err) => last = err,
+            }
+        }
+        Err(last)
+    }
+
+    /// One attempt over a connection that nothing else uses meanwhile: for calls that the broker parks.
+    pub(crate) async fn request_parking<R: Request>(
+        &self,
+        address: &Arc<str>,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, KafkaError> {
+        let parked = lock(&self.parked)
+            .get_mut(address)
+            .and_then(Vec::pop)
+            .filter(|parked| !parked.is_closed());
+        let connection = match parked {
+            Some(connection) => connection,
+            None => self.dialer.dial(Arc::clone(address)).await?,
+        };
+        let response = connection.request(request, timeout).await;
+        let mut parked = lock(&self.parked);
+        let parked = parked.entry(Arc::clone(address)).or_default();
+        parked.retain(|connection| !connection.is_closed());
+        if !connection.is_closed() && parked.len() < PARKED_PER_BROKER {
+            parked.push(connection);
+        }
+        response
+    }
+
+    /// Bounds a public call.
+    async fn within<T>(&self, work: impl Future<Output = T>, api: &'static str) -> Result<T, KafkaError> {
+        tokio::time::timeout(API_TIMEOUT, work)
+            .await
+            .map_err(|_| KafkaError::TimedOut {
+                address: self.config.bootstrap_servers.join(",").into(),
+                api,
+                after: API_TIMEOUT,
+            })
+    }
+}
+
+/// A panic while a lock is held leaves plain data behind, which is still consistent: every critical section is a few
+/// lines that assign whole values.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

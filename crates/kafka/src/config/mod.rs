@@ -1,0 +1,12 @@
+//! Settings of the client, under Kafka's own names.
+//!
+//! A wrong value of a known key is an error; a key that this client does not know, or that only means something to a
+//! Java client, is reported and otherwise ignored.
+
+mod client;
+mod consumer;
+mod properties;
+
+pub use client::{ClientConfig, SecurityProtocol};
+pub use consumer::{Assignor, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset};
+pub use properties::{ConfigError, UnknownKey};

@@ -1,0 +1,186 @@
+//! Reading typed values out of properties.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A property that the client cannot use as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The value is not one of those that the key accepts.
+    #[error("`{key}={value}` is not valid: {accepted}")]
+    Invalid {
+        /// The property.
+        key: String,
+        /// Its value as given.
+        value: String,
+        /// What would be accepted.
+        accepted: String,
+    },
+    /// A property without which nothing works.
+    #[error("`{key}` is missing: {accepted}")]
+    Missing {
+        /// The property.
+        key: String,
+        /// What would be accepted.
+        accepted: String,
+    },
+}
+
+/// A key that was ignored; worth one line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// The property.
+    pub key: String,
+    /// Whether a Java client would know it; otherwise it may be a typing error.
+    pub java_only: bool,
+}
+
+/// Every key that this client reads, for telling the unknown ones.
+pub(super) const KNOWN: &[&str] = &[
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "check.crcs",
+    "client.id",
+    "client.rack",
+    "connections.max.idle.ms",
+    "fetch.max.bytes",
+    "fetch.max.wait.ms",
+    "fetch.min.bytes",
+    "group.id",
+    "group.instance.id",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "metadata.max.age.ms",
+    "partition.assignment.strategy",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "request.timeout.ms",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
+    "security.protocol",
+    "session.timeout.ms",
+    "socket.connection.setup.timeout.ms",
+];
+
+/// Keys of the Java clients that have no meaning here. A trailing dot stands for every key below it.
+const JAVA_ONLY: &[&str] = &[
+    "allow.auto.create.topics",
+    "auto.commit.interval.ms",
+    "auto.include.jmx.reporter",
+    "client.dns.lookup",
+    "config.providers",
+    "config.providers.",
+    "default.api.timeout.ms",
+    "enable.auto.commit",
+    "enable.metrics.push",
+    "exclude.internal.topics",
+    "interceptor.classes",
+    "key.deserializer",
+    "max.poll.records",
+    "metadata.recovery.rebootstrap.trigger.ms",
+    "metadata.recovery.strategy",
+    "metric.reporters",
+    "metrics.",
+    "receive.buffer.bytes",
+    "security.providers",
+    "send.buffer.bytes",
+    "socket.connection.setup.timeout.max.ms",
+    "value.deserializer",
+];
+
+/// The keys among `properties` that nobody reads.
+pub(super) fn unknown_keys(properties: &BTreeMap<String, String>) -> Vec<UnknownKey> {
+    properties
+        .keys()
+        .filter(|key| !KNOWN.contains(&key.as_str()))
+        .map(|key| UnknownKey {
+            key: key.clone(),
+            java_only: JAVA_ONLY.iter().any(|java| match java.strip_suffix('.') {
+                Some(_) => key.starts_with(java),
+                None => key == java,
+            }),
+        })
+        .collect()
+}
+
+/// Typed access to the properties.
+pub(super) struct Properties<'a>(pub(super) &'a BTreeMap<String, String>);
+
+impl Properties<'_> {
+    /// The trimmed value; an empty one counts as absent.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        debug_assert!(KNOWN.contains(&key), "{key} is not among the known keys");
+        self.0
+            .get(key)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn int(&self, key: &str, default: i32, min: i32) -> Result<i32, ConfigError> {
+        let Some(value) = self.text(key) else {
+            return Ok(default);
+        };
+        match value.parse::<i32>() {
+            Ok(number) if number >= min => Ok(number),
+            _ => Err(invalid(
+                key,
+                value,
+                format!("a whole number from {min} to {}", i32::MAX),
+            )),
+        }
+    }
+
+    pub(super) fn millis(&self, key: &str, default_ms: u64, min_ms: u64) -> Result<Duration, ConfigError> {
+        let Some(value) = self.text(key) else {
+            return Ok(Duration::from_millis(default_ms));
+        };
+        match value.parse::<u64>() {
+            // i32::MAX ms, as the protocol carries time-outs as int32
+            Ok(ms) if ms >= min_ms && ms <= 2_147_483_647 => Ok(Duration::from_millis(ms)),
+            _ => Err(invalid(
+                key,
+                value,
+                format!("milliseconds from {min_ms} to {}", i32::MAX),
+            )),
+        }
+    }
+
+    pub(super) fn boolean(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
+        match self.text(key) {
+            None => Ok(default),
+            Some(value) if value.eq_ignore_ascii_case("true") => Ok(true),
+            Some(value) if value.eq_ignore_ascii_case("false") => Ok(false),
+            Some(value) => Err(invalid(key, value, "`true` or `false`")),
+        }
+    }
+
+    /// One of a fixed set of names; case does not matter.
+    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)], default: T) -> Result<T, ConfigError> {
+        let Some(value) = self.text(key) else {
+            return Ok(default);
+        };
+        let names = || {
+            choices
+                .iter()
+                .map(|(name, _)| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        choices
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(value))
+            .map(|(_, choice)| *choice)
+            .ok_or_else(|| invalid(key, value, format!("accepted: {}", names())))
+    }
+}
+
+pub(super) fn invalid(key: &str, value: &str, accepted: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        accepted: accepted.into(),
+    }
+}

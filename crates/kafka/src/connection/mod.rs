@@ -1,0 +1,186 @@
+//! One connection to one broker: correlation, pipelining, time-outs, negotiated versions.
+//!
+//! **Owns** the socket and what is in flight on it. **Does not know** topics, groups or retries.
+//! A broker answers the requests of a connection one at a time and in order, so the caller decides what may wait
+//! behind what by choosing the connection.
+//! **Invariant:** an answer is matched by order and correlation id; any surprise closes the connection.
+
+mod dial;
+mod link;
+mod serve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::KafkaError;
+pub(crate) use dial::{Dialer, FRAME_SLACK_BYTES};
+pub(crate) use link::Link;
+
+/// Requests of one connection that may wait for the socket.
+const QUEUE: usize = 64;
+
+/// A request on its way to the task that owns the socket.
+struct Outgoing {
+    correlation_id: i32,
+    /// The whole frame, length included.
+    frame: Bytes,
+    api: &'static str,
+    timeout: Duration,
+    deadline: Instant,
+    /// The frame of the answer behind its length.
+    answer: oneshot::Sender<Result<Bytes, KafkaError>>,
+}
+
+/// A handle on an open connection; the connection closes when the last handle is dropped and nothing is in flight.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: Arc<str>,
+    client_id: StrBytes,
+    versions: Vec<(i16, VersionRange)>,
+    correlation: std::sync::atomic::AtomicI32,
+    requests: mpsc::Sender<Outgoing>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("address", &self.inner.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Whether the socket is gone; a request would fail.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.requests.is_closed()
+    }
+
+    /// The version in which `R` goes over this connection, at most `max`.
+    pub(crate) fn version<R: Request>(&self, max: i16) -> Result<i16, KafkaError> {
+        let offered = self
+            .inner
+            .versions
+            .iter()
+            .find(|(key, _)| *key == R::KEY)
+            .map(|(_, range)| *range);
+        let ours = R::VERSIONS.intersect(&<R::Response as kafka_protocol::protocol::Message>::VERSIONS);
+        let common = offered.map(|offered| ours.intersect(&offered));
+        match common {
+            Some(range) if !range.is_empty() && range.min <= max => Ok(range.max.min(max)),
+            _ => Err(KafkaError::UnsupportedVersion {
+                address: Arc::clone(&self.inner.address),
+                api: api_name(R::KEY),
+                offered: offered.map_or_else(|| "none".to_owned(), |range| range.to_string()),
+                needed: ours.to_string(),
+            }),
+        }
+    }
+
+    /// Sends `request` and waits for its answer.
+    ///
+    /// # Cancel safety
+    /// Safe: the answer is dropped when it comes.
+    pub(crate) async fn request<R: Request>(&self, request: &R, timeout: Duration) -> Result<R::Response, KafkaError> {
+        self.request_version(request, self.version::<R>(i16::MAX)?, timeout)
+            .await
+    }
+
+    /// [`Connection::request`] in a version that [`Connection::version`] returned.
+    pub(crate) async fn request_version<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        timeout: Duration,
+    ) -> Result<R::Response, KafkaError> {
+        let api = api_name(R::KEY);
+        // Correlation ids only need to differ among the requests in flight, so wrapping is fine.
+        let correlation_id = self
+            .inner
+            .correlation
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let frame = encode(request, version, correlation_id, &self.inner.client_id)?;
+        let (answer, answered) = oneshot::channel();
+        let outgoing = Outgoing {
+            correlation_id,
+            frame,
+            api,
+            timeout,
+            deadline: Instant::now() + timeout,
+            answer,
+        };
+        let closed = || KafkaError::Disconnected {
+            address: Arc::clone(&self.inner.address),
+            reason: Arc::from("it was closed before the request"),
+        };
+        self.inner.requests.send(outgoing).await.map_err(|_| closed())?;
+        let mut body = answered.await.map_err(|_| closed())??;
+        decode::<R>(&mut body, version).map_err(|reason| KafkaError::Malformed {
+            address: Arc::clone(&self.inner.address),
+            api,
+            reason,
+        })
+    }
+}
+
+/// The frame of a request, length included.
+fn encode<R: Request>(
+    request: &R,
+    version: i16,
+    correlation_id: i32,
+    client_id: &StrBytes,
+) -> Result<Bytes, KafkaError> {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(Some(client_id.clone()));
+    let failed = |reason: String| KafkaError::Encode {
+        api: api_name(R::KEY),
+        version,
+        reason,
+    };
+    let mut frame = BytesMut::with_capacity(256);
+    frame.put_i32(0);
+    header
+        .encode(&mut frame, R::header_version(version))
+        .map_err(|err| failed(err.to_string()))?;
+    request
+        .encode(&mut frame, version)
+        .map_err(|err| failed(err.to_string()))?;
+    let length = i32::try_from(frame.len() - 4).map_err(|_| failed("larger than 2 GiB".to_owned()))?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(frame.freeze())
+}
+
+fn decode<R: Request>(body: &mut Bytes, version: i16) -> Result<R::Response, String> {
+    ResponseHeader::decode(body, R::Response::header_version(version)).map_err(|err| err.to_string())?;
+    R::Response::decode(body, version).map_err(|err| err.to_string())
+}
+
+/// Kafka's name of an API, for messages.
+pub(crate) fn api_name(key: i16) -> &'static str {
+    match ApiKey::try_from(key) {
+        Ok(ApiKey::Fetch) => "Fetch",
+        Ok(ApiKey::ListOffsets) => "ListOffsets",
+        Ok(ApiKey::Metadata) => "Metadata",
+        Ok(ApiKey::OffsetCommit) => "OffsetCommit",
+        Ok(ApiKey::OffsetFetch) => "OffsetFetch",
+        Ok(ApiKey::FindCoordinator) => "FindCoordinator",
+        Ok(ApiKey::JoinGroup) => "JoinGroup",
+        Ok(ApiKey::Heartbeat) => "Heartbeat",
+        Ok(ApiKey::LeaveGroup) => "LeaveGroup",
+        Ok(ApiKey::SyncGroup) => "SyncGroup",
+        Ok(ApiKey::ApiVersions) => "ApiVersions",
+        _ => "request",
+    }
+}

@@ -1,0 +1,128 @@
+//! What can go wrong between this client and a broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+
+/// A failed exchange with Kafka. Cheap to clone, since several waiters may share one failure.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KafkaError {
+    /// No connection came about.
+    #[error("cannot connect to Kafka at {address}")]
+    Connect {
+        /// `host:port`
+        address: Arc<str>,
+        /// What the operating system said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// Nothing was answered in time.
+    #[error("Kafka at {address} did not answer {api} within {} ms", .after.as_millis())]
+    TimedOut {
+        /// `host:port`
+        address: Arc<str>,
+        /// Name of the request.
+        api: &'static str,
+        /// The time that was given.
+        after: Duration,
+    },
+    /// The connection ended before the answer came.
+    #[error("connection to Kafka at {address} closed: {reason}")]
+    Disconnected {
+        /// `host:port`
+        address: Arc<str>,
+        /// Why, as far as known.
+        reason: Arc<str>,
+    },
+    /// The broker speaks no version of this request that this client speaks.
+    #[error("Kafka at {address} offers {api} in versions {offered}, this client needs {needed}")]
+    UnsupportedVersion {
+        /// `host:port`
+        address: Arc<str>,
+        /// Name of the request.
+        api: &'static str,
+        /// What the broker has.
+        offered: String,
+        /// What this client has.
+        needed: String,
+    },
+    /// Bytes that are no Kafka answer.
+    #[error("answer to {api} from {address} cannot be read: {reason}")]
+    Malformed {
+        /// `host:port`
+        address: Arc<str>,
+        /// Name of the request.
+        api: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A request that cannot be written in the negotiated version.
+    #[error("{api} cannot be encoded in version {version}: {reason}")]
+    Encode {
+        /// Name of the request.
+        api: &'static str,
+        /// The negotiated version.
+        version: i16,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Kafka answered with an error code.
+    #[error("{what}: {code:?} ({code})")]
+    Broker {
+        /// What was asked, and of what.
+        what: String,
+        /// Kafka's code.
+        code: ResponseError,
+    },
+    /// A broker id that the metadata does not know (yet).
+    #[error("broker {0} is not in the cluster's metadata")]
+    UnknownBroker(i32),
+    /// The topic does not exist, or not yet.
+    #[error("topic `{0}` does not exist")]
+    UnknownTopic(Arc<str>),
+    /// The partition has no leader at the moment.
+    #[error("{0} has no leader")]
+    NoLeader(crate::TopicPartition),
+    /// The client was shut down.
+    #[error("the Kafka client is shut down")]
+    ShutDown,
+}
+
+impl KafkaError {
+    /// Whether trying again may help without anybody changing anything.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::TimedOut { .. }
+            | Self::Disconnected { .. }
+            | Self::UnknownBroker(_)
+            | Self::UnknownTopic(_)
+            | Self::NoLeader(_) => true,
+            // A broker in the middle of an upgrade may offer it soon, but waiting for that is not a plan.
+            Self::UnsupportedVersion { .. } | Self::Malformed { .. } | Self::Encode { .. } | Self::ShutDown => false,
+            Self::Broker { code, .. } => code.is_retriable() || *code == ResponseError::BrokerNotAvailable,
+        }
+    }
+
+    pub(crate) fn broker(what: impl Into<String>, code: ResponseError) -> Self {
+        Self::Broker {
+            what: what.into(),
+            code,
+        }
+    }
+
+    /// The broker's code, if this is an answer of a broker.
+    pub fn code(&self) -> Option<ResponseError> {
+        match self {
+            Self::Broker { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// The code of a response, or `None` for success.
+pub(crate) fn code_of(error_code: i16) -> Option<ResponseError> {
+    ResponseError::try_from_code(error_code)
+}

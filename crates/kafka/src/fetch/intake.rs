@@ -1,0 +1,173 @@
+//! One open reader, as the pool sees it: position, demand, and the one section that waits.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::session::Shared;
+use super::{FetchError, FetchedSection};
+use crate::client::lock;
+use crate::{AssignmentEpoch, FetchSettings, OffsetReset, OffsetSpec, TopicPartition};
+
+/// Where to read next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Position {
+    At(i64),
+    /// To be asked from the leader.
+    Unresolved(OffsetSpec),
+}
+
+/// One open reader. The reader takes from it, router and sessions put into it.
+#[derive(Debug)]
+pub(super) struct Intake {
+    pub(super) partition: TopicPartition,
+    pub(super) reset: OffsetReset,
+    pub(super) settings: Arc<FetchSettings>,
+    pub(super) epoch: AssignmentEpoch,
+    /// Wakes the reader.
+    pub(super) arrived: Notify,
+    /// Wakes a route that waits after a failure.
+    pub(super) retry: Notify,
+    pub(super) closed: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) position: Position,
+    /// Grows whenever answers on their way become stale.
+    pub(super) ticket: u64,
+    pub(super) topic_id: Option<Uuid>,
+    pub(super) leader_epoch: i32,
+    /// A replica nearby, and until when the leader's advice holds (KIP-392).
+    pub(super) preferred: Option<(i32, Instant)>,
+    /// Errors in a row; says how long the next route waits.
+    pub(super) errors: u32,
+    pub(super) ready: Option<(FetchedSection, Instant)>,
+    pub(super) failure: Option<FetchError>,
+    pub(super) is_paused: bool,
+    /// A section was thrown away for want of memory: fetch again only when the reader asks.
+    pub(super) is_shelved: bool,
+    pub(super) delivered: Option<Instant>,
+    pub(super) watermarks: Option<(i64, i64)>,
+    pub(super) home: Option<Arc<Shared>>,
+}
+
+impl State {
+    /// Whether there is room for a section.
+    pub(super) fn wants(&self) -> Option<i64> {
+        let has_room = !self.is_paused && !self.is_shelved && self.ready.is_none() && self.failure.is_none();
+        match self.position {
+            Position::At(offset) if has_room => Some(offset),
+            Position::At(_) | Position::Unresolved(_) => None,
+        }
+    }
+}
+
+impl Intake {
+    pub(super) fn new(request: &super::PartitionRequest) -> Self {
+        Self {
+            partition: TopicPartition::new(Arc::clone(&request.topic), request.partition),
+            reset: request.reset,
+            settings: Arc::clone(&request.settings),
+            epoch: request.epoch,
+            arrived: Notify::new(),
+            retry: Notify::new(),
+            closed: CancellationToken::new(),
+            state: Mutex::new(State {
+                position: match request.start {
+                    super::StartPosition::Offset(offset) => Position::At(offset),
+                    super::StartPosition::Earliest => Position::Unresolved(OffsetSpec::Earliest),
+                    super::StartPosition::Latest => Position::Unresolved(OffsetSpec::Latest),
+                },
+                ticket: 0,
+                topic_id: request.topic_id,
+                leader_epoch: -1,
+                preferred: None,
+                errors: 0,
+                ready: None,
+                failure: None,
+                is_paused: false,
+                is_shelved: false,
+                delivered: None,
+                watermarks: None,
+                home: None,
+            }),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// What the reader gets next, if it is there. Taking makes room.
+    pub(super) fn take(&self) -> Option<Result<FetchedSection, FetchError>> {
+        let mut state = self.state();
+        let taken = if let Some(failure) = state.failure.take() {
+            self.retry.notify_one();
+            Some(Err(failure))
+        } else if state.is_paused {
+            None
+        } else {
+            state.ready.take().map(|(section, _)| Ok(section))
+        };
+        if taken.is_none() && !state.is_shelved {
+            return None;
+        }
+        state.is_shelved = false;
+        self.wake(state);
+        taken
+    }
+
+    /// Changes the state and tells the session.
+    pub(super) fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        self.wake(state);
+    }
+
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        let home = state.home.clone();
+        drop(state);
+        if let Some(home) = home {
+            home.wake();
+        }
+    }
+
+    /// Hands an error to the reader.
+    pub(super) fn fail(&self, failure: FetchError) {
+        self.state().failure = Some(failure);
+        self.arrived.notify_one();
+    }
+
+    /// Where the reader stands: at the waiting section, else where the next fetch starts.
+    pub(super) fn position(&self) -> Option<i64> {
+        let state = self.state();
+        match (&state.ready, state.position) {
+            (Some((section, _)), _) => Some(section.start_offset()),
+            (None, Position::At(offset)) => Some(offset),
+            (None, Position::Unresolved(_)) => None,
+        }
+    }
+
+    /// Lets a waiting section go of its response after a second, or when it is the last that needs it; and of its
+    /// memory altogether when others starve for it.
+    pub(super) fn sweep(&self, is_starving: bool) {
+        const COPY_AFTER: Duration = Duration::from_secs(1);
+        const SHELVE_AFTER: Duration = Duration::from_secs(5);
+        let mut state = self.state();
+        let Some((section, since)) = &mut state.ready else {
+            return;
+        };
+        if is_starving && since.elapsed() >= SHELVE_AFTER {
+            state.position = Position::At(section.start_offset());
+            state.ready = None;
+            state.is_shelved = true;
+        } else if since.elapsed() >= COPY_AFTER || section.is_mostly_alone() {
+            section.copy_out();
+        }
+    }
+}

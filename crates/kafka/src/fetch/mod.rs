@@ -1,0 +1,241 @@
+//! Reading partitions: one pool for a worker, whatever the number of its readers.
+//!
+//! A [`FetchPool`] groups the open readers by broker and settings into incremental fetch sessions (KIP-227). A
+//! partition is asked for only while its reader has room, so a slow reader costs the others nothing.
+//!
+//! **Owns** sessions, positions while they are open, the prefetch of one section per reader.
+//! **Does not know** groups and commits: the caller says where to start.
+//! **Invariant:** what was asked for before a seek or for a dropped reader is never delivered.
+
+mod budget;
+mod intake;
+mod request;
+mod router;
+mod section;
+mod session;
+
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use uuid::Uuid;
+
+use crate::client::TopicInterest;
+use crate::{AssignmentEpoch, FetchSettings, KafkaClient, KafkaError, OffsetReset, TopicPartition};
+use intake::{Intake, Position};
+use router::Router;
+
+pub use budget::{Account, ByteBudget, FetchBudget, Reservation};
+pub use section::FetchedSection;
+
+/// Where a reader starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartPosition {
+    /// At this offset, such as a committed one.
+    Offset(i64),
+    /// At the oldest record.
+    Earliest,
+    /// At the end.
+    Latest,
+}
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct PartitionRequest {
+    /// Name of the topic; it need not exist yet.
+    pub topic: Arc<str>,
+    /// The topic's id, if known: a topic that was made again under the same name is then noticed.
+    pub topic_id: Option<Uuid>,
+    /// Index of the partition.
+    pub partition: i32,
+    /// Where to start.
+    pub start: StartPosition,
+    /// Where to go when the position does not exist (any more).
+    pub reset: OffsetReset,
+    /// How to fetch; readers with equal settings share sessions.
+    pub settings: Arc<FetchSettings>,
+    /// Goes into every section.
+    pub epoch: AssignmentEpoch,
+}
+
+/// Why a reader cannot go on by itself. Everything that may pass is retried inside.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The position does not exist and there is no policy for that.
+    #[error(
+        "{partition}@{offset} does not exist (any more): set `auto.offset.reset` to `earliest` or `latest`, or commit \
+         an offset between the log's start and end"
+    )]
+    OffsetOutOfRange {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that was asked for.
+        offset: i64,
+    },
+    /// The topic was deleted and made again, and there is no policy for that.
+    #[error("topic `{topic}` was deleted and created again: set `auto.offset.reset` to read it from its start")]
+    TopicRecreated {
+        /// The topic.
+        topic: Arc<str>,
+    },
+    /// Reading is not allowed.
+    #[error("not allowed to read topic `{topic}`: grant the principal READ on it")]
+    TopicAuthorization {
+        /// The topic.
+        topic: Arc<str>,
+    },
+    /// The broker found the bytes damaged, or sent such that make no sense.
+    #[error("records at {partition}@{offset} are damaged: {reason}")]
+    Corrupt {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that was asked for.
+        offset: i64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The broker refuses for a reason that will not pass.
+    #[error("{partition} cannot be read")]
+    Refused {
+        /// The partition.
+        partition: TopicPartition,
+        /// What the broker said.
+        #[source]
+        source: KafkaError,
+    },
+    /// The client was shut down.
+    #[error("the Kafka client is shut down")]
+    ShutDown,
+}
+
+/// All reading of a worker.
+#[derive(Clone, Debug)]
+pub struct FetchPool {
+    client: Arc<KafkaClient>,
+    router: Arc<Router>,
+}
+
+impl FetchPool {
+    /// A pool whose responses are paid for out of `budget`.
+    ///
+    /// Its tasks end with [`KafkaClient::shutdown`], or when pool and readers are dropped.
+    pub fn new(client: Arc<KafkaClient>, budget: Arc<dyn FetchBudget>) -> Self {
+        let router = Router::start(&client, budget);
+        Self { client, router }
+    }
+
+    /// Starts to read a partition. Never fails: the first section, or what is wrong, comes out of the reader.
+    pub fn open(&self, request: PartitionRequest) -> PartitionReader {
+        let interest = self.client.interest([Arc::clone(&request.topic)]);
+        let intake = Arc::new(Intake::new(&request));
+        self.router.submit(Arc::clone(&intake));
+        PartitionReader {
+            intake,
+            client: Arc::clone(&self.client),
+            _router: Arc::clone(&self.router),
+            _interest: interest,
+        }
+    }
+}
+
+/// An open partition. Dropping it ends the reading.
+#[derive(Debug)]
+pub struct PartitionReader {
+    intake: Arc<Intake>,
+    client: Arc<KafkaClient>,
+    /// Keeps the pool alive.
+    _router: Arc<Router>,
+    _interest: TopicInterest,
+}
+
+impl PartitionReader {
+    /// The next section, in offset order; waits until there is one. Calling it again after an error tries again.
+    ///
+    /// # Errors
+    /// Only what needs a person or a policy; the rest is retried inside.
+    ///
+    /// # Cancel safety
+    /// Safe: a section stays in the reader until it is returned.
+    pub async fn next(&mut self) -> Result<FetchedSection, FetchError> {
+        loop {
+            let arrived = self.intake.arrived.notified();
+            if let Some(next) = self.intake.take() {
+                return next;
+            }
+            tokio::select! {
+                () = arrived => {}
+                () = self.client.stop().cancelled() => return Err(FetchError::ShutDown),
+            }
+        }
+    }
+
+    /// Goes on at `offset`; what was fetched before is dropped.
+    pub fn seek(&mut self, offset: i64) {
+        self.intake.update(|state| {
+            state.position = Position::At(offset);
+            state.ticket += 1;
+            state.ready = None;
+            state.failure = None;
+            state.is_shelved = false;
+        });
+        self.intake.retry.notify_one();
+    }
+
+    /// Stops fetching after what is on its way; [`PartitionReader::next`] waits until resumed.
+    pub fn pause(&mut self) {
+        self.intake.update(|state| state.is_paused = true);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&mut self) {
+        self.intake.update(|state| state.is_paused = false);
+        self.intake.arrived.notify_one();
+    }
+
+    /// Offset that the next section starts at; `None` until `Earliest` or `Latest` is resolved.
+    pub fn position(&self) -> Option<i64> {
+        self.intake.position()
+    }
+
+    /// High watermark and last stable offset as of the last answer, also of an empty one.
+    pub fn watermarks(&self) -> Option<(i64, i64)> {
+        self.intake.state().watermarks
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> &TopicPartition {
+        &self.intake.partition
+    }
+}
+
+impl Drop for PartitionReader {
+    fn drop(&mut self) {
+        self.intake.closed.cancel();
+        let home = self.intake.state().home.clone();
+        if let Some(home) = home {
+            home.leave(&self.intake.partition);
+        }
+        // The waiting section may hold memory that others wait for.
+        self.intake.state().ready = None;
+    }
+}
+
+/// What to do about a partition's error code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remedy {
+    /// Ask the metadata again and find the leader anew.
+    Reroute,
+    /// Apply `auto.offset.reset`.
+    Reset,
+    /// Tell the reader.
+    Tell,
+}
+
+fn remedy(code: ResponseError) -> Remedy {
+    match code {
+        ResponseError::OffsetOutOfRange => Remedy::Reset,
+        ResponseError::TopicAuthorizationFailed | ResponseError::CorruptMessage => Remedy::Tell,
+        // The usual suspects: leader moved, epochs differ, topic gone or not there yet, disk trouble, unknown codes.
+        _ => Remedy::Reroute,
+    }
+}

@@ -1,0 +1,236 @@
+//! Commits, fenced by generation and ownership.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::OffsetCommitRequest;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::{Instant, sleep};
+
+use super::GroupMember;
+use super::heartbeat::{Disturbance, disturbance};
+use crate::backoff::Backoff;
+use crate::client::{group_id, topic_name};
+use crate::error::code_of;
+use crate::{KafkaError, OffsetToCommit, TopicPartition};
+
+/// Why a commit did not happen (or is not known to have happened).
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The partition belongs to somebody else now: drop it, do not commit again.
+    #[error("{partition} is not assigned to this member of group `{group}` any more: nothing was committed")]
+    Fenced {
+        /// The group.
+        group: Arc<str>,
+        /// The first of the partitions.
+        partition: TopicPartition,
+    },
+    /// Kafka did not take it in time; commit again.
+    #[error("offsets of group `{group}` could not be committed yet")]
+    Unavailable {
+        /// The group.
+        group: Arc<str>,
+        /// The last failure.
+        #[source]
+        source: KafkaError,
+    },
+    /// Kafka does not accept it, and will not.
+    #[error("offset of {partition} cannot be committed by group `{group}`")]
+    Refused {
+        /// The group.
+        group: Arc<str>,
+        /// The partition.
+        partition: TopicPartition,
+        /// What Kafka said.
+        #[source]
+        source: KafkaError,
+    },
+}
+
+impl CommitError {
+    /// Whether the same commit may succeed later.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// Whether the partitions are no longer this member's.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
+    }
+}
+
+impl GroupMember {
+    /// Commits the offsets; tries again for up to `request.timeout.ms` where that may help.
+    ///
+    /// # Errors
+    /// See [`CommitError`]. Of several partitions some may have been committed.
+    ///
+    /// # Cancel safety
+    /// The commit may or may not have happened, as with a lost answer. A later one overrides it.
+    pub async fn commit(&self, offsets: Vec<OffsetToCommit>) -> Result<(), CommitError> {
+        let shared = &self.shared;
+        let (client, group) = (&shared.client, &shared.config.group_id);
+        let deadline = Instant::now() + client.config().request_timeout;
+        let mut backoff = Backoff::new(client.config().retry_backoff, client.config().retry_backoff_max);
+        let mut left = offsets;
+        let generation = shared.identity().generation;
+        while let Some(first) = left.first() {
+            let first = TopicPartition::new(Arc::clone(&first.topic), first.partition);
+            let identity = shared.identity();
+            let fenced = |partition: TopicPartition| CommitError::Fenced {
+                group: Arc::clone(group),
+                partition,
+            };
+            // A later generation is a later assignment: what was read under the earlier one is not ours to commit.
+            if identity.generation != generation || generation < 0 {
+                return Err(fenced(first));
+            }
+            for offset in &left {
+                let partition = TopicPartition::new(Arc::clone(&offset.topic), offset.partition);
+                if !identity.owned.contains(&partition) {
+                    return Err(fenced(partition));
+                }
+            }
+            let request = request(group, &left)
+                .with_generation_id_or_member_epoch(generation)
+                .with_member_id(StrBytes::from_string(identity.member_id))
+                .with_group_instance_id(shared.instance_id());
+            let failure = match client.request_coordinator(group, &request).await {
+                Err(err) => err,
+                Ok(response) => {
+                    let mut failure = None;
+                    let mut failed = Vec::new();
+                    for topic in &response.topics {
+                        for answer in &topic.partitions {
+                            let Some(code) = code_of(answer.error_code) else {
+                                continue;
+                            };
+                            let partition = TopicPartition::new(topic.name.as_str(), answer.partition_index);
+                            client.coordinator_answered(group, code);
+                            let err = KafkaError::broker(format!("committing {partition}"), code);
+                            match fate(code) {
+                                Fate::Fenced => return Err(fenced(partition)),
+                                Fate::Retry => {
+                                    failure = Some(err);
+                                    failed.push(partition);
+                                }
+                                Fate::Refused => {
+                                    return Err(CommitError::Refused {
+                                        group: Arc::clone(group),
+                                        partition,
+                                        source: err,
+                                    });
+                                }
+                            }
+                        }
+                    }
+                    left.retain(|offset| {
+                        failed
+                            .iter()
+                            .any(|p| p.topic == offset.topic && p.partition == offset.partition)
+                    });
+                    match failure {
+                        None => return Ok(()),
+                        Some(failure) => failure,
+                    }
+                }
+            };
+            let wait = backoff.next();
+            let is_over = Instant::now() + wait >= deadline || matches!(failure, KafkaError::ShutDown);
+            if is_over {
+                return Err(CommitError::Unavailable {
+                    group: Arc::clone(group),
+                    source: failure,
+                });
+            }
+            sleep(wait).await;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Fenced,
+    Retry,
+    Refused,
+}
+
+fn fate(code: ResponseError) -> Fate {
+    match disturbance(code) {
+        // The group waits for members to join: the commit counts again once that is over, if we are still in.
+        Some(Disturbance::Rebalance) => Fate::Retry,
+        Some(Disturbance::Fenced { .. } | Disturbance::Replaced) => Fate::Fenced,
+        None if code.is_retriable() => Fate::Retry,
+        None => Fate::Refused,
+    }
+}
+
+fn request(group: &Arc<str>, offsets: &[OffsetToCommit]) -> OffsetCommitRequest {
+    let mut topics: BTreeMap<&Arc<str>, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for offset in offsets {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(offset.partition)
+            .with_committed_offset(offset.offset)
+            .with_committed_leader_epoch(offset.leader_epoch.unwrap_or(-1))
+            .with_committed_metadata(Some(StrBytes::from_string(offset.metadata.clone())));
+        topics.entry(&offset.topic).or_default().push(partition);
+    }
+    let topics = topics.into_iter().map(|(topic, partitions)| {
+        OffsetCommitRequestTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(partitions)
+    });
+    OffsetCommitRequest::default()
+        .with_group_id(group_id(group))
+        .with_topics(topics.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_has_its_fate() {
+        let cases = [
+            (
+                ResponseError::IllegalGeneration,
+                Fate::Fenced,
+                "another generation owns the partitions",
+            ),
+            (ResponseError::UnknownMemberId, Fate::Fenced, "the session expired"),
+            (
+                ResponseError::FencedInstanceId,
+                Fate::Fenced,
+                "another process took over",
+            ),
+            (
+                ResponseError::RebalanceInProgress,
+                Fate::Retry,
+                "the rebalance may keep us",
+            ),
+            (ResponseError::NotCoordinator, Fate::Retry, "the coordinator moved"),
+            (
+                ResponseError::CoordinatorLoadInProgress,
+                Fate::Retry,
+                "the coordinator is starting",
+            ),
+            (
+                ResponseError::OffsetMetadataTooLarge,
+                Fate::Refused,
+                "the same bytes are too large for ever",
+            ),
+            (
+                ResponseError::GroupAuthorizationFailed,
+                Fate::Refused,
+                "a person must grant it",
+            ),
+        ];
+        for (code, wanted, why) in cases {
+            assert_eq!(fate(code), wanted, "{why}");
+        }
+    }
+}
