@@ -1,0 +1,364 @@
+//! One call: request to admission to answer.
+//!
+//! Source of paths, headers, statuses and limits: AWS Lambda API Reference, "Invoke", and Developer Guide, "Quotas".
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
+
+use super::answer::{Answer, Kind};
+use super::body::{AnswerBody, receive};
+use super::exception::{Exception, ThrottleReason};
+use super::log::{Invocation, InvocationType, Outcome, Recording};
+use super::server::Cut;
+use super::{Responder, Shared, signature};
+
+/// 6 MiB: AWS's "6 MB" counts in units of 1,024 KiB.
+const SYNC_LIMIT_BYTES: u64 = 6 * 1024 * 1024;
+/// 1 MiB since October 2025.
+const ASYNC_LIMIT_BYTES: u64 = 1024 * 1024;
+
+/// Answers one request, or cuts its connection when the script says so.
+///
+/// # Cancel safety
+/// Safe: a call whose caller went away is logged as abandoned.
+pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Cut> {
+    let (parts, body) = request.into_parts();
+    let target = match Target::parse(&parts) {
+        Ok(target) => target,
+        Err(refusal) => return respond(refusal, InvocationType::RequestResponse, "$LATEST", "not-an-invocation"),
+    };
+    let limit = match target.invocation_type {
+        InvocationType::Event => ASYNC_LIMIT_BYTES,
+        InvocationType::RequestResponse | InvocationType::DryRun => SYNC_LIMIT_BYTES,
+    };
+    let wishes = shared.wishes(&target.function);
+    let received = if wishes.close_unread {
+        super::body::Received {
+            size: 0,
+            bytes: Bytes::new(),
+        }
+    } else {
+        receive(body, wishes.body, limit)
+            .await
+            .map_err(|_unreadable| Cut::Unreadable)?
+    };
+    let refusal = refuse(shared, &target, &parts, &received, limit).err();
+    let call = Call::admit(shared, target, parts, received, refusal);
+    let invocation_type = call.invocation.invocation_type;
+
+    let answer = match &call.plan {
+        Responder::Fixed(answer) => Cow::Borrowed(answer),
+        Responder::Closure(respond) => Cow::Owned(respond(&call.invocation)),
+    };
+    if !answer.delay.is_zero() {
+        tokio::time::sleep(answer.delay).await;
+    }
+    if let Some(gate) = &answer.gate {
+        gate.passed().await;
+    }
+    let outcome = outcome(&answer.kind, invocation_type);
+    let answer = answer.into_owned();
+    let version = executed_version(call.invocation.qualifier.as_deref()).to_owned();
+    let id = call.invocation.request_id();
+    call.end(outcome);
+    respond(answer, invocation_type, &version, &id)
+}
+
+/// What is asked for, from path, query and headers.
+struct Target {
+    function: Arc<str>,
+    requested: Arc<str>,
+    qualifier: Option<String>,
+    invocation_type: InvocationType,
+}
+
+impl Target {
+    fn parse(parts: &Parts) -> Result<Self, Answer> {
+        let name = parts
+            .uri
+            .path()
+            .strip_prefix("/2015-03-31/functions/")
+            .and_then(|rest| rest.strip_suffix("/invocations"))
+            .filter(|name| parts.method == Method::POST && !name.is_empty() && !name.contains('/'));
+        let Some(name) = name else {
+            let body = "{\"message\":\"Unable to determine service/operation name to be authorized\"}";
+            return Err(Answer::status(StatusCode::FORBIDDEN, body));
+        };
+        let invalid = |text: &str| Answer::exception_with(Exception::InvalidParameterValueException, text);
+        let requested = percent_decode_str(name)
+            .decode_utf8()
+            .map_err(|_utf8| invalid("function name is not UTF-8"))?;
+        let invocation_type = match parts.headers.get("x-amz-invocation-type").map(HeaderValue::as_bytes) {
+            None | Some(b"RequestResponse") => InvocationType::RequestResponse,
+            Some(b"Event") => InvocationType::Event,
+            Some(b"DryRun") => InvocationType::DryRun,
+            Some(other) => {
+                let other = String::from_utf8_lossy(other);
+                return Err(invalid(&format!(
+                    "'{other}' is not one of Event, RequestResponse, DryRun"
+                )));
+            }
+        };
+        let (function, in_name) = split_name(&requested);
+        let in_query = parts.uri.query().and_then(|query| {
+            let value = query.split('&').find_map(|pair| pair.strip_prefix("Qualifier="))?;
+            percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned)
+        });
+        if let (Some(in_name), Some(in_query)) = (in_name, &in_query)
+            && in_name != in_query
+        {
+            return Err(invalid(
+                "The derived qualifier from the function name does not match the specified qualifier.",
+            ));
+        }
+        let qualifier = in_query.or_else(|| in_name.map(str::to_owned));
+        Ok(Self {
+            function: function.into(),
+            requested: requested.as_ref().into(),
+            qualifier,
+            invocation_type,
+        })
+    }
+}
+
+/// The bare name and the qualifier of a name, `name:qualifier`, `account:function:name` or an ARN.
+fn split_name(requested: &str) -> (&str, Option<&str>) {
+    let tail = match requested.split_once(":function:") {
+        Some((_before, tail)) => tail,
+        None => requested.strip_prefix("function:").unwrap_or(requested),
+    };
+    match tail.split_once(':') {
+        Some((name, qualifier)) => (name, Some(qualifier)),
+        None => (tail, None),
+    }
+}
+
+/// The refusals that need no knowledge of the function.
+fn refuse(
+    shared: &Shared,
+    target: &Target,
+    parts: &Parts,
+    received: &super::body::Received,
+    limit: u64,
+) -> Result<(), Answer> {
+    if received.size > limit {
+        let text = match target.invocation_type {
+            InvocationType::Event => format!(
+                "{} byte payload is too large for the Event invocation type (limit {limit} bytes)",
+                received.size
+            ),
+            InvocationType::RequestResponse | InvocationType::DryRun => {
+                format!("Request must be smaller than {limit} bytes for the InvokeFunction operation")
+            }
+        };
+        return Err(Answer::exception_with(Exception::RequestTooLargeException, &text));
+    }
+    if let Some(credentials) = &shared.credentials {
+        signature::verify(credentials, parts, &received.bytes)?;
+    }
+    let checked = matches!(shared.recording, Recording::Full { .. }) && !received.bytes.is_empty();
+    if checked && let Err(err) = serde_json::from_slice::<serde::de::IgnoredAny>(&received.bytes) {
+        let text = format!("Could not parse request body into json: {err}");
+        return Err(Answer::exception_with(Exception::InvalidRequestContentException, &text));
+    }
+    Ok(())
+}
+
+/// What a function needs to be told before the body is read.
+struct Wishes {
+    body: bool,
+    close_unread: bool,
+}
+
+impl Shared {
+    fn wishes(&self, function: &str) -> Wishes {
+        let state = self.lock();
+        let keeps = state.log.keeps_bodies() || self.credentials.is_some();
+        let Some(function) = state.functions.get(function) else {
+            return Wishes {
+                body: keeps,
+                close_unread: false,
+            };
+        };
+        let closure = matches!(function.default, Responder::Closure(_));
+        let fixed = match &function.default {
+            Responder::Fixed(answer) => Some(answer),
+            Responder::Closure(_) => None,
+        };
+        let next = function.script.front().or(fixed);
+        let close_unread = next.is_some_and(|answer| matches!(answer.kind, Kind::CloseUnread));
+        Wishes {
+            body: keeps || closure,
+            close_unread,
+        }
+    }
+}
+
+/// A call that was logged; ends as abandoned when it is dropped.
+struct Call<'s> {
+    shared: &'s Arc<Shared>,
+    invocation: Arc<Invocation>,
+    plan: Responder,
+    /// Whether it holds a piece of its function's concurrency.
+    running: bool,
+    outcome: Outcome,
+}
+
+impl<'s> Call<'s> {
+    fn admit(
+        shared: &'s Arc<Shared>,
+        target: Target,
+        parts: Parts,
+        received: super::body::Received,
+        refusal: Option<Answer>,
+    ) -> Self {
+        let mut state = shared.lock();
+        let invocation = Arc::new(Invocation {
+            sequence: state.log.next_sequence(),
+            function: target.function,
+            requested: target.requested,
+            qualifier: target.qualifier,
+            invocation_type: target.invocation_type,
+            body: received.bytes,
+            headers: parts.headers,
+            received_at: Instant::now(),
+        });
+        state.log.begin(&invocation, received.size);
+        let mut running = false;
+        let plan = match (refusal, state.functions.get_mut(&invocation.function)) {
+            (Some(refusal), _) => Responder::Fixed(refusal),
+            (None, None) => Responder::Fixed(not_found(&invocation)),
+            (None, Some(function)) => {
+                if invocation.invocation_type == InvocationType::DryRun {
+                    Responder::Fixed(Answer::success(""))
+                } else if invocation.invocation_type == InvocationType::RequestResponse
+                    && function.concurrency.is_some_and(|limit| function.running >= limit)
+                {
+                    let reason = ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded;
+                    Responder::Fixed(Answer::throttled(reason, None))
+                } else {
+                    running = true;
+                    function.running += 1;
+                    function
+                        .script
+                        .pop_front()
+                        .map_or_else(|| function.default.clone(), Responder::Fixed)
+                }
+            }
+        };
+        drop(state);
+        shared.changed.notify_waiters();
+        Self {
+            shared,
+            invocation,
+            plan,
+            running,
+            outcome: Outcome::Abandoned,
+        }
+    }
+
+    fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.log.end(&self.invocation, self.outcome);
+        if self.running
+            && let Some(function) = state.functions.get_mut(&self.invocation.function)
+        {
+            // The function may have been removed and made anew meanwhile.
+            function.running = function.running.saturating_sub(1);
+        }
+        drop(state);
+        self.shared.changed.notify_waiters();
+    }
+}
+
+fn not_found(invocation: &Invocation) -> Answer {
+    let arn = if invocation.requested.starts_with("arn:") {
+        invocation.requested.to_string()
+    } else {
+        let qualifier = invocation
+            .qualifier
+            .as_deref()
+            .map_or_else(String::new, |qualifier| format!(":{qualifier}"));
+        format!(
+            "arn:aws:lambda:us-east-1:000000000000:function:{}{qualifier}",
+            invocation.function
+        )
+    };
+    Answer::exception_with(
+        Exception::ResourceNotFoundException,
+        &format!("Function not found: {arn}"),
+    )
+}
+
+/// A number is a version; an alias points to version 1 here.
+fn executed_version(qualifier: Option<&str>) -> &str {
+    match qualifier {
+        None => "$LATEST",
+        Some(version) if version.starts_with('$') || version.bytes().all(|byte| byte.is_ascii_digit()) => version,
+        Some(_alias) => "1",
+    }
+}
+
+fn outcome(kind: &Kind, invocation_type: InvocationType) -> Outcome {
+    match kind {
+        Kind::Success(_) => Outcome::Accepted,
+        Kind::FunctionError(_) if invocation_type == InvocationType::RequestResponse => Outcome::FunctionError,
+        Kind::FunctionError(_) => Outcome::Accepted,
+        Kind::Status(status, _) if status.is_success() => Outcome::Accepted,
+        Kind::Status(status, _) => Outcome::Refused(status.as_u16()),
+        Kind::CloseUnread | Kind::Close | Kind::Reset | Kind::Half(_) => Outcome::Broken,
+    }
+}
+
+fn respond(
+    answer: Answer,
+    invocation_type: InvocationType,
+    version: &str,
+    request_id: &str,
+) -> Result<Response<AnswerBody>, Cut> {
+    let is_function_error = matches!(answer.kind, Kind::FunctionError(_));
+    let (status, body) = match answer.kind {
+        Kind::CloseUnread | Kind::Close => return Err(Cut::Close),
+        Kind::Reset => return Err(Cut::Reset),
+        Kind::Half(bytes) => (StatusCode::OK, AnswerBody::half(&bytes)),
+        Kind::Status(status, bytes) => (status, AnswerBody::whole(bytes)),
+        Kind::Success(bytes) | Kind::FunctionError(bytes) => match invocation_type {
+            InvocationType::RequestResponse => (StatusCode::OK, AnswerBody::whole(bytes)),
+            InvocationType::Event => (StatusCode::ACCEPTED, AnswerBody::whole(Bytes::new())),
+            InvocationType::DryRun => (StatusCode::NO_CONTENT, AnswerBody::whole(Bytes::new())),
+        },
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    // Names come from the request line, where a value that is no header value cannot be told apart from none.
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    if status == StatusCode::OK {
+        if let Ok(version) = HeaderValue::from_str(version) {
+            headers.insert("x-amz-executed-version", version);
+        }
+        if is_function_error {
+            headers.insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
+        }
+    }
+    for (name, value) in answer.headers {
+        headers.append(name, value);
+    }
+    Ok(response)
+}
