@@ -1,7 +1,7 @@
 use crate::error::{ConfigError, ConfigErrors};
 
 use super::parsed::ConfigValue;
-use super::{ConfigType, Importance, ParsedConfig, RawConfig, Secret, Validator};
+use super::{ConfigType, Importance, ParsedConfig, RawConfig, Secret, Validator, Width};
 
 /// One key of a definition.
 #[derive(Debug, Clone)]
@@ -26,6 +26,10 @@ pub struct ConfigKey {
     pub aliases: &'static [&'static str],
     /// Values that a user interface may offer.
     pub recommended: Vec<String>,
+    /// Name for people.
+    pub display_name: String,
+    /// How wide a user interface should show it.
+    pub width: Width,
 }
 
 impl ConfigKey {
@@ -36,8 +40,11 @@ impl ConfigKey {
         importance: Importance,
         documentation: impl Into<String>,
     ) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            display_name: name.clone(),
+            width: Width::None,
+            name,
             config_type,
             default: None,
             required: true,
@@ -90,6 +97,14 @@ impl ConfigKey {
     #[must_use]
     pub fn recommended(mut self, values: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.recommended = values.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the name for people and the width in a user interface.
+    #[must_use]
+    pub fn display(mut self, name: impl Into<String>, width: Width) -> Self {
+        self.display_name = name.into();
+        self.width = width;
         self
     }
 

@@ -56,6 +56,32 @@ impl ConfigType {
     }
 }
 
+/// How wide a user interface should show a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Width {
+    /// Not said.
+    None,
+    /// A number or a word.
+    Short,
+    /// A name.
+    Medium,
+    /// A list.
+    Long,
+}
+
+impl Width {
+    /// Connect's upper-case name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Short => "SHORT",
+            Self::Medium => "MEDIUM",
+            Self::Long => "LONG",
+        }
+    }
+}
+
 /// How much a user needs to know a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Importance {
