@@ -1,0 +1,146 @@
+//! The configuration: its definition, and the plan that a task runs by.
+
+mod environment;
+mod foreign;
+mod function;
+mod keys;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use klamm_connect_api::RawConfig;
+
+pub use environment::Environment;
+pub(crate) use foreign::notices;
+pub(crate) use keys::definition;
+pub(crate) use plan::{CredentialsPlan, Plan, RoutePlan, Topics};
+
+/// Longest answer of a synchronous invoke: 6 MiB (Lambda quotas).
+pub(crate) const MAX_ANSWER_BYTES: i64 = 6 * 1024 * 1024;
+
+/// The class under which the connector is listed.
+pub(crate) const CLASS: &str = "io.confluent.connect.aws.lambda.AwsLambdaSinkConnector";
+/// The class name that Confluent Cloud uses.
+pub(crate) const CLOUD_CLASS: &str = "LambdaSink";
+/// The class of Nordstrom's connector.
+pub(crate) const NORDSTROM_CLASS: &str = "com.nordstrom.kafka.connect.lambda.LambdaSinkConnector";
+
+/// Whose connector a configuration was written for: some defaults differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    Confluent,
+    Cloud,
+    Nordstrom,
+}
+
+impl Flavour {
+    pub(crate) fn of(raw: &RawConfig) -> Self {
+        match raw.get("connector.class").map(|class| class.trim()) {
+            Some(CLOUD_CLASS) => Self::Cloud,
+            Some(NORDSTROM_CLASS) => Self::Nordstrom,
+            _ => Self::Confluent,
+        }
+    }
+}
+
+/// Synchronous or asynchronous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum InvocationType {
+    /// `RequestResponse`: the answer is the function's.
+    Sync,
+    /// `Event`: the answer says that Lambda queued the payload.
+    Async,
+}
+
+impl InvocationType {
+    /// The word of `aws.lambda.invocation.type`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Async => "async",
+        }
+    }
+
+    /// The value of `X-Amz-Invocation-Type`.
+    pub(crate) fn header(self) -> &'static str {
+        match self {
+            Self::Sync => "RequestResponse",
+            Self::Async => "Event",
+        }
+    }
+
+    /// Longest payload (Lambda quotas): 6 MiB synchronous, 1 MiB asynchronous.
+    pub(crate) fn payload_limit(self) -> usize {
+        match self {
+            Self::Sync => 6 * 1024 * 1024,
+            Self::Async => 1024 * 1024,
+        }
+    }
+}
+
+/// How the Confluent format shows data without a schema (`record.converter.class`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schemaless {
+    /// As JSON.
+    Json,
+    /// As JSON text inside a string.
+    EscapedJson,
+}
+
+/// What a function gets (`event.format`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EventFormat {
+    /// Confluent's array of payloads.
+    Confluent(Schemaless),
+    /// The event of Lambda's event source mapping.
+    Esm {
+        /// `eventSourceArn`; with it the event is that of a managed cluster.
+        source_arn: Option<String>,
+        /// `bootstrapServers`; empty if the configuration does not name them.
+        bootstrap_servers: String,
+    },
+}
+
+fn parse_record_converter(text: &str) -> Result<Schemaless, String> {
+    let name = text
+        .strip_prefix("io.confluent.connect.aws.lambda.converters.")
+        .unwrap_or(text);
+    match name {
+        "JsonKeyValueConverter" => Ok(Schemaless::Json),
+        "EscapedJsonKeyValueConverter" => Ok(Schemaless::EscapedJson),
+        _ => Err(
+            "accepted are `JsonKeyValueConverter` and `EscapedJsonKeyValueConverter`, short or with their package: \
+                  classes of your own cannot be loaded"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Checks a base URL of the Invoke API and takes the slash off its end.
+fn parse_endpoint(text: &str) -> Result<String, String> {
+    const ACCEPTED: &str = "accepted is a base URL, such as `https://lambda.eu-central-1.amazonaws.com` or \
+                            `http://127.0.0.1:9001`";
+    let uri: http::Uri = text.parse().map_err(|_| format!("`{text}` is no URL: {ACCEPTED}"))?;
+    let known_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    let with_user = uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'));
+    if !known_scheme || uri.host().is_none_or(str::is_empty) || uri.query().is_some() || with_user {
+        return Err(format!("`{text}` is no base URL: {ACCEPTED}"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// The region's own endpoint, with the partition's domain.
+fn regional_endpoint(region: &str) -> String {
+    let domain = match region.split('-').take(2).collect::<Vec<_>>().as_slice() {
+        ["cn", _] => "amazonaws.com.cn",
+        ["us", "iso"] => "c2s.ic.gov",
+        ["us", "isob"] => "sc2s.sgov.gov",
+        ["us", "isof"] => "csp.hci.ic.gov",
+        ["eu", "isoe"] => "cloud.adc-e.uk",
+        ["eusc", _] => "amazonaws.eu",
+        _ => "amazonaws.com",
+    };
+    format!("https://lambda.{region}.{domain}")
+}

@@ -1,0 +1,68 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::SystemTime;
+
+/// What the sink takes from its surroundings instead of its configuration: environment variables and the clock that
+/// requests are signed with.
+#[derive(Clone)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    now: fn() -> SystemTime,
+}
+
+impl Environment {
+    const VARIABLES: [&'static str; 4] = [
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_ENDPOINT_URL_LAMBDA",
+        "AWS_ENDPOINT_URL",
+    ];
+
+    /// The variables given, and `now` as the clock.
+    pub fn new<K: Into<String>, V: Into<String>>(
+        variables: impl IntoIterator<Item = (K, V)>,
+        now: fn() -> SystemTime,
+    ) -> Self {
+        Self {
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            now,
+        }
+    }
+
+    /// The process's own variables and the system's clock.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where this crate meets the real clock"
+    )]
+    pub fn process() -> Self {
+        let variables = Self::VARIABLES
+            .into_iter()
+            .filter_map(|name| std::env::var(name).ok().map(|value| (name, value)));
+        Self::new(variables, SystemTime::now)
+    }
+
+    /// The first of `names` that is set and not blank.
+    pub(crate) fn first(&self, names: &[&str]) -> Option<&str> {
+        names
+            .iter()
+            .filter_map(|name| self.variables.get(*name))
+            .map(|value| value.trim())
+            .find(|value| !value.is_empty())
+    }
+
+    pub(crate) fn clock(&self) -> fn() -> SystemTime {
+        self.now
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("variables", &self.variables)
+            .finish_non_exhaustive()
+    }
+}

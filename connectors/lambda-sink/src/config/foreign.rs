@@ -1,0 +1,178 @@
+//! Keys of the connectors that a configuration may come from, which have no meaning here. What would change how or
+//! whether records arrive is refused; the rest is named once in the log.
+
+use klamm_connect_api::{ConfigDef, ConfigError, RawConfig};
+
+use super::Flavour;
+
+/// A key that is accepted and has no effect.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) key: String,
+    pub(crate) why: &'static str,
+}
+
+enum Treatment {
+    /// Harmless: one line in the log.
+    Ignored(&'static str),
+    /// Would change what is delivered: the text says what to do.
+    Refused(&'static str),
+    /// Says what happens here anyway.
+    Agrees,
+}
+use Treatment::{Agrees, Ignored, Refused};
+
+/// The foreign keys that `raw` sets and that are refused.
+pub(super) fn errors(raw: &RawConfig) -> Vec<ConfigError> {
+    raw.iter()
+        .filter_map(|(key, value)| match treatment(raw, key, value.trim())? {
+            Refused(what_to_do) => Some(ConfigError::new(key, what_to_do)),
+            Ignored(_) | Agrees => None,
+        })
+        .collect()
+}
+
+/// The keys that `raw` sets without effect: foreign ones, and those of the sink's own families that nobody knows.
+pub(crate) fn notices(raw: &RawConfig, def: &ConfigDef) -> Vec<Notice> {
+    let known = |name: &str| {
+        def.keys()
+            .iter()
+            .any(|key| key.name == name || key.aliases.contains(&name))
+    };
+    raw.iter()
+        .filter_map(|(key, value)| {
+            let why = match treatment(raw, key, value.trim()) {
+                Some(Ignored(why)) => why,
+                Some(Refused(_) | Agrees) => return None,
+                None => {
+                    let own = ["aws.", "delivery.", "event.", "esm."]
+                        .iter()
+                        .any(|family| key.starts_with(family));
+                    if !own || known(key) {
+                        return None;
+                    }
+                    "no setting of this name is known"
+                }
+            };
+            Some(Notice { key: key.clone(), why })
+        })
+        .collect()
+}
+
+/// What happens to a foreign key; none if the key is not foreign.
+fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treatment> {
+    let unless_blank = |why| if value.is_empty() { Agrees } else { Refused(why) };
+    let is_false = value.eq_ignore_ascii_case("false");
+    let treatment = match key {
+        "reporter.result.topic.name" | "reporter.error.topic.name" => {
+            unless_blank("reporter topics are not supported yet: leave it out, or empty")
+        }
+        "aws.lambda.proxy.user" | "aws.lambda.proxy.password" if is_blank(raw, "aws.lambda.proxy.url") => Agrees,
+        "aws.lambda.proxy.url"
+        | "aws.lambda.proxy.user"
+        | "aws.lambda.proxy.password"
+        | "http.proxy.host"
+        | "http.proxy.port" => {
+            unless_blank("proxies are not supported yet: leave it out and let the worker reach the endpoint directly")
+        }
+        "provider.integration.id" => unless_blank(
+            "provider integrations exist in Confluent Cloud only: use `aws.access.key.id` and `aws.secret.access.key`, or \
+             leave the keys out for the AWS default chain",
+        ),
+        "secret.manager.enabled" if is_false => Agrees,
+        "secret.manager.enabled"
+        | "secret.manager"
+        | "secret.manager.managed.configs"
+        | "secret.manager.provider.integration.id" => {
+            if raw
+                .get("secret.manager.enabled")
+                .is_none_or(|text| text.trim().eq_ignore_ascii_case("false"))
+            {
+                Agrees
+            } else {
+                Refused("secret managers exist in Confluent Cloud only: give the secret itself")
+            }
+        }
+        "schema.context.name" if value == "default" => Agrees,
+        "schema.context.name" => unless_blank("schema contexts are not supported here: set them on the converter"),
+        "aws.credentials.provider.class" => {
+            if value.is_empty()
+                || value.ends_with("DefaultCredentialsProvider")
+                || value.ends_with("DefaultAWSCredentialsProviderChain")
+            {
+                Agrees
+            } else {
+                Refused(
+                    "classes cannot be loaded: leave it out for the AWS default chain, which also takes a role from a profile \
+                     (`role_arn`) or a web identity",
+                )
+            }
+        }
+        "aws.lambda.invocation.failure.mode" if value.eq_ignore_ascii_case("stop") => Agrees,
+        "aws.lambda.invocation.failure.mode" => {
+            Refused("accepted is STOP: to drop what cannot be delivered set `behavior.on.error=log` or `ignore`")
+        }
+        "aws.lambda.batch.enabled" if is_false => {
+            if ["delivery.batch.size", "aws.lambda.batch.size"]
+                .iter()
+                .any(|k| raw.get(*k).is_some_and(|v| v.trim() == "1"))
+            {
+                Agrees
+            } else {
+                Refused("to send records one by one set `delivery.batch.size=1`")
+            }
+        }
+        "aws.lambda.batch.enabled" => Agrees,
+        "retries.max" => {
+            Refused("set `delivery.retry.max.attempts` instead, which counts the first call too: one more than retries")
+        }
+        "input.data.format" => input_format(raw, "value.converter", value),
+        "input.key.format" => input_format(raw, "key.converter", value),
+        "retriable.error.codes" => Ignored("server errors and throttles are always sent again"),
+        "kafka.auth.mode" | "kafka.api.key" | "kafka.api.secret" | "kafka.service.account.id" => {
+            Ignored("the worker's own Kafka settings and `consumer.override.*` count")
+        }
+        "auto.restart.on.user.error" => Ignored("`task.restart.policy` decides on restarts"),
+        "connector.egress.whitelist" => Ignored("the worker's own network decides what it reaches"),
+        "aws.lambda.user.agent" => Ignored("the user agent is fixed"),
+        _ if key.starts_with("aws.credentials.provider.") => Refused(
+            "provider settings are not supported: let the AWS default chain take a role from a profile (`role_arn`)",
+        ),
+        _ if key.starts_with("aws.lambda.response.") && key != "aws.lambda.response.max.bytes" => {
+            Refused("response topics are not supported: leave it out")
+        }
+        _ if key.starts_with("payload.formatter.") => {
+            if Flavour::of(raw) == Flavour::Nordstrom || key == "payload.formatter.class" {
+                Refused(
+                    "this payload is not supported yet: leave it out and set `event.format` to `confluent` or `esm`",
+                )
+            } else {
+                Ignored("no payload formatter is configured")
+            }
+        }
+        _ if key.starts_with("reporter.") => Ignored("no reports are written"),
+        _ if key.starts_with("confluent.") => Ignored("there is no licence to store"),
+        _ => return None,
+    };
+    Some(treatment)
+}
+
+/// Cloud's format names choose a converter there. Here the converter is set by itself, so a format alone would be lost.
+fn input_format(raw: &RawConfig, converter: &str, format: &str) -> Treatment {
+    if !is_blank(raw, converter) {
+        return Ignored("the converter that is set decides");
+    }
+    match format.to_ascii_uppercase().as_str() {
+        "JSON" => Ignored("the worker's converter decides; `value.converter` and `key.converter` override it"),
+        _ if converter == "value.converter" => Refused(
+            "a format chooses no converter here: set `value.converter` (and leave the format as it is, if you like)",
+        ),
+        _ => Refused(
+            "a format chooses no converter here: set `key.converter` (and leave the format as it is, if you like)",
+        ),
+    }
+}
+
+fn is_blank(raw: &RawConfig, key: &str) -> bool {
+    raw.get(key).is_none_or(|value| value.trim().is_empty())
+}

@@ -1,0 +1,76 @@
+use std::sync::Arc;
+
+use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
+use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ParsedConfig, PluginInfo, PluginKind, RawConfig};
+use tracing::warn;
+
+use crate::config::{CLASS, CLOUD_CLASS, Environment, NORDSTROM_CLASS, Plan, definition, notices};
+use crate::invoke::Clients;
+use crate::sink::LambdaSink;
+
+const INFO: PluginInfo = PluginInfo {
+    kind: PluginKind::Sink,
+    class: CLASS,
+    aliases: &["AwsLambdaSink", "AwsLambdaSinkConnector", CLOUD_CLASS, NORDSTROM_CLASS],
+    version: env!("CARGO_PKG_VERSION"),
+};
+
+/// The plugin: makes sinks that invoke AWS Lambda functions.
+///
+/// All its sinks share one HTTP client, and those with the same endpoint and credentials one Lambda client.
+#[derive(Debug)]
+pub struct LambdaSinkConnector {
+    environment: Environment,
+    clients: Clients,
+}
+
+impl LambdaSinkConnector {
+    /// A plugin that reads region and endpoint from `environment` where a configuration names none.
+    #[must_use]
+    pub fn new(environment: Environment) -> Self {
+        let clients = Clients::new(environment.clock());
+        Self { environment, clients }
+    }
+}
+
+impl Default for LambdaSinkConnector {
+    /// The plugin in the process's own environment.
+    fn default() -> Self {
+        Self::new(Environment::process())
+    }
+}
+
+impl SinkConnector for LambdaSinkConnector {
+    fn info(&self) -> &PluginInfo {
+        &INFO
+    }
+
+    fn config_def(&self, raw: &RawConfig) -> ConfigDef {
+        definition(raw)
+    }
+
+    fn validate(&self, raw: &RawConfig, parsed: &ParsedConfig) -> Vec<ConfigError> {
+        Plan::try_new(raw, parsed, &self.environment).err().unwrap_or_default()
+    }
+
+    fn open(&self, context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors> {
+        let plan = match Plan::try_new(context.raw, context.config, &self.environment) {
+            Ok(plan) => plan,
+            Err(errors) => {
+                ConfigErrors::check(errors)?;
+                return Err(ConfigError::new("routes", "no route can be made of this configuration").into());
+            }
+        };
+        if context.task == 0 {
+            for notice in notices(context.raw, &definition(context.raw)) {
+                warn!(
+                    connector = context.connector,
+                    key = notice.key,
+                    reason = notice.why,
+                    "setting has no effect"
+                );
+            }
+        }
+        Ok(Arc::new(LambdaSink::new(plan, |route| self.clients.client(route))))
+    }
+}

@@ -1,0 +1,261 @@
+//! The event of Lambda's own event source mapping for Kafka, and the partial answer that goes with it
+//! (Developer Guide, "Using Lambda with self-managed Apache Kafka" and "Amazon MSK").
+//!
+//! Topic, partition and offset are those of the record as consumed: functions build the identifiers of
+//! `batchItemFailures` from them.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use klamm_connect_api::sink::{Call, EncodeError, Encoded, PayloadBuilder};
+use klamm_connect_api::{DataError, Datum, Origin, Record, TopicPartition, Value};
+use serde::Deserialize;
+
+use super::{write_base64, write_integer, write_string};
+
+/// What stands around topic, key, value and headers.
+const FIXED_BYTES: usize = 160;
+
+pub(super) fn encode(record: &Record) -> Result<Encoded, EncodeError> {
+    let origin = record.origin();
+    let topic = origin.topic_partition.topic();
+    let capacity =
+        FIXED_BYTES + topic.len() + size_hint(&record.key) + size_hint(&record.value) + record.headers.len() * 64;
+    let mut out = Vec::with_capacity(capacity);
+    out.extend_from_slice(br#"{"topic":"#);
+    write_string(topic, &mut out);
+    out.extend_from_slice(br#","partition":"#);
+    write_integer(origin.topic_partition.partition(), &mut out);
+    out.extend_from_slice(br#","offset":"#);
+    write_integer(origin.offset, &mut out);
+    out.extend_from_slice(br#","timestamp":"#);
+    // -1 is what the wire has for a record without a timestamp.
+    write_integer(record.timestamp.unwrap_or(-1), &mut out);
+    out.extend_from_slice(br#","timestampType":""#);
+    out.extend_from_slice(record.timestamp_type.constant_name().as_bytes());
+    out.push(b'"');
+    if !record.key.is_absent() {
+        out.extend_from_slice(br#","key":"#);
+        write_datum(&record.key, &mut out).map_err(EncodeError::Key)?;
+    }
+    out.extend_from_slice(br#","value":"#);
+    write_datum(&record.value, &mut out).map_err(EncodeError::Value)?;
+    out.extend_from_slice(br#","headers":["#);
+    for (index, header) in record.headers.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        write_string(&header.key, &mut out);
+        out.push(b':');
+        write_header(&header.value, &mut out).map_err(EncodeError::Header)?;
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Ok(Encoded { bytes: out })
+}
+
+fn size_hint(datum: &Datum) -> usize {
+    match datum {
+        Datum::Encoded { bytes, .. } => bytes.len().div_ceil(3) * 4,
+        Datum::Decoded(data) if data.value.is_null() => 4,
+        Datum::Decoded(_) => 128,
+    }
+}
+
+fn write_datum(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
+    match with_bytes(datum, |bytes| write_base64(bytes, out))? {
+        Some(()) => {}
+        None => out.extend_from_slice(b"null"),
+    }
+    Ok(())
+}
+
+/// A header's bytes as an array of integers from 0 to 255, which `byte[]` and unsigned readers both take.
+fn write_header(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
+    let written = with_bytes(datum, |bytes| {
+        out.push(b'[');
+        for (index, byte) in bytes.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_integer(*byte, out);
+        }
+        out.push(b']');
+    })?;
+    if written.is_none() {
+        out.extend_from_slice(b"null");
+    }
+    Ok(())
+}
+
+/// Shows `use_bytes` the bytes of a datum: those of the wire where no transform touched it, else a value's own bytes,
+/// a text's UTF-8, or the JSON text of anything else. None for null.
+fn with_bytes<T>(datum: &Datum, use_bytes: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, DataError> {
+    let data = match datum {
+        Datum::Encoded { bytes, .. } => return Ok(Some(use_bytes(bytes))),
+        Datum::Decoded(data) => data,
+    };
+    Ok(match &data.value {
+        Value::Null => None,
+        Value::Bytes(bytes) => Some(use_bytes(bytes)),
+        Value::String(text) => Some(use_bytes(text.as_bytes())),
+        _ => {
+            let mut text = Vec::with_capacity(128);
+            datum.write_json(&mut text)?;
+            Some(use_bytes(&text))
+        }
+    })
+}
+
+/// Groups records by topic-partition.
+#[derive(Debug)]
+pub(super) struct Builder {
+    /// The event up to and with the brace that opens `records`.
+    head: Vec<u8>,
+    /// A topic-partition's records with commas between them, in the order of first arrival.
+    groups: Vec<(TopicPartition, Vec<u8>)>,
+}
+
+impl Builder {
+    pub(super) fn new(source_arn: Option<&str>, bootstrap_servers: &str) -> Self {
+        let mut head = Vec::new();
+        match source_arn {
+            Some(arn) => {
+                head.extend_from_slice(br#"{"eventSource":"aws:kafka","eventSourceArn":"#);
+                write_string(arn, &mut head);
+            }
+            None => head.extend_from_slice(br#"{"eventSource":"SelfManagedKafka""#),
+        }
+        head.extend_from_slice(br#","bootstrapServers":"#);
+        write_string(bootstrap_servers, &mut head);
+        head.extend_from_slice(br#","records":{"#);
+        Self {
+            head,
+            groups: Vec::new(),
+        }
+    }
+
+    /// `"<topic>-<partition>":[` … `],`: the name at most with every byte of the topic escaped (`\u001f`).
+    fn group_bytes(topic_partition: &TopicPartition) -> usize {
+        6 * topic_partition.topic().len() + 12 + 7
+    }
+}
+
+impl PayloadBuilder for Builder {
+    fn cost(&self, origin: &Origin, record: &Encoded) -> usize {
+        // The record may be the first of its partition.
+        record.bytes.len() + 1 + Self::group_bytes(&origin.topic_partition)
+    }
+
+    fn push(&mut self, origin: &Origin, record: &Encoded) {
+        // Batches hold a partition or a few; the last one is nearly always the one.
+        match self
+            .groups
+            .iter_mut()
+            .rev()
+            .find(|(known, _)| *known == origin.topic_partition)
+        {
+            Some((_, records)) => {
+                records.push(b',');
+                records.extend_from_slice(&record.bytes);
+            }
+            None => self.groups.push((origin.topic_partition.clone(), record.bytes.clone())),
+        }
+    }
+
+    fn finish(&mut self) -> Bytes {
+        let size = self
+            .groups
+            .iter()
+            .map(|(topic_partition, records)| records.len() + Self::group_bytes(topic_partition))
+            .sum::<usize>();
+        let mut body = Vec::with_capacity(self.head.len() + size + 2);
+        body.extend_from_slice(&self.head);
+        for (index, (topic_partition, records)) in self.groups.drain(..).enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            write_string(&topic_partition.to_string(), &mut body);
+            body.extend_from_slice(b":[");
+            body.extend_from_slice(&records);
+            body.push(b']');
+        }
+        body.extend_from_slice(b"}}");
+        Bytes::from(body)
+    }
+
+    fn overhead(&self) -> usize {
+        self.head.len() + 2
+    }
+}
+
+/// What an answer says about single records.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PartialAnswer {
+    /// All of them were handled.
+    Whole,
+    /// These were not: indexes into the call's records, ascending, without repetition.
+    Failed(Vec<usize>),
+    /// `batchItemFailures` is there but cannot be understood: the whole batch failed.
+    Malformed(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Identifier<'a> {
+    #[serde(borrow)]
+    partition: std::borrow::Cow<'a, str>,
+    offset: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failed<'a> {
+    #[serde(borrow)]
+    item_identifier: Identifier<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    #[serde(borrow)]
+    batch_item_failures: Option<&'a serde_json::value::RawValue>,
+}
+
+/// Reads `batchItemFailures`. A function that answers something else altogether, or nothing, does not use it: its
+/// success is that of the whole batch.
+pub(super) fn partial_answer(call: &Call, body: &[u8]) -> PartialAnswer {
+    let Ok(Answer {
+        batch_item_failures: Some(failures),
+    }) = serde_json::from_slice(body)
+    else {
+        return PartialAnswer::Whole;
+    };
+    let Ok(failures) = serde_json::from_str::<Vec<Failed<'_>>>(failures.get()) else {
+        return PartialAnswer::Malformed(
+            "`batchItemFailures` is not a list of `{\"itemIdentifier\":{\"partition\",\"offset\"}}`",
+        );
+    };
+    if failures.is_empty() {
+        return PartialAnswer::Whole;
+    }
+    let names: Vec<String> = call
+        .origins
+        .iter()
+        .map(|origin| origin.topic_partition.to_string())
+        .collect();
+    let indexes: HashMap<(&str, i64), usize> = call
+        .origins
+        .iter()
+        .zip(&names)
+        .enumerate()
+        .map(|(index, (origin, name))| ((name.as_str(), origin.offset), index))
+        .collect();
+    let mut failed = Vec::with_capacity(failures.len().min(indexes.len()));
+    for Failed { item_identifier } in &failures {
+        match indexes.get(&(item_identifier.partition.as_ref(), item_identifier.offset)) {
+            Some(index) => failed.push(*index),
+            None => return PartialAnswer::Malformed("`batchItemFailures` names a record that was not in the event"),
+        }
+    }
+    failed.sort_unstable();
+    failed.dedup();
+    PartialAnswer::Failed(failed)
+}

@@ -1,0 +1,79 @@
+//! Payload -> answer: one HTTP request to the Invoke API, signed, without retries.
+
+mod client;
+mod clients;
+mod credentials;
+mod http_client;
+mod sign;
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use klamm_connect_api::BoxFuture;
+
+use crate::config::InvocationType;
+pub(crate) use clients::Clients;
+
+/// What a client needs to know of the function that it calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Path and query of the request.
+    pub(crate) path_and_query: String,
+    pub(crate) invocation: InvocationType,
+    /// Bytes of an answer that are read; the rest is skipped.
+    pub(crate) answer_bytes: usize,
+}
+
+/// Calls functions of one endpoint.
+pub(crate) trait Invoke: Send + Sync + fmt::Debug {
+    /// Sends one payload, once.
+    ///
+    /// # Cancel safety
+    /// Safe: the connection is given up, and whether the function runs is unknown.
+    fn invoke<'a>(&'a self, target: &'a Target, body: Bytes) -> BoxFuture<'a, Result<Answer, InvokeError>>;
+
+    /// The endpoint refused the credentials. Says whether the next call will use new ones.
+    fn refuse_credentials(&self) -> bool;
+}
+
+/// What the Invoke API answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// `X-Amz-Function-Error` is present: the function failed, whatever the status says.
+    pub(crate) function_error: bool,
+    /// `x-amzn-ErrorType`, as sent.
+    pub(crate) error_type: Option<String>,
+    pub(crate) request_id: Option<String>,
+    /// `Retry-After` in seconds.
+    pub(crate) retry_after: Option<Duration>,
+    /// The body's beginning.
+    pub(crate) body: Bytes,
+    /// Length of the whole body.
+    pub(crate) body_bytes: usize,
+}
+
+impl Answer {
+    /// Whether the whole body was read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.body.len() == self.body_bytes
+    }
+}
+
+/// Why there is no answer. The texts end up in logs and status.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvokeError {
+    /// There are no credentials to sign with.
+    #[error("no AWS credentials: {0}")]
+    Credentials(String),
+    /// The request was not sent.
+    #[error("endpoint {endpoint} cannot be reached: {reason}")]
+    Connect { endpoint: String, reason: String },
+    /// The connection broke after the request, or parts of it, was sent: the function may have run.
+    #[error("connection to {endpoint} broke before an answer was complete: {reason}")]
+    Broken { endpoint: String, reason: String },
+    /// The request cannot be made at all.
+    #[error("the request cannot be made: {0}")]
+    Request(String),
+}

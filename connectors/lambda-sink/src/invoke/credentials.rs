@@ -1,0 +1,218 @@
+//! Credentials: static ones, or those of the AWS SDKs' default chain, kept until shortly before they expire.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::identity::Identity;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::InvokeError;
+use super::http_client::{HttpClient, SendError, chain};
+use crate::config::CredentialsPlan;
+
+/// Credentials are replaced this long before they expire.
+const REFRESH_BEFORE: Duration = Duration::from_secs(300);
+/// After a failure nobody asks the chain again for this long: calls in flight would ask one after the other.
+const FAILURE_HOLDS: Duration = Duration::from_secs(1);
+/// Credentials that were refused are replaced at most this often.
+const REFUSAL_HOLDS: Duration = Duration::from_secs(60);
+/// Longest answer of a credentials endpoint.
+const ANSWER_BYTES: usize = 1024 * 1024;
+
+/// The credentials of one client.
+pub(super) enum CredentialsCache {
+    Static(Identity),
+    Chain(Chain),
+}
+
+impl CredentialsCache {
+    pub(super) fn new(plan: &CredentialsPlan, region: &str, http: &Arc<HttpClient>, clock: fn() -> SystemTime) -> Self {
+        match plan {
+            CredentialsPlan::Static {
+                key_id,
+                secret_key,
+                session_token,
+            } => Self::Static(Identity::from(Credentials::new(
+                key_id.reveal(),
+                secret_key.reveal(),
+                session_token.as_ref().map(|token| token.reveal().to_owned()),
+                None,
+                "connector configuration",
+            ))),
+            CredentialsPlan::DefaultChain => Self::Chain(Chain {
+                region: region.to_owned(),
+                http: Arc::clone(http),
+                clock,
+                current: Mutex::new(None),
+                refresh: tokio::sync::Mutex::new(None),
+            }),
+        }
+    }
+
+    /// What to sign with.
+    pub(super) async fn identity(&self) -> Result<Identity, InvokeError> {
+        match self {
+            Self::Static(identity) => Ok(identity.clone()),
+            Self::Chain(chain) => chain.identity().await,
+        }
+    }
+
+    /// Forgets credentials that were refused. Says whether the next call gets new ones.
+    pub(super) fn refuse(&self) -> bool {
+        match self {
+            Self::Static(_) => false,
+            Self::Chain(chain) => chain.refuse(),
+        }
+    }
+}
+
+/// The default chain: environment, profile, web identity, container, instance. Asked first when the first call is made.
+pub(super) struct Chain {
+    region: String,
+    http: Arc<HttpClient>,
+    clock: fn() -> SystemTime,
+    current: Mutex<Option<Current>>,
+    /// Held by the one who fetches: the last failure, if the last fetch failed.
+    refresh: tokio::sync::Mutex<Option<(Instant, String)>>,
+}
+
+struct Current {
+    identity: Identity,
+    since: Instant,
+}
+
+impl Chain {
+    async fn identity(&self) -> Result<Identity, InvokeError> {
+        if let Some(identity) = self.current(REFRESH_BEFORE) {
+            return Ok(identity);
+        }
+        let mut last_failure = match (self.refresh.try_lock(), self.current(Duration::ZERO)) {
+            (Ok(refresh), _) => refresh,
+            // Somebody fetches new ones already, and the old ones still serve.
+            (Err(_), Some(identity)) => return Ok(identity),
+            (Err(_), None) => self.refresh.lock().await,
+        };
+        if let Some(identity) = self.current(REFRESH_BEFORE) {
+            return Ok(identity);
+        }
+        let failure = match &*last_failure {
+            Some((at, failure)) if at.elapsed() < FAILURE_HOLDS => failure.clone(),
+            _ => match self.fetch().await {
+                Ok(identity) => {
+                    *last_failure = None;
+                    return Ok(identity);
+                }
+                Err(failure) => {
+                    warn!(error = %failure, "AWS credentials cannot be fetched");
+                    *last_failure = Some((Instant::now(), failure.clone()));
+                    failure
+                }
+            },
+        };
+        self.current(Duration::ZERO).ok_or(InvokeError::Credentials(failure))
+    }
+
+    /// The credentials at hand, if they are valid for longer than `margin`.
+    fn current(&self, margin: Duration) -> Option<Identity> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = &current.as_ref()?.identity;
+        let valid = identity
+            .expiration()
+            .is_none_or(|expiration| (self.clock)() + margin < expiration);
+        valid.then(|| identity.clone())
+    }
+
+    async fn fetch(&self) -> Result<Identity, String> {
+        // A new chain each time, so that a profile that was written since is read.
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(self.region.clone()))
+            .http_client(shared_http_client(&self.http))
+            .load()
+            .await;
+        let provider = config.credentials_provider().ok_or("the default chain is empty")?;
+        let identity = Identity::from(provider.provide_credentials().await.map_err(|error| chain(&error))?);
+        let current = Current {
+            identity: identity.clone(),
+            since: Instant::now(),
+        };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
+        Ok(identity)
+    }
+
+    fn refuse(&self) -> bool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = current
+            .as_ref()
+            .is_none_or(|current| current.since.elapsed() >= REFUSAL_HOLDS);
+        if stale {
+            *current = None;
+        }
+        stale
+    }
+}
+
+/// Lets the chain send its requests through the process's own HTTP client.
+fn shared_http_client(http: &Arc<HttpClient>) -> SharedHttpClient {
+    let http = Arc::clone(http);
+    http_client_fn(move |settings, _components| {
+        SharedHttpConnector::new(ChainConnector {
+            http: Arc::clone(&http),
+            settings: settings.clone(),
+        })
+    })
+}
+
+#[derive(Debug)]
+struct ChainConnector {
+    http: Arc<HttpClient>,
+    settings: HttpConnectorSettings,
+}
+
+impl HttpConnector for ChainConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let http = Arc::clone(&self.http);
+        // One bound for connecting and reading together: whoever waits for an instance's metadata where there is none
+        // must learn so soon.
+        let limit = match (self.settings.connect_timeout(), self.settings.read_timeout()) {
+            (None, None) => Duration::from_secs(10),
+            (connect, read) => connect.unwrap_or_default() + read.unwrap_or_default(),
+        };
+        HttpConnectorFuture::new(async move {
+            match tokio::time::timeout(limit, exchange(&http, request)).await {
+                Ok(response) => response,
+                Err(elapsed) => Err(ConnectorError::timeout(elapsed.into())),
+            }
+        })
+    }
+}
+
+async fn exchange(http: &HttpClient, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let request = request
+        .try_into_http1x()
+        .map_err(|error| ConnectorError::user(error.into()))?;
+    let (parts, body) = request.into_parts();
+    let body = body.bytes().map(Bytes::copy_from_slice).unwrap_or_default();
+    let response = http.request(http::Request::from_parts(parts, Full::new(body))).await;
+    let response = response.map_err(|error| match error {
+        SendError::NotSent(reason) | SendError::Broken(reason) => ConnectorError::io(reason.into()),
+    })?;
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES)
+        .collect()
+        .await
+        .map_err(ConnectorError::io)?;
+    let response = http::Response::from_parts(parts, SdkBody::from(body.to_bytes()));
+    HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
+}
