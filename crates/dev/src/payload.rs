@@ -142,7 +142,7 @@ mod tests {
     fn confluent(body: &str) -> Result<Vec<(String, i32, i64)>, serde_json::Error> {
         let mut seen = Vec::new();
         each_of_confluent(body.as_bytes(), |c| {
-            seen.push((c.topic.into_owned(), c.partition, c.offset))
+            seen.push((c.topic.into_owned(), c.partition, c.offset));
         })?;
         Ok(seen)
     }

@@ -132,7 +132,7 @@ impl Counts {
         match outcome {
             Outcome::Accepted => self.accepted += 1,
             Outcome::Pending | Outcome::FunctionError | Outcome::Refused(_) | Outcome::Broken | Outcome::Abandoned => {
-                self.failed += 1
+                self.failed += 1;
             }
         }
     }

@@ -1,0 +1,42 @@
+# What people and CI run. `make help` lists the targets.
+export CARGO_TERM_COLOR ?= never
+export CARGO_INCREMENTAL ?= 0
+
+CARGO ?= cargo
+
+.PHONY: help build demo test bench lint docs testbed
+
+help:
+	@echo 'make demo   a Kafka, a worker and functions on this machine, and records on their way'
+	@echo 'make test   all tests, the end-to-end ones on a real Kafka'
+	@echo 'make bench  speed and memory against a real Kafka, as a table'
+	@echo 'make lint   format, clippy and rustdoc, warnings denied'
+	@echo 'make build  the release binary, target/release/klamm'
+	@echo 'make docs   the API documentation'
+
+build:
+	$(CARGO) build --release --locked -p klamm
+
+demo:
+	$(CARGO) run --release --locked -p klamm-examples --bin demo -- $(ARGS)
+
+# The end-to-end tests run the binary, which cargo does not build for tests of another package.
+test: testbed
+	$(CARGO) build --locked -p klamm
+	$(CARGO) test --workspace --locked
+
+bench: testbed build
+	$(CARGO) run --release --locked -p klamm-benches --bin bench -- $(ARGS)
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+
+docs:
+	$(CARGO) doc --workspace --no-deps --locked
+
+# Downloads once, to ~/.cache/klamm-test; does nothing when everything is there.
+testbed:
+	tests/testbed/kafka fetch
+	tests/testbed/lambda fetch
