@@ -1,0 +1,258 @@
+//! Membership: sharing, rebalancing, commits.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_kafka::{
+    Assigned, CommitError, ConsumerConfig, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
+    OffsetToCommit, Subscription, TopicPartition,
+};
+
+use crate::support::{PATIENCE, client, create_topic, raw, unique};
+
+/// A member and what it holds, following the events.
+struct Follower {
+    member: GroupMember,
+    events: GroupEvents,
+    held: Vec<Assigned>,
+    state: MemberState,
+}
+
+impl Follower {
+    fn join(client: &Arc<KafkaClient>, group: &str, subscription: Subscription) -> Self {
+        let mut config = ConsumerConfig::new(group);
+        config.heartbeat_interval = Duration::from_millis(100);
+        Self::join_as(client, config, subscription)
+    }
+
+    fn join_as(client: &Arc<KafkaClient>, config: ConsumerConfig, subscription: Subscription) -> Self {
+        let (member, events) = GroupMember::join(client, config, subscription);
+        Self {
+            member,
+            events,
+            held: Vec::new(),
+            state: MemberState::default(),
+        }
+    }
+
+    async fn step(&mut self) {
+        match self.events.recv().await.expect("the member lives") {
+            GroupEvent::Assign { partitions } => {
+                assert!(self.held.is_empty(), "eager: everything is given up first");
+                self.held = partitions;
+            }
+            GroupEvent::Revoke { partitions, ack } => {
+                assert_eq!(partitions.len(), self.held.len());
+                self.held.clear();
+                ack.done();
+            }
+            GroupEvent::Lost { .. } => self.held.clear(),
+            GroupEvent::State(state) => self.state = state,
+        }
+    }
+
+    async fn until(&mut self, is_there: impl Fn(&Self) -> bool) {
+        let reached = async {
+            while !is_there(self) {
+                self.step().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("the state is reached");
+    }
+
+    async fn until_holds(&mut self, count: usize) {
+        self.until(|follower| follower.held.len() == count && follower.state.phase == MemberPhase::Stable).await;
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.held.iter().map(|p| format!("{}-{}", p.topic, p.partition)).collect()
+    }
+}
+
+fn commit_of(topic: &str, partition: i32, offset: i64) -> OffsetToCommit {
+    OffsetToCommit {
+        topic: topic.into(),
+        partition,
+        offset,
+        leader_epoch: None,
+        metadata: "m".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn two_members_share_and_one_inherits_when_the_other_leaves() {
+    let (topic, group) = (unique("share"), unique("group"));
+    create_topic(&topic, 5).await;
+    let client = client();
+    let mut first = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
+    first.until_holds(5).await;
+    let epochs: BTreeSet<_> = first.held.iter().map(|partition| partition.epoch).collect();
+    assert_eq!(epochs.len(), 5, "every assignment has an epoch of its own");
+
+    let mut second = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
+    let both = async {
+        while first.held.len() + second.held.len() != 5 || first.held.len() == 5 {
+            tokio::select! {
+                () = first.step() => {}
+                () = second.step() => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, both).await.unwrap();
+    assert!(first.names().is_disjoint(&second.names()));
+    assert!(first.held.iter().all(|partition| !epochs.contains(&partition.epoch)), "a new assignment, a new epoch");
+
+    second.member.leave().await;
+    first.until_holds(5).await;
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_made_later_and_grows_is_noticed() {
+    let (topic, group) = (unique("grows"), unique("group"));
+    let client = client();
+    let mut member = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
+    member.until(|m| m.state.phase == MemberPhase::Stable).await;
+    assert_eq!(member.state.detail, format!("0 partitions assigned, waiting for topic `{topic}` to be created"));
+    create_topic(&topic, 1).await;
+    member.until_holds(1).await;
+    raw::add_partitions(&topic, 3);
+    member.until_holds(3).await;
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_pattern_finds_topics_of_now_and_later() {
+    let (stem, group) = (unique("pattern"), unique("group"));
+    create_topic(&format!("{stem}.a"), 1).await;
+    create_topic(&format!("x{stem}.a"), 1).await;
+    let client = client();
+    let pattern = Subscription::pattern(&format!("{stem}\\..*")).unwrap();
+    let mut member = Follower::join(&client, &group, pattern);
+    member.until_holds(1).await;
+    create_topic(&format!("{stem}.b"), 2).await;
+    member.until_holds(3).await;
+    let wanted = [format!("{stem}.a-0"), format!("{stem}.b-0"), format!("{stem}.b-1")];
+    assert_eq!(member.names(), BTreeSet::from(wanted));
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn commits_come_back_with_the_next_assignment() {
+    let (topic, group) = (unique("commit"), unique("group"));
+    create_topic(&topic, 2).await;
+    let client = client();
+    let mut member = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
+    member.until_holds(2).await;
+    assert!(member.held.iter().all(|partition| partition.committed.is_none()));
+    member.member.commit(vec![commit_of(&topic, 1, 42)]).await.unwrap();
+    let partition = TopicPartition::new(topic.as_str(), 1);
+    let committed = client.fetch_committed(&group, None).await.unwrap();
+    assert_eq!((committed.len(), committed[&partition].offset), (1, 42));
+
+    let foreign = member.member.commit(vec![commit_of("other", 0, 1)]).await.unwrap_err();
+    assert!(foreign.is_fenced(), "{foreign}");
+    let oversized = OffsetToCommit {
+        metadata: "m".repeat(5_000),
+        ..commit_of(&topic, 1, 43)
+    };
+    let refused = member.member.commit(vec![oversized]).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Refused { .. }) && !refused.is_retriable(), "{refused}");
+
+    member.member.leave().await;
+    let mut next = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
+    next.until_holds(2).await;
+    let found: Vec<_> = next.held.iter().map(|p| p.committed.as_ref().map(|c| (c.offset, c.metadata.as_str()))).collect();
+    assert_eq!(found, [None, Some((42, "m"))]);
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_member_that_was_killed_is_replaced_at_once_when_its_id_is_known() {
+    let (topic, group) = (unique("killed"), unique("group"));
+    create_topic(&topic, 1).await;
+    let first = client();
+    let mut killed = Follower::join(&first, &group, Subscription::topics([topic.as_str()]));
+    killed.until_holds(1).await;
+    let member_id = killed.state.member_id.clone().unwrap();
+    // Ends without leaving: the coordinator still waits for the session of 15 s.
+    first.shutdown().await;
+
+    let second = client();
+    second.leave_stale_member(&group, &member_id).await.unwrap();
+    second.leave_stale_member(&group, &member_id).await.expect("gone already is fine");
+    let began = tokio::time::Instant::now();
+    let mut next = Follower::join(&second, &group, Subscription::topics([topic.as_str()]));
+    next.until_holds(1).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "it waited for the session: {:?}", began.elapsed());
+    second.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_member_that_the_coordinator_dropped_loses_its_partitions_and_comes_back() {
+    let (topic, group) = (unique("fenced"), unique("group"));
+    create_topic(&topic, 1).await;
+    let client = client();
+    let mut member = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
+    member.until_holds(1).await;
+    let old = member.state.member_id.clone().unwrap();
+    let epoch = member.held[0].epoch;
+    client.leave_stale_member(&group, &old).await.unwrap();
+    let fenced = member.member.commit(vec![commit_of(&topic, 0, 1)]).await;
+    assert!(fenced.as_ref().is_err_and(CommitError::is_fenced), "{fenced:?}");
+    member.until(|m| m.held.first().is_some_and(|partition| partition.epoch != epoch)).await;
+    assert_ne!(member.member.state().member_id, Some(old));
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn static_members_keep_their_partitions_over_a_restart_and_are_fenced_by_a_double() {
+    let (topic, group) = (unique("static"), unique("group"));
+    create_topic(&topic, 1).await;
+    let client = client();
+    let mut config = ConsumerConfig::new(group.as_str());
+    config.heartbeat_interval = Duration::from_millis(100);
+    config.group_instance_id = Some("one".into());
+    let join = || Follower::join_as(&client, config.clone(), Subscription::topics([topic.as_str()]));
+    let mut first = join();
+    first.until_holds(1).await;
+    let mut double = join();
+    double.until_holds(1).await;
+    first.until(|m| m.state.phase == MemberPhase::Fenced).await;
+    assert!(first.held.is_empty(), "what the double holds was reported as lost");
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_slow_revocation_keeps_the_membership_and_a_dropped_ack_ends_it() {
+    let (topic, group) = (unique("slow"), unique("group"));
+    create_topic(&topic, 2).await;
+    let client = client();
+    let mut first = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
+    first.until_holds(2).await;
+    let mut second = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
+    let ack = loop {
+        match tokio::time::timeout(PATIENCE, first.events.recv()).await.unwrap().unwrap() {
+            GroupEvent::Revoke { ack, .. } => break ack,
+            GroupEvent::State(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    // Until the acknowledgement the partitions are still ours to commit.
+    first.member.commit(vec![commit_of(&topic, 0, 7), commit_of(&topic, 1, 7)]).await.unwrap();
+    assert!(second.held.is_empty());
+    drop(ack);
+    first.held.clear();
+    let both = async {
+        while first.held.len() != 1 || second.held.len() != 1 {
+            tokio::select! {
+                () = first.step() => {}
+                () = second.step() => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, both).await.unwrap();
+    assert_eq!(second.held[0].committed.as_ref().map(|committed| committed.offset), Some(7));
+    client.shutdown().await;
+}

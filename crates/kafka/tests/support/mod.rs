@@ -1,0 +1,158 @@
+//! A real broker for the tests of one binary, and small tools around it.
+
+pub mod encode;
+pub mod raw;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use klamm_kafka::{
+    AssignmentEpoch, ByteBudget, ClientConfig, ConsumedRecord, FetchPool, FetchSettings, FetchedSection, KafkaClient,
+    OffsetReset, PartitionReader, PartitionRequest, StartPosition,
+};
+use rskafka::client::partition::{Compression, UnknownTopicHandling};
+use rskafka::record::Record;
+
+/// A wait in these tests is for a state; this only ends a test that would hang.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A broker that ends with the test binary.
+#[derive(Debug)]
+pub struct Broker {
+    dir: PathBuf,
+    pub bootstrap: String,
+    /// Takes the broker down when this process ends, however it ends: its standard input closes.
+    _watchdog: Child,
+}
+
+fn testbed() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/testbed/kafka")
+}
+
+/// The one broker of this test binary.
+pub fn broker() -> &'static Broker {
+    static BROKER: OnceLock<Broker> = OnceLock::new();
+    BROKER.get_or_init(|| {
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id()));
+        let watchdog = Command::new("sh")
+            .arg("-c")
+            .arg("trap '' INT TERM HUP; read -r _; exec \"$0\" down --dir \"$1\"")
+            .arg(testbed())
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let up = Command::new(testbed()).args(["up", "--dir"]).arg(&dir).output().unwrap();
+        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+        let env = String::from_utf8(up.stdout).unwrap();
+        let bootstrap = env.lines().find_map(|line| line.strip_prefix("KAFKA_BOOTSTRAP='")).unwrap();
+        Broker {
+            dir,
+            bootstrap: bootstrap.trim_end_matches('\'').to_owned(),
+            _watchdog: watchdog,
+        }
+    })
+}
+
+impl Broker {
+    /// Runs a command of the testbed, such as `kill 1`.
+    pub fn run(&self, args: &[&str]) -> String {
+        let out = Command::new(testbed()).args(&args[..1]).args(&args[1..]).arg("--dir").arg(&self.dir).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+}
+
+/// The runtime for sockets and heartbeats: one thread, as in a worker.
+pub fn net() -> tokio::runtime::Handle {
+    static NET: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = NET.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("net").enable_all().build().unwrap()
+    });
+    runtime.handle().clone()
+}
+
+/// A name that no other test uses.
+pub fn unique(stem: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{stem}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub fn client() -> Arc<KafkaClient> {
+    let mut config = ClientConfig::new([broker().bootstrap.as_str()]);
+    config.metadata_max_age = Duration::from_millis(500);
+    KafkaClient::new(config, net())
+}
+
+pub fn pool(client: &Arc<KafkaClient>) -> FetchPool {
+    FetchPool::new(Arc::clone(client), Arc::new(ByteBudget::new(64 * 1024 * 1024)))
+}
+
+/// A request for partition 0 of `topic` from `start`.
+pub fn from(topic: &str, start: StartPosition) -> PartitionRequest {
+    PartitionRequest {
+        topic: topic.into(),
+        topic_id: None,
+        partition: 0,
+        start,
+        reset: OffsetReset::Earliest,
+        settings: Arc::new(FetchSettings::default()),
+        epoch: AssignmentEpoch::next(),
+    }
+}
+
+pub async fn next(reader: &mut PartitionReader) -> FetchedSection {
+    tokio::time::timeout(PATIENCE, reader.next()).await.expect("a section comes").unwrap()
+}
+
+/// Reads until the position is `end`; all records on the way.
+pub async fn read_to(reader: &mut PartitionReader, end: i64) -> Vec<ConsumedRecord> {
+    let mut records = Vec::new();
+    loop {
+        let section = next(reader).await;
+        records.extend(section.records().map(Result::unwrap));
+        if section.next_offset() >= end {
+            return records;
+        }
+    }
+}
+
+pub fn offsets(records: &[ConsumedRecord]) -> Vec<i64> {
+    records.iter().map(|record| record.offset).collect()
+}
+
+/// rskafka: the independent client that writes.
+pub async fn producer() -> rskafka::client::Client {
+    rskafka::client::ClientBuilder::new(vec![broker().bootstrap.clone()]).build().await.unwrap()
+}
+
+pub async fn create_topic(topic: &str, partitions: i32) {
+    let controller = producer().await;
+    controller.controller_client().unwrap().create_topic(topic, partitions, 1, 10_000).await.unwrap();
+}
+
+pub fn record(value: impl Into<Vec<u8>>) -> Record {
+    use rskafka::chrono::{TimeZone, Utc};
+    Record {
+        key: None,
+        value: Some(value.into()),
+        headers: BTreeMap::new(),
+        timestamp: Utc.timestamp_millis_opt(1_700_000_000_123).unwrap(),
+    }
+}
+
+pub async fn produce(topic: &str, partition: i32, records: Vec<Record>) {
+    produce_with(topic, partition, records, Compression::NoCompression).await;
+}
+
+pub async fn produce_with(topic: &str, partition: i32, records: Vec<Record>, compression: Compression) {
+    let client = producer().await;
+    let partition = client.partition_client(topic, partition, UnknownTopicHandling::Retry).await.unwrap();
+    partition.produce(records, compression).await.unwrap();
+}

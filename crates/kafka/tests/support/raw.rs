@@ -1,0 +1,173 @@
+//! Single requests over a plain socket, for what rskafka does not offer: batches as we like them, transactions, topic
+//! settings.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::yield_now;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, EndTxnRequest,
+    FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest, ProducerId, RequestHeader, ResponseHeader,
+    TopicName, TransactionalId,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+
+use super::broker;
+use super::encode::TestBatch;
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn name(topic: &str) -> TopicName {
+    TopicName(text(topic))
+}
+
+/// One request on a connection of its own.
+pub fn call<R: Request>(version: i16, request: &R) -> R::Response {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_client_id(Some(text("test")));
+    let mut body = BytesMut::new();
+    header.encode(&mut body, R::header_version(version)).unwrap();
+    request.encode(&mut body, version).unwrap();
+    let mut stream = TcpStream::connect(&broker().bootstrap).unwrap();
+    stream.write_all(&u32::try_from(body.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(&body).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+    stream.read_exact(&mut answer).unwrap();
+    let mut answer = Bytes::from(answer);
+    ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
+    R::Response::decode(&mut answer, version).unwrap()
+}
+
+pub fn create_topic(topic: &str, configs: &[(&str, &str)]) {
+    let config = |(key, value): &(&str, &str)| {
+        CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+    };
+    let creatable = CreatableTopic::default()
+        .with_name(name(topic))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(configs.iter().map(config).collect());
+    let response = call(5, &CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(10_000));
+    assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+}
+
+pub fn add_partitions(topic: &str, count: i32) {
+    let more = CreatePartitionsTopic::default().with_name(name(topic)).with_count(count).with_assignments(None);
+    let response = call(2, &CreatePartitionsRequest::default().with_topics(vec![more]).with_timeout_ms(10_000));
+    assert_eq!(response.results[0].error_code, 0, "{response:?}");
+}
+
+pub fn delete_topic(topic: &str) {
+    let state = DeleteTopicState::default().with_name(Some(name(topic)));
+    let response = call(6, &DeleteTopicsRequest::default().with_topics(vec![state]).with_timeout_ms(10_000));
+    assert_eq!(response.responses[0].error_code, 0, "{response:?}");
+}
+
+/// Appends a batch to partition 0; waits while the partition is being made.
+pub fn produce(topic: &str, batch: &TestBatch) -> i64 {
+    produce_in(None, topic, batch)
+}
+
+fn produce_in(transaction: Option<&str>, topic: &str, batch: &TestBatch) -> i64 {
+    loop {
+        let data = PartitionProduceData::default().with_index(0).with_records(Some(Bytes::from(batch.encode())));
+        let data = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_transactional_id(transaction.map(|id| TransactionalId(text(id))))
+            .with_acks(-1)
+            .with_timeout_ms(10_000)
+            .with_topic_data(vec![data]);
+        let response = call(8, &request);
+        let answer = &response.responses[0].partition_responses[0];
+        match ResponseError::try_from_code(answer.error_code) {
+            None => return answer.base_offset,
+            Some(code) if code.is_retriable() => yield_now(),
+            Some(code) => panic!("{code:?}"),
+        }
+    }
+}
+
+/// A transactional producer.
+#[derive(Debug)]
+pub struct Transactions {
+    id: String,
+    producer: (i64, i16),
+    sequence: i32,
+}
+
+impl Transactions {
+    pub fn new(id: &str) -> Self {
+        loop {
+            let find = FindCoordinatorRequest::default().with_key(text(id)).with_key_type(1);
+            if call(3, &find).error_code == 0 {
+                let init = InitProducerIdRequest::default()
+                    .with_transactional_id(Some(TransactionalId(text(id))))
+                    .with_transaction_timeout_ms(60_000)
+                    .with_producer_id(ProducerId(-1))
+                    .with_producer_epoch(-1);
+                let response = call(4, &init);
+                if response.error_code == 0 {
+                    return Self {
+                        id: id.to_owned(),
+                        producer: (response.producer_id.0, response.producer_epoch),
+                        sequence: 0,
+                    };
+                }
+            }
+            yield_now();
+        }
+    }
+
+    /// Appends a batch to partition 0 within the open transaction, which begins with the first.
+    pub fn produce(&mut self, topic: &str, mut batch: TestBatch) -> i64 {
+        loop {
+            let topics = AddPartitionsToTxnTopic::default().with_name(name(topic)).with_partitions(vec![0]);
+            let add = AddPartitionsToTxnRequest::default()
+                .with_v3_and_below_transactional_id(TransactionalId(text(&self.id)))
+                .with_v3_and_below_producer_id(ProducerId(self.producer.0))
+                .with_v3_and_below_producer_epoch(self.producer.1)
+                .with_v3_and_below_topics(vec![topics]);
+            let response = call(3, &add);
+            let code = response.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code;
+            match ResponseError::try_from_code(code) {
+                None => break,
+                Some(code) if code.is_retriable() => yield_now(),
+                Some(ResponseError::ConcurrentTransactions) => yield_now(),
+                Some(code) => panic!("{code:?}"),
+            }
+        }
+        batch.is_transactional = true;
+        batch.producer = (self.producer.0, self.producer.1, self.sequence);
+        self.sequence += i32::try_from(batch.records.len()).unwrap();
+        produce_in(Some(&self.id), topic, &batch)
+    }
+
+    pub fn end(&mut self, is_committed: bool) {
+        loop {
+            let end = EndTxnRequest::default()
+                .with_transactional_id(TransactionalId(text(&self.id)))
+                .with_producer_id(ProducerId(self.producer.0))
+                .with_producer_epoch(self.producer.1)
+                .with_committed(is_committed);
+            match ResponseError::try_from_code(call(3, &end).error_code) {
+                None => return,
+                Some(code) if code.is_retriable() => yield_now(),
+                Some(ResponseError::ConcurrentTransactions) => yield_now(),
+                Some(code) => panic!("{code:?}"),
+            }
+        }
+    }
+}
