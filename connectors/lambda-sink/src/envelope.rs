@@ -5,10 +5,8 @@ mod esm;
 #[cfg(test)]
 mod tests;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use klamm_connect_api::Record;
 use klamm_connect_api::sink::{Call, EncodeError, Encoded, PayloadBuilder};
-use klamm_connect_api::{Record, json};
 
 use crate::config::EventFormat;
 pub(crate) use esm::PartialAnswer;
@@ -45,21 +43,4 @@ pub(crate) fn partial_answer(format: &EventFormat, call: &Call, body: &[u8]) -> 
 
 fn write_integer(number: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// Appends `bytes` as a JSON string in base64.
-fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = out
-        .get_mut(start..)
-        .and_then(|room| BASE64.encode_slice(bytes, room).ok())
-        .expect("four bytes of room for every three");
-    out.truncate(start + written);
-    out.push(b'"');
-}
-
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    json::write_string(text, out);
 }

@@ -157,6 +157,7 @@ const CATALOGUE: &[(&str, u16, Fate)] = &[
     ("ExpiredTokenException", 403, Expired),
     ("UnrecognizedClientException", 403, Credentials(CLOCK)),
     ("InvalidSignatureException", 403, Credentials(CLOCK)),
+    ("MissingAuthenticationTokenException", 403, Credentials(CLOCK)),
 ];
 
 /// The fate of an exception that the catalogue does not know, by status.

@@ -1,1 +1,551 @@
+use std::time::{Duration, SystemTime};
 
+use klamm_connect_api::RawConfig;
+use klamm_connect_api::delivery::{ErrorPolicy, Ordering};
+
+use super::*;
+
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+const BASE: Pairs<'static> = &[("connector.class", CLASS), ("aws.lambda.region", "eu-west-1")];
+const ARN: &str = "arn:aws:lambda:us-east-2:123456789012:function:f";
+
+fn raw(base: Pairs<'_>, entries: Pairs<'_>) -> RawConfig {
+    base.iter()
+        .chain(entries)
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// All errors, those of single keys and those of the plan, as `key: message` lines.
+fn plan_in(environment: &Environment, raw: &RawConfig) -> Result<Plan, String> {
+    let def = definition(raw);
+    let evaluated = def.evaluate(raw);
+    let mut errors = evaluated.errors();
+    let plan = Plan::try_new(raw, &evaluated.parsed, environment);
+    let plan = plan.map_err(|found| errors.extend(found));
+    if errors.is_empty() {
+        return plan.map_err(|()| "no route".to_owned());
+    }
+    Err(errors
+        .iter()
+        .map(|error| format!("{}: {}", error.key, error.message))
+        .collect::<Vec<_>>()
+        .join("\n"))
+}
+
+fn no_environment() -> Environment {
+    Environment::new([("", ""); 0], || SystemTime::UNIX_EPOCH)
+}
+
+fn plan(entries: Pairs<'_>) -> Result<Plan, String> {
+    plan_in(&no_environment(), &raw(BASE, entries))
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_key_and_the_way_out() {
+    let cases: &[(Pairs<'_>, &str, &str)] = &[
+        (
+            &[],
+            "aws.lambda.function.name: names no function: set it, or `aws.lambda.configuration.mode=multiple` with \
+             `aws.lambda.topic2function.map`, or `routes` with `routes.<alias>.function`",
+            "no grammar is used",
+        ),
+        (
+            &[("aws.lambda.function.name", "a b")],
+            "aws.lambda.function.name: Invalid value a b for configuration aws.lambda.function.name: `a b` has no valid \
+             function name (1 to 64 letters, digits, `-` and `_`): accepted are a function's name, \
+             `<account>:function:<name>` or an ARN, each with `:<version or alias>` behind it if need be",
+            "one error for one mistake",
+        ),
+        (
+            &[("aws.lambda.function.name", ARN)],
+            "aws.lambda.function.name: `arn:aws:lambda:us-east-2:123456789012:function:f` is in us-east-2, but \
+             `aws.lambda.region` is eu-west-1: a function is called in its own region",
+            "an ARN of another region",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("aws.lambda.topic2function.map", "a;b"),
+            ],
+            "aws.lambda.topic2function.map: has no effect with `aws.lambda.configuration.mode=single`: set \
+             `aws.lambda.configuration.mode=multiple`, or leave the map out",
+            "a map that would be ignored",
+        ),
+        (
+            &[
+                ("aws.lambda.configuration.mode", "multiple"),
+                ("aws.lambda.function.name", "f"),
+            ],
+            "aws.lambda.function.name: has no effect with `aws.lambda.configuration.mode=multiple`: leave it out, or set \
+             `aws.lambda.configuration.mode=single` and leave `aws.lambda.topic2function.map` out\n\
+             aws.lambda.topic2function.map: `aws.lambda.configuration.mode=multiple` needs it: accepted is \
+             `<topic>;<function>,<topic>;<function>`",
+            "the name in place of the map",
+        ),
+        (
+            &[
+                ("aws.lambda.configuration.mode", "many"),
+                ("aws.lambda.function.name", "f"),
+            ],
+            "aws.lambda.configuration.mode: Invalid value many for configuration aws.lambda.configuration.mode: Value must \
+             be one of: single, multiple",
+            "unknown mode",
+        ),
+        (
+            &[
+                ("aws.lambda.configuration.mode", "multiple"),
+                ("aws.lambda.topic2function.map", "orders"),
+            ],
+            "aws.lambda.topic2function.map: Invalid value orders for configuration aws.lambda.topic2function.map: entry \
+             `orders` names no function: accepted is `<topic>;<function>`, with commas between entries",
+            "an entry without a function",
+        ),
+        (
+            &[
+                ("aws.lambda.configuration.mode", "multiple"),
+                ("aws.lambda.topic2function.map", "a;f,a;f"),
+            ],
+            "aws.lambda.topic2function.map: entry `a;f` stands twice: keep one of them",
+            "the same entry twice would double every record",
+        ),
+        (
+            &[
+                ("aws.lambda.configuration.mode", "multiple"),
+                ("aws.lambda.topic2function.map", "a;f"),
+                ("topics", "a,b"),
+            ],
+            "aws.lambda.topic2function.map: topic `b` of `topics` has no function: give it one, or take it out of `topics`",
+            "a topic without a function",
+        ),
+        (
+            &[
+                ("routes", "x"),
+                ("routes.x.function", "f"),
+                ("routes.x.topics", "a"),
+                ("topics", "a,b"),
+            ],
+            "routes: topic `b` of `topics` has no function: give it one, or take it out of `topics`",
+            "the same with routes",
+        ),
+        (
+            &[
+                ("routes", "x"),
+                ("routes.x.topics", "a"),
+                ("aws.lambda.function.name", "f"),
+            ],
+            "routes.x.function: Missing required configuration \"routes.x.function\" which has no default value.\n\
+             aws.lambda.function.name: has no effect with `routes`: leave it out, or leave `routes` out",
+            "two grammars",
+        ),
+        (
+            &[("routes", "x"), ("routes.x.function", "f")],
+            "routes.x.topics: route `x` takes no topics: set `routes.x.topics` or `routes.x.topics.regex`",
+            "a route without topics",
+        ),
+        (
+            &[
+                ("routes", "x"),
+                ("routes.x.function", "f"),
+                ("routes.x.topics.regex", "a("),
+            ],
+            "routes.x.topics.regex: Invalid value a( for configuration routes.x.topics.regex: `a(` is no regular \
+             expression: regex parse error: ^(?:a()$ ^ error: unclosed group",
+            "a bad pattern",
+        ),
+        (
+            &[
+                ("routes", "x"),
+                ("routes.x.function", "f"),
+                ("routes.x.topics", "a"),
+                ("routes.y.topics", "b"),
+            ],
+            "routes.y.topics: `routes` does not list `y`: add it there, or leave this out",
+            "a route that is configured and not listed",
+        ),
+        (
+            &[("routes", "x,x"), ("routes.x.function", "f"), ("routes.x.topics", "a")],
+            "routes: `x` stands twice: keep one of them",
+            "a repeated alias",
+        ),
+        (
+            &[("aws.lambda.function.name", "f"), ("aws.access.key.id", "AK")],
+            "aws.secret.access.key: is missing: `aws.access.key.id` and `aws.secret.access.key` go together; leave both out \
+             for the AWS default chain",
+            "half a key",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("authentication.method", "IAM Roles"),
+            ],
+            "authentication.method: Invalid value IAM Roles for configuration authentication.method: accepted is `Access \
+             Keys`; for a role leave this and both keys out, and let the AWS default chain take it from the environment, a \
+             profile, a web identity or the instance",
+            "Cloud's roles",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("aws.lambda.proxy.url", "http://proxy:3128"),
+            ],
+            "aws.lambda.proxy.url: proxies are not supported yet: leave it out and let the worker reach the endpoint directly",
+            "a proxy may not be passed by in silence",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("reporter.error.topic.name", "errors"),
+            ],
+            "reporter.error.topic.name: reporter topics are not supported yet: leave it out, or empty",
+            "reports that would never come",
+        ),
+        (
+            &[("aws.lambda.function.name", "f"), ("event.format", "raw")],
+            "event.format: Invalid value raw for configuration event.format: this format is not supported yet: accepted are \
+             `confluent` and `esm`",
+            "a format of the future",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("record.converter.class", "com.acme.Mine"),
+            ],
+            "record.converter.class: Invalid value com.acme.Mine for configuration record.converter.class: accepted are \
+             `JsonKeyValueConverter` and `EscapedJsonKeyValueConverter`, short or with their package: classes of your own \
+             cannot be loaded",
+            "a class of the user",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("aws.lambda.endpoint", "localhost:9001"),
+            ],
+            "aws.lambda.endpoint: Invalid value localhost:9001 for configuration aws.lambda.endpoint: `localhost:9001` is no \
+             base URL: accepted is a base URL, such as `https://lambda.eu-central-1.amazonaws.com` or \
+             `http://127.0.0.1:9001`",
+            "no scheme",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("aws.lambda.socket.timeout", "900001"),
+            ],
+            "aws.lambda.socket.timeout: Invalid value 900001 for configuration aws.lambda.socket.timeout: Value must be no \
+             more than 900000",
+            "longer than a function may run",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("aws.lambda.invocation.type", "async"),
+                ("delivery.batch.bytes", "1048577"),
+            ],
+            "delivery.batch.bytes: 1048577 is above the 1048576 bytes that the destination takes in a call",
+            "asynchronous payloads are smaller",
+        ),
+        (
+            &[("aws.lambda.function.name", "f"), ("input.data.format", "AVRO")],
+            "input.data.format: a format chooses no converter here: set `value.converter` (and leave the format as it is, if \
+             you like)",
+            "Avro read by whatever the worker has",
+        ),
+    ];
+    for (entries, wanted, why) in cases {
+        assert_eq!(plan(entries).map(|_| ()).unwrap_err(), *wanted, "{why}");
+    }
+}
+
+#[test]
+fn a_setting_of_a_route_that_nobody_reads_is_refused_with_the_accepted_names() {
+    let entries = &[
+        ("routes", "x"),
+        ("routes.x.function", "f"),
+        ("routes.x.topics", "a"),
+        ("routes.x.predicate", "isLarge"),
+    ];
+    let error = plan(entries).map(|_| ()).unwrap_err();
+    assert!(
+        error.starts_with("routes.x.predicate: no setting of a route is called `predicate`: accepted are topics, "),
+        "{error}"
+    );
+    assert!(
+        error.contains("invocation.type") && error.contains("delivery.batch.size"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_single_function_takes_all_topics_under_confluents_defaults() {
+    let plan = plan(&[("aws.lambda.function.name", "order-fn:prod"), ("topics", "a,b")]).unwrap();
+    let [route] = plan.routes.as_slice() else {
+        panic!("one route")
+    };
+    assert_eq!(route.name, "order-fn:prod");
+    assert!(matches!(route.topics, Topics::All));
+    assert_eq!(route.endpoint, "https://lambda.eu-west-1.amazonaws.com");
+    assert_eq!(route.invocation, InvocationType::Sync);
+    assert_eq!(route.format, EventFormat::Confluent(Schemaless::Json));
+    assert_eq!(route.credentials, CredentialsPlan::DefaultChain);
+    assert_eq!(route.answer_bytes, 65_536);
+    let delivery = &route.delivery;
+    assert_eq!((delivery.batch_records, delivery.batch_bytes), (20, 6_291_456));
+    assert_eq!(
+        (delivery.ordering, delivery.error_policy),
+        (Ordering::Partition, ErrorPolicy::Fail)
+    );
+    assert_eq!(delivery.call_timeout, Duration::from_secs(50));
+}
+
+#[test]
+fn a_map_becomes_a_route_for_each_function_and_a_repeated_topic_goes_to_both() {
+    let map = "orders;order-fn, refunds;order-fn,orders;audit-fn:7";
+    let plan = plan(&[
+        ("aws.lambda.configuration.mode", "multiple"),
+        ("aws.lambda.topic2function.map", map),
+    ])
+    .unwrap();
+    let routes: Vec<_> = plan
+        .routes
+        .iter()
+        .map(|route| match &route.topics {
+            Topics::Named(topics) => (route.name.as_str(), topics.join(" ")),
+            topics => panic!("named topics, not {topics:?}"),
+        })
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            ("order-fn", "orders refunds".to_owned()),
+            ("audit-fn:7", "orders".to_owned())
+        ]
+    );
+    assert_eq!(plan.destination_key, "aws.lambda.topic2function.map");
+}
+
+#[test]
+fn functions_of_one_name_in_two_accounts_have_routes_of_their_own() {
+    let map = "a;111111111111:function:f,b;222222222222:function:f";
+    let plan = plan(&[
+        ("aws.lambda.configuration.mode", "multiple"),
+        ("aws.lambda.topic2function.map", map),
+    ])
+    .unwrap();
+    let names: Vec<_> = plan.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["111111111111:function:f", "222222222222:function:f"]);
+}
+
+#[test]
+fn a_route_overrides_what_the_connector_sets() {
+    let plan = plan(&[
+        ("delivery.batch.size", "50"),
+        ("aws.lambda.invocation.type", "async"),
+        ("routes", "orders,audit"),
+        ("routes.orders.topics", "orders"),
+        ("routes.orders.function", "order-fn:prod"),
+        ("routes.orders.invocation.type", "SYNC"),
+        ("routes.orders.delivery.batch.size", "1"),
+        ("routes.orders.behavior.on.error", "ignore"),
+        ("routes.orders.event.format", "esm"),
+        ("routes.audit.topics.regex", ".*"),
+        ("routes.audit.function", "audit-fn"),
+        ("routes.audit.aws.lambda.region", "us-west-2"),
+        ("consumer.override.bootstrap.servers", "b1:9092"),
+        ("topics", "orders,refunds"),
+    ])
+    .unwrap();
+    let [orders, audit] = plan.routes.as_slice() else {
+        panic!("two routes")
+    };
+    assert_eq!(
+        (orders.invocation, audit.invocation),
+        (InvocationType::Sync, InvocationType::Async)
+    );
+    assert_eq!((orders.delivery.batch_records, audit.delivery.batch_records), (1, 50));
+    assert_eq!(
+        (orders.delivery.ordering, audit.delivery.ordering),
+        (Ordering::Partition, Ordering::None)
+    );
+    assert_eq!(
+        (orders.delivery.batch_bytes, audit.delivery.batch_bytes),
+        (6_291_456, 1_048_576)
+    );
+    assert_eq!(
+        (orders.delivery.error_policy, audit.delivery.error_policy),
+        (ErrorPolicy::Ignore, ErrorPolicy::Fail)
+    );
+    assert_eq!(
+        (orders.region.as_str(), audit.region.as_str()),
+        ("eu-west-1", "us-west-2")
+    );
+    let esm = EventFormat::Esm {
+        source_arn: None,
+        bootstrap_servers: "b1:9092".to_owned(),
+    };
+    assert_eq!((&orders.format, orders.answer_bytes), (&esm, 6_291_456));
+    assert!(matches!(&audit.topics, Topics::Matching(regex) if regex.is_match("refunds")));
+    assert_eq!(orders.function_key, "routes.orders.function");
+}
+
+#[test]
+fn with_transforms_only_records_tell_which_topics_there_are() {
+    let entries = &[
+        ("aws.lambda.configuration.mode", "multiple"),
+        ("aws.lambda.topic2function.map", "b;f"),
+        ("topics", "a"),
+        ("transforms", "rename"),
+    ];
+    assert!(plan(entries).is_ok());
+}
+
+#[test]
+fn the_cloud_class_logs_failures_by_default_and_nordstroms_waits_longer() {
+    let cloud = raw(
+        &[],
+        &[
+            ("connector.class", "LambdaSink"),
+            ("aws.lambda.region", "eu-west-1"),
+            ("aws.lambda.function.name", "f"),
+            ("authentication.method", "Access Keys"),
+            ("aws.access.key.id", "AK"),
+            ("aws.secret.access.key", "hidden"),
+            ("kafka.auth.mode", "KAFKA_API_KEY"),
+            ("kafka.api.key", "key"),
+            ("kafka.api.secret", "hidden"),
+            ("input.data.format", "JSON"),
+            ("aws.lambda.configuration.mode", "single"),
+        ],
+    );
+    let plan = plan_in(&no_environment(), &cloud).unwrap();
+    assert_eq!(plan.routes[0].delivery.error_policy, ErrorPolicy::Log);
+    assert!(matches!(plan.routes[0].credentials, CredentialsPlan::Static { .. }));
+    assert!(!format!("{plan:?}").contains("hidden"), "secrets are never shown");
+    let keys: Vec<_> = notices(&cloud, &definition(&cloud))
+        .into_iter()
+        .map(|notice| notice.key)
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "input.data.format",
+            "kafka.api.key",
+            "kafka.api.secret",
+            "kafka.auth.mode"
+        ]
+    );
+
+    let nordstrom: Pairs<'_> = &[
+        ("connector.class", NORDSTROM_CLASS),
+        ("aws.region", "us-east-2"),
+        ("aws.lambda.function.arn", ARN),
+        ("aws.lambda.invocation.mode", "ASYNC"),
+    ];
+    let error = plan_in(&no_environment(), &raw(nordstrom, &[]))
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        error.starts_with("event.format: the payload of Nordstrom's connector is not supported yet"),
+        "{error}"
+    );
+    let plan = plan_in(&no_environment(), &raw(nordstrom, &[("event.format", "confluent")])).unwrap();
+    assert_eq!(plan.routes[0].invocation, InvocationType::Async);
+    assert_eq!(plan.routes[0].delivery.call_timeout, Duration::from_secs(300));
+}
+
+#[test]
+fn region_and_endpoint_come_from_setting_then_arn_then_environment() {
+    let environment = |entries: Pairs<'_>| Environment::new(entries.iter().copied(), || SystemTime::UNIX_EPOCH);
+    let cases: &[(Pairs<'_>, Pairs<'_>, &str, &str)] = &[
+        // configuration, environment, wanted, why
+        (
+            &[("aws.lambda.region", "eu-west-1")],
+            &[("AWS_REGION", "us-east-1")],
+            "eu-west-1 https://lambda.eu-west-1.amazonaws.com",
+            "setting",
+        ),
+        (
+            &[("aws.lambda.function.name", ARN)],
+            &[("AWS_REGION", "us-east-1")],
+            "us-east-2 https://lambda.us-east-2.amazonaws.com",
+            "ARN",
+        ),
+        (
+            &[],
+            &[("AWS_DEFAULT_REGION", "cn-north-1")],
+            "cn-north-1 https://lambda.cn-north-1.amazonaws.com.cn",
+            "environment",
+        ),
+        (
+            &[],
+            &[("AWS_REGION", " "), ("AWS_DEFAULT_REGION", "us-east-1")],
+            "us-east-1 https://lambda.us-east-1.amazonaws.com",
+            "blank is not set",
+        ),
+        (
+            &[("aws.lambda.endpoint", "http://127.0.0.1:9001/")],
+            &[("AWS_REGION", "us-east-1"), ("AWS_ENDPOINT_URL", "http://elsewhere")],
+            "us-east-1 http://127.0.0.1:9001",
+            "endpoint setting",
+        ),
+        (
+            &[],
+            &[
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ENDPOINT_URL", "http://all"),
+                ("AWS_ENDPOINT_URL_LAMBDA", "http://lambda"),
+            ],
+            "us-east-1 http://lambda",
+            "the service's own variable wins",
+        ),
+        (
+            &[],
+            &[],
+            "aws.lambda.region: is not set, and neither is AWS_REGION: set it to the functions' region, such as `eu-central-1`",
+            "nowhere",
+        ),
+    ];
+    for (entries, variables, wanted, why) in cases {
+        let mut raw = raw(&[("connector.class", CLASS), ("aws.lambda.function.name", "f")], &[]);
+        raw.extend(
+            entries
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+        );
+        let found = match plan_in(&environment(variables), &raw) {
+            Ok(plan) => format!("{} {}", plan.routes[0].region, plan.routes[0].endpoint),
+            Err(error) => error,
+        };
+        assert_eq!(found, *wanted, "{why}");
+    }
+}
+
+#[test]
+fn harmless_keys_of_other_connectors_and_unknown_ones_get_one_line_each() {
+    let raw = raw(
+        BASE,
+        &[
+            ("aws.lambda.function.name", "f"),
+            ("aws.lambda.batch.size", "5"),
+            ("confluent.topic.bootstrap.servers", "b:9092"),
+            ("reporter.bootstrap.servers", "b:9092"),
+            ("reporter.result.topic.name", ""),
+            ("aws.lambda.proxy.url", ""),
+            ("aws.lambda.functon.name", "typo"),
+            ("tasks.max", "1"),
+        ],
+    );
+    assert!(plan_in(&no_environment(), &raw).is_ok());
+    let notices: Vec<_> = notices(&raw, &definition(&raw))
+        .into_iter()
+        .map(|notice| format!("{}: {}", notice.key, notice.why))
+        .collect();
+    assert_eq!(
+        notices,
+        [
+            "aws.lambda.functon.name: no setting of this name is known",
+            "confluent.topic.bootstrap.servers: there is no licence to store",
+            "reporter.bootstrap.servers: no reports are written",
+        ]
+    );
+}

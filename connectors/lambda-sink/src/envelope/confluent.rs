@@ -7,7 +7,7 @@ use bytes::Bytes;
 use klamm_connect_api::sink::{EncodeError, Encoded, PayloadBuilder};
 use klamm_connect_api::{DataError, Datum, Origin, Record, SchemaAndValue, json};
 
-use super::{write_integer, write_string};
+use super::write_integer;
 use crate::config::Schemaless;
 
 /// What stands around topic, key and value: member names, punctuation and three integers.
@@ -23,7 +23,7 @@ pub(super) fn encode(schemaless: Schemaless, record: &Record) -> Result<Encoded,
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(br#","topic":"#);
-    write_string(&record.topic, &mut out);
+    json::write_string(&record.topic, &mut out);
     out.extend_from_slice(br#","partition":"#);
     write_integer(
         record.partition.unwrap_or_else(|| origin.topic_partition.partition()),
@@ -66,7 +66,7 @@ fn write_escaped(data: &SchemaAndValue, out: &mut Vec<u8>) -> Result<(), DataErr
     let mut text = Vec::with_capacity(128);
     json::write(data, &mut text)?;
     let text = std::str::from_utf8(&text).map_err(|_| DataError::data("JSON text is not UTF-8"))?;
-    write_string(text, out);
+    json::write_string(text, out);
     Ok(())
 }
 

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use klamm_connect_api::sink::{Call, EncodeError, Encoded, PayloadBuilder};
-use klamm_connect_api::{DataError, Datum, Origin, Record, TopicPartition, Value};
+use klamm_connect_api::{DataError, Datum, Origin, Record, TopicPartition, Value, json};
 use serde::Deserialize;
 
-use super::{write_base64, write_integer, write_string};
+use super::write_integer;
 
 /// What stands around topic, key, value and headers.
 const FIXED_BYTES: usize = 160;
@@ -23,7 +23,7 @@ pub(super) fn encode(record: &Record) -> Result<Encoded, EncodeError> {
         FIXED_BYTES + topic.len() + size_hint(&record.key) + size_hint(&record.value) + record.headers.len() * 64;
     let mut out = Vec::with_capacity(capacity);
     out.extend_from_slice(br#"{"topic":"#);
-    write_string(topic, &mut out);
+    json::write_string(topic, &mut out);
     out.extend_from_slice(br#","partition":"#);
     write_integer(origin.topic_partition.partition(), &mut out);
     out.extend_from_slice(br#","offset":"#);
@@ -43,7 +43,7 @@ pub(super) fn encode(record: &Record) -> Result<Encoded, EncodeError> {
     out.extend_from_slice(br#","headers":["#);
     for (index, header) in record.headers.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
-        write_string(&header.key, &mut out);
+        json::write_string(&header.key, &mut out);
         out.push(b':');
         write_header(&header.value, &mut out).map_err(EncodeError::Header)?;
         out.push(b'}');
@@ -61,7 +61,7 @@ fn size_hint(datum: &Datum) -> usize {
 }
 
 fn write_datum(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
-    match with_bytes(datum, |bytes| write_base64(bytes, out))? {
+    match with_bytes(datum, |bytes| json::write_base64(bytes, out))? {
         Some(()) => {}
         None => out.extend_from_slice(b"null"),
     }
@@ -120,12 +120,12 @@ impl Builder {
         match source_arn {
             Some(arn) => {
                 head.extend_from_slice(br#"{"eventSource":"aws:kafka","eventSourceArn":"#);
-                write_string(arn, &mut head);
+                json::write_string(arn, &mut head);
             }
             None => head.extend_from_slice(br#"{"eventSource":"SelfManagedKafka""#),
         }
         head.extend_from_slice(br#","bootstrapServers":"#);
-        write_string(bootstrap_servers, &mut head);
+        json::write_string(bootstrap_servers, &mut head);
         head.extend_from_slice(br#","records":{"#);
         Self {
             head,
@@ -173,7 +173,7 @@ impl PayloadBuilder for Builder {
             if index > 0 {
                 body.push(b',');
             }
-            write_string(&topic_partition.to_string(), &mut body);
+            json::write_string(&topic_partition.to_string(), &mut body);
             body.extend_from_slice(b":[");
             body.extend_from_slice(&records);
             body.push(b']');
