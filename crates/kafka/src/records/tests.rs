@@ -28,7 +28,15 @@ fn decode_as(
     aborted: &[AbortedTransaction],
 ) -> Vec<Result<ConsumedRecord, DecodeError>> {
     let partition = TopicPartition::new("t", 0);
-    Records::new(partition, Bytes::copy_from_slice(section), from, isolation, aborted, true).collect()
+    Records::new(
+        partition,
+        Bytes::copy_from_slice(section),
+        from,
+        isolation,
+        aborted,
+        true,
+    )
+    .collect()
 }
 
 fn offsets(records: &[Result<ConsumedRecord, DecodeError>]) -> Vec<i64> {
@@ -83,14 +91,26 @@ fn every_codec_gives_back_keys_values_and_headers() {
         let decoded = decode(&batch.encode(), 0);
         assert_eq!(offsets(&decoded), [40, 41], "{codec:?}");
         let first = decoded[0].as_ref().unwrap();
-        assert_eq!((first.timestamp, first.timestamp_type), (995, TimestampType::CreateTime), "{codec:?}");
+        assert_eq!(
+            (first.timestamp, first.timestamp_type),
+            (995, TimestampType::CreateTime),
+            "{codec:?}"
+        );
         assert_eq!(first.key.as_deref(), Some(&b"\xfe\xff"[..]), "{codec:?}");
         assert_eq!(first.value.as_deref(), Some(&[b'v'; 300][..]), "{codec:?}");
         assert_eq!(first.leader_epoch, Some(7), "{codec:?}");
         let found: Vec<_> = first.headers.iter().map(|(k, v)| (k.as_ref(), v.as_deref())).collect();
-        assert_eq!(found, [(&b"a"[..], Some(&b"1"[..])), (b"a", None), (b"\xff", Some(b""))], "{codec:?}");
+        assert_eq!(
+            found,
+            [(&b"a"[..], Some(&b"1"[..])), (b"a", None), (b"\xff", Some(b""))],
+            "{codec:?}"
+        );
         let second = decoded[1].as_ref().unwrap();
-        assert_eq!((second.key.as_ref(), second.value.as_ref()), (None, None), "{codec:?}: nulls stay nulls");
+        assert_eq!(
+            (second.key.as_ref(), second.value.as_ref()),
+            (None, None),
+            "{codec:?}: nulls stay nulls"
+        );
         assert_eq!(second.headers.capacity(), 0, "no headers, no allocation");
     }
 }
@@ -101,7 +121,10 @@ fn log_append_time_stands_for_every_record_of_the_batch() {
     batch.is_log_append_time = true;
     for record in decode(&batch.encode(), 0) {
         let record = record.unwrap();
-        assert_eq!((record.timestamp, record.timestamp_type), (9_000, TimestampType::LogAppendTime));
+        assert_eq!(
+            (record.timestamp, record.timestamp_type),
+            (9_000, TimestampType::LogAppendTime)
+        );
     }
 }
 
@@ -121,8 +144,14 @@ fn holes_and_a_start_inside_a_batch_are_respected_and_the_position_passes_them()
     let scan = scan(&section).unwrap();
     assert_eq!((scan.next_offset, scan.bytes), (30, section.len()));
     let partition = TopicPartition::new("t", 0);
-    let mut records =
-        Records::new(partition, Bytes::from(section), 14, IsolationLevel::ReadUncommitted, &[], true);
+    let mut records = Records::new(
+        partition,
+        Bytes::from(section),
+        14,
+        IsolationLevel::ReadUncommitted,
+        &[],
+        true,
+    );
     while records.next().is_some() {}
     assert_eq!(records.next_offset(), 30);
 }
@@ -136,7 +165,14 @@ fn an_incomplete_last_batch_is_left_for_the_next_fetch() {
     for cut in 0..second.len() {
         let cut_off = &section[..first.len() + cut];
         assert_eq!(offsets(&decode(cut_off, 0)), [0], "cut at {cut}");
-        assert_eq!(scan(cut_off), Some(Scan { next_offset: 1, bytes: first.len() }), "cut at {cut}");
+        assert_eq!(
+            scan(cut_off),
+            Some(Scan {
+                next_offset: 1,
+                bytes: first.len()
+            }),
+            "cut at {cut}"
+        );
         assert_eq!(scan(&second[..cut]), None, "cut at {cut}");
     }
 }
@@ -157,9 +193,19 @@ fn aborted_transactions_are_skipped_only_under_read_committed() {
         producer_id: 1,
         first_offset: 0,
     }];
-    assert_eq!(offsets(&decode_as(&section, 0, IsolationLevel::ReadCommitted, &aborted)), [2, 3, 6]);
-    assert_eq!(offsets(&decode_as(&section, 0, IsolationLevel::ReadUncommitted, &aborted)), [0, 1, 2, 3, 4, 6]);
-    assert_eq!(scan(&section).unwrap().next_offset, 9, "the position passes the markers");
+    assert_eq!(
+        offsets(&decode_as(&section, 0, IsolationLevel::ReadCommitted, &aborted)),
+        [2, 3, 6]
+    );
+    assert_eq!(
+        offsets(&decode_as(&section, 0, IsolationLevel::ReadUncommitted, &aborted)),
+        [0, 1, 2, 3, 4, 6]
+    );
+    assert_eq!(
+        scan(&section).unwrap().next_offset,
+        9,
+        "the position passes the markers"
+    );
 }
 
 #[test]
@@ -171,7 +217,10 @@ fn damage_is_reported_with_its_place() {
     let decoded = decode(&section, 0);
     assert_eq!(decoded[0].as_ref().unwrap().offset, 3);
     let text = decoded[1].as_ref().unwrap_err().to_string();
-    assert!(text.starts_with("record batch at t-0@4 cannot be read: CRC-32C is 0x"), "{text}");
+    assert!(
+        text.starts_with("record batch at t-0@4 cannot be read: CRC-32C is 0x"),
+        "{text}"
+    );
     assert_eq!(decoded.len(), 2, "nothing comes after an error");
 
     section.truncate(good);
@@ -202,23 +251,32 @@ fn a_small_batch_cannot_expand_without_bound() {
 fn any_record() -> impl Strategy<Value = TestRecord> {
     let bytes = || prop::option::of(prop::collection::vec(any::<u8>(), 0..80));
     let header = (prop::collection::vec(any::<u8>(), 0..8), bytes());
-    (bytes(), bytes(), prop::collection::vec(header, 0..4), -1_000_i64..1_000_000_000_000).prop_map(
-        |(key, value, headers, timestamp_delta)| TestRecord {
+    (
+        bytes(),
+        bytes(),
+        prop::collection::vec(header, 0..4),
+        -1_000_i64..1_000_000_000_000,
+    )
+        .prop_map(|(key, value, headers, timestamp_delta)| TestRecord {
             offset_delta: 0,
             timestamp_delta,
             key,
             value,
             headers,
-        },
-    )
+        })
 }
 
 fn any_batch() -> impl Strategy<Value = TestBatch> {
-    (0_i64..1_000_000, prop::collection::vec(any_record(), 1..12), 0..CODECS.len()).prop_map(|(base, records, codec)| {
-        let mut batch = TestBatch::new(base, records);
-        batch.codec = CODECS[codec];
-        batch
-    })
+    (
+        0_i64..1_000_000,
+        prop::collection::vec(any_record(), 1..12),
+        0..CODECS.len(),
+    )
+        .prop_map(|(base, records, codec)| {
+            let mut batch = TestBatch::new(base, records);
+            batch.codec = CODECS[codec];
+            batch
+        })
 }
 
 proptest! {

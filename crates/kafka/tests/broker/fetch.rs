@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use klamm_kafka::{FetchError, FetchSettings, OffsetReset, StartPosition, TopicPartition};
 
-use crate::support::{
-    PATIENCE, client, create_topic, from, next, offsets, pool, produce, raw, read_to, record, unique,
-};
+use crate::support::{PATIENCE, client, from, next, offsets, pool, produce, raw, read_to, record, unique};
 
 async fn filled(stem: &str, count: usize) -> String {
     let topic = unique(stem);
-    create_topic(&topic, 1).await;
+    raw::create_topic(&topic, 1, &[]);
     if count > 0 {
         produce(&topic, 0, (0..count).map(|i| record(i.to_string())).collect()).await;
     }
@@ -56,9 +54,18 @@ async fn an_offset_that_does_not_exist_follows_the_reset_policy() {
 
     request.reset = OffsetReset::None;
     let mut reader = pool.open(request);
-    let error = tokio::time::timeout(PATIENCE, reader.next()).await.unwrap().unwrap_err();
-    assert!(matches!(error, FetchError::OffsetOutOfRange { offset: 1_000, .. }), "{error}");
-    assert!(error.to_string().starts_with(&format!("{topic}-0@1000 does not exist")), "{error}");
+    let error = tokio::time::timeout(PATIENCE, reader.next())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        matches!(error, FetchError::OffsetOutOfRange { offset: 1_000, .. }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().starts_with(&format!("{topic}-0@1000 does not exist")),
+        "{error}"
+    );
     reader.seek(2);
     assert_eq!(offsets(&read_to(&mut reader, 6).await), [2, 3, 4, 5], "a seek heals it");
     client.shutdown().await;
@@ -117,7 +124,10 @@ async fn a_new_partition_delivers_while_another_idles() {
         let mut request = from(&busy, StartPosition::Offset(0));
         request.settings = Arc::clone(&settings);
         let mut reader = pool.open(request);
-        assert_eq!(offsets(&read_to(&mut reader, round + 1).await).len(), usize::try_from(round + 1).unwrap());
+        assert_eq!(
+            offsets(&read_to(&mut reader, round + 1).await).len(),
+            usize::try_from(round + 1).unwrap()
+        );
         produce(&busy, 0, vec![record("more")]).await;
         read_to(&mut reader, round + 2).await;
         assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -150,9 +160,14 @@ async fn a_record_larger_than_every_bound_comes_through() {
 #[tokio::test]
 async fn many_readers_share_sessions_and_each_gets_its_own() {
     let topic = unique("many");
-    create_topic(&topic, 20).await;
+    raw::create_topic(&topic, 20, &[]);
     for partition in 0..20 {
-        produce(&topic, partition, (0..30).map(|i| record(format!("{partition}:{i}"))).collect()).await;
+        produce(
+            &topic,
+            partition,
+            (0..30).map(|i| record(format!("{partition}:{i}"))).collect(),
+        )
+        .await;
     }
     let client = client();
     let pool = pool(&client);
@@ -181,21 +196,17 @@ async fn a_topic_that_is_made_later_or_again_is_read_from_its_start() {
     let mut reader = pool(&client).open(from(&topic, StartPosition::Earliest));
     let mut waiting = Box::pin(reader.next());
     assert!(futures_util::poll!(&mut waiting).is_pending());
-    create_topic(&topic, 1).await;
+    raw::create_topic(&topic, 1, &[]);
     produce(&topic, 0, vec![record("one")]).await;
     let section = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
     assert_eq!(section.next_offset(), 1);
     raw::delete_topic(&topic);
-    while raw_create(&topic).is_err() {
+    // Deleting takes a moment, during which the name is still taken.
+    while raw::try_create_topic(&topic, 1, &[]).is_some() {
         tokio::task::yield_now().await;
     }
     produce(&topic, 0, vec![record("two"), record("three")]).await;
     let records = read_to(&mut reader, 2).await;
     assert_eq!(offsets(&records), [0, 1]);
     client.shutdown().await;
-}
-
-/// Deleting takes a moment, during which the name is still taken.
-fn raw_create(topic: &str) -> Result<(), ()> {
-    std::panic::catch_unwind(|| raw::create_topic(topic, &[])).map_err(drop)
 }

@@ -7,7 +7,7 @@ use rskafka::client::partition::Compression;
 
 use crate::support::encode::{CODECS, TestBatch, TestRecord};
 use crate::support::raw::{self, Transactions};
-use crate::support::{client, create_topic, from, offsets, pool, produce_with, read_to, record, unique};
+use crate::support::{client, from, now_ms, offsets, pool, produce_with, read_to, record, unique};
 
 fn texts(texts: &[&str]) -> Vec<TestRecord> {
     let record = |text: &&str| TestRecord {
@@ -27,11 +27,18 @@ fn committed_only() -> Arc<FetchSettings> {
 #[tokio::test]
 async fn all_codecs_of_another_client_can_be_read() {
     let topic = unique("codecs");
-    create_topic(&topic, 1).await;
-    let codecs =
-        [Compression::NoCompression, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+    raw::create_topic(&topic, 1, &[]);
+    let codecs = [
+        Compression::NoCompression,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
     for compression in codecs {
-        let records = (0..20).map(|i| record(format!("{compression:?}-{i}-{}", "x".repeat(500)))).collect();
+        let records = (0..20)
+            .map(|i| record(format!("{compression:?}-{i}-{}", "x".repeat(500))))
+            .collect();
         produce_with(&topic, 0, records, compression).await;
     }
     let client = client();
@@ -42,7 +49,10 @@ async fn all_codecs_of_another_client_can_be_read() {
         for (i, record) in records.iter().enumerate() {
             let wanted = format!("{compression:?}-{i}-{}", "x".repeat(500));
             assert_eq!(record.value.as_deref(), Some(wanted.as_bytes()));
-            assert_eq!((record.timestamp, record.timestamp_type), (1_700_000_000_123, TimestampType::CreateTime));
+            assert_eq!(
+                (record.timestamp, record.timestamp_type),
+                (1_700_000_000_123, TimestampType::CreateTime)
+            );
         }
     }
     client.shutdown().await;
@@ -51,7 +61,7 @@ async fn all_codecs_of_another_client_can_be_read() {
 #[tokio::test]
 async fn headers_keys_and_nulls_come_through_in_every_codec_the_broker_accepts() {
     let topic = unique("headers");
-    raw::create_topic(&topic, &[]);
+    raw::create_topic(&topic, 1, &[]);
     let written = TestRecord {
         key: Some(vec![0xff, 0]),
         value: None,
@@ -73,7 +83,11 @@ async fn headers_keys_and_nulls_come_through_in_every_codec_the_broker_accepts()
     assert_eq!(records.len(), 6);
     for record in records {
         assert_eq!((record.key.as_deref(), record.value), (Some(&[0xff, 0][..]), None));
-        let headers: Vec<_> = record.headers.into_iter().map(|(k, v)| (k.to_vec(), v.map(|v| v.to_vec()))).collect();
+        let headers: Vec<_> = record
+            .headers
+            .into_iter()
+            .map(|(k, v)| (k.to_vec(), v.map(|v| v.to_vec())))
+            .collect();
         assert_eq!(headers, written.headers);
     }
     client.shutdown().await;
@@ -82,7 +96,7 @@ async fn headers_keys_and_nulls_come_through_in_every_codec_the_broker_accepts()
 #[tokio::test]
 async fn aborted_transactions_are_hidden_under_read_committed_only() {
     let topic = unique("transactions");
-    raw::create_topic(&topic, &[]);
+    raw::create_topic(&topic, 1, &[]);
     let mut transactions = Transactions::new(&unique("producer"));
     transactions.produce(&topic, TestBatch::new(0, texts(&["a0", "a1"]))); // 0, 1
     transactions.end(false); // 2: the marker
@@ -106,14 +120,18 @@ async fn aborted_transactions_are_hidden_under_read_committed_only() {
     let records = read_to(&mut committed, end).await;
     let values: Vec<_> = records.iter().map(|record| record.value.clone().unwrap()).collect();
     assert_eq!(values, ["c0", "plain"]);
-    assert_eq!(committed.position(), Some(end), "the position passes markers and aborted records: lag is 0");
+    assert_eq!(
+        committed.position(),
+        Some(end),
+        "the position passes markers and aborted records: lag is 0"
+    );
     client.shutdown().await;
 }
 
 #[tokio::test]
 async fn an_open_transaction_holds_readers_of_committed_records_back() {
     let topic = unique("open-transaction");
-    raw::create_topic(&topic, &[]);
+    raw::create_topic(&topic, 1, &[]);
     let mut transactions = Transactions::new(&unique("producer"));
     raw::produce(&topic, &TestBatch::new(0, texts(&["before"])));
     transactions.produce(&topic, TestBatch::new(0, texts(&["pending"])));
@@ -134,6 +152,7 @@ async fn compaction_leaves_holes_that_are_passed() {
     let topic = unique("compacted");
     raw::create_topic(
         &topic,
+        1,
         &[
             ("cleanup.policy", "compact"),
             ("segment.ms", "100"),
@@ -151,7 +170,9 @@ async fn compaction_leaves_holes_that_are_passed() {
     let mut written = 0;
     // The cleaner runs when it likes: write until it has.
     loop {
-        raw::produce(&topic, &TestBatch::new(0, vec![keyed(written)]));
+        let mut batch = TestBatch::new(0, vec![keyed(written)]);
+        (batch.base_timestamp, batch.max_timestamp) = (now_ms(), now_ms());
+        raw::produce(&topic, &batch);
         written += 1;
         let end = i64::try_from(written).unwrap();
         let records = read_to(&mut pool.open(from(&topic, StartPosition::Earliest)), end).await;
@@ -170,7 +191,7 @@ async fn compaction_leaves_holes_that_are_passed() {
 #[tokio::test]
 async fn log_append_time_is_the_brokers() {
     let topic = unique("append-time");
-    raw::create_topic(&topic, &[("message.timestamp.type", "LogAppendTime")]);
+    raw::create_topic(&topic, 1, &[("message.timestamp.type", "LogAppendTime")]);
     raw::produce(&topic, &TestBatch::new(0, texts(&["a", "b"])));
     let client = client();
     let mut reader = pool(&client).open(from(&topic, StartPosition::Earliest));

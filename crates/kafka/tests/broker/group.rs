@@ -9,7 +9,7 @@ use klamm_kafka::{
     OffsetToCommit, Subscription, TopicPartition,
 };
 
-use crate::support::{PATIENCE, client, create_topic, raw, unique};
+use crate::support::{PATIENCE, client, raw, unique};
 
 /// A member and what it holds, following the events.
 struct Follower {
@@ -58,15 +58,21 @@ impl Follower {
                 self.step().await;
             }
         };
-        tokio::time::timeout(PATIENCE, reached).await.expect("the state is reached");
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .expect("the state is reached");
     }
 
     async fn until_holds(&mut self, count: usize) {
-        self.until(|follower| follower.held.len() == count && follower.state.phase == MemberPhase::Stable).await;
+        self.until(|follower| follower.held.len() == count && follower.state.phase == MemberPhase::Stable)
+            .await;
     }
 
     fn names(&self) -> BTreeSet<String> {
-        self.held.iter().map(|p| format!("{}-{}", p.topic, p.partition)).collect()
+        self.held
+            .iter()
+            .map(|p| format!("{}-{}", p.topic, p.partition))
+            .collect()
     }
 }
 
@@ -83,7 +89,7 @@ fn commit_of(topic: &str, partition: i32, offset: i64) -> OffsetToCommit {
 #[tokio::test]
 async fn two_members_share_and_one_inherits_when_the_other_leaves() {
     let (topic, group) = (unique("share"), unique("group"));
-    create_topic(&topic, 5).await;
+    raw::create_topic(&topic, 5, &[]);
     let client = client();
     let mut first = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
     first.until_holds(5).await;
@@ -101,7 +107,10 @@ async fn two_members_share_and_one_inherits_when_the_other_leaves() {
     };
     tokio::time::timeout(PATIENCE, both).await.unwrap();
     assert!(first.names().is_disjoint(&second.names()));
-    assert!(first.held.iter().all(|partition| !epochs.contains(&partition.epoch)), "a new assignment, a new epoch");
+    assert!(
+        first.held.iter().all(|partition| !epochs.contains(&partition.epoch)),
+        "a new assignment, a new epoch"
+    );
 
     second.member.leave().await;
     first.until_holds(5).await;
@@ -114,8 +123,11 @@ async fn a_topic_that_is_made_later_and_grows_is_noticed() {
     let client = client();
     let mut member = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
     member.until(|m| m.state.phase == MemberPhase::Stable).await;
-    assert_eq!(member.state.detail, format!("0 partitions assigned, waiting for topic `{topic}` to be created"));
-    create_topic(&topic, 1).await;
+    assert_eq!(
+        member.state.detail,
+        format!("0 partitions assigned, waiting for topic `{topic}` to be created")
+    );
+    raw::create_topic(&topic, 1, &[]);
     member.until_holds(1).await;
     raw::add_partitions(&topic, 3);
     member.until_holds(3).await;
@@ -125,13 +137,13 @@ async fn a_topic_that_is_made_later_and_grows_is_noticed() {
 #[tokio::test]
 async fn a_pattern_finds_topics_of_now_and_later() {
     let (stem, group) = (unique("pattern"), unique("group"));
-    create_topic(&format!("{stem}.a"), 1).await;
-    create_topic(&format!("x{stem}.a"), 1).await;
+    raw::create_topic(&format!("{stem}.a"), 1, &[]);
+    raw::create_topic(&format!("x{stem}.a"), 1, &[]);
     let client = client();
     let pattern = Subscription::pattern(&format!("{stem}\\..*")).unwrap();
     let mut member = Follower::join(&client, &group, pattern);
     member.until_holds(1).await;
-    create_topic(&format!("{stem}.b"), 2).await;
+    raw::create_topic(&format!("{stem}.b"), 2, &[]);
     member.until_holds(3).await;
     let wanted = [format!("{stem}.a-0"), format!("{stem}.b-0"), format!("{stem}.b-1")];
     assert_eq!(member.names(), BTreeSet::from(wanted));
@@ -141,7 +153,7 @@ async fn a_pattern_finds_topics_of_now_and_later() {
 #[tokio::test]
 async fn commits_come_back_with_the_next_assignment() {
     let (topic, group) = (unique("commit"), unique("group"));
-    create_topic(&topic, 2).await;
+    raw::create_topic(&topic, 2, &[]);
     let client = client();
     let mut member = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
     member.until_holds(2).await;
@@ -158,12 +170,19 @@ async fn commits_come_back_with_the_next_assignment() {
         ..commit_of(&topic, 1, 43)
     };
     let refused = member.member.commit(vec![oversized]).await.unwrap_err();
-    assert!(matches!(refused, CommitError::Refused { .. }) && !refused.is_retriable(), "{refused}");
+    assert!(
+        matches!(refused, CommitError::Refused { .. }) && !refused.is_retriable(),
+        "{refused}"
+    );
 
     member.member.leave().await;
     let mut next = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
     next.until_holds(2).await;
-    let found: Vec<_> = next.held.iter().map(|p| p.committed.as_ref().map(|c| (c.offset, c.metadata.as_str()))).collect();
+    let found: Vec<_> = next
+        .held
+        .iter()
+        .map(|p| p.committed.as_ref().map(|c| (c.offset, c.metadata.as_str())))
+        .collect();
     assert_eq!(found, [None, Some((42, "m"))]);
     client.shutdown().await;
 }
@@ -171,7 +190,7 @@ async fn commits_come_back_with_the_next_assignment() {
 #[tokio::test]
 async fn a_member_that_was_killed_is_replaced_at_once_when_its_id_is_known() {
     let (topic, group) = (unique("killed"), unique("group"));
-    create_topic(&topic, 1).await;
+    raw::create_topic(&topic, 1, &[]);
     let first = client();
     let mut killed = Follower::join(&first, &group, Subscription::topics([topic.as_str()]));
     killed.until_holds(1).await;
@@ -181,18 +200,25 @@ async fn a_member_that_was_killed_is_replaced_at_once_when_its_id_is_known() {
 
     let second = client();
     second.leave_stale_member(&group, &member_id).await.unwrap();
-    second.leave_stale_member(&group, &member_id).await.expect("gone already is fine");
+    second
+        .leave_stale_member(&group, &member_id)
+        .await
+        .expect("gone already is fine");
     let began = tokio::time::Instant::now();
     let mut next = Follower::join(&second, &group, Subscription::topics([topic.as_str()]));
     next.until_holds(1).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "it waited for the session: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "it waited for the session: {:?}",
+        began.elapsed()
+    );
     second.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_member_that_the_coordinator_dropped_loses_its_partitions_and_comes_back() {
     let (topic, group) = (unique("fenced"), unique("group"));
-    create_topic(&topic, 1).await;
+    raw::create_topic(&topic, 1, &[]);
     let client = client();
     let mut member = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
     member.until_holds(1).await;
@@ -201,7 +227,9 @@ async fn a_member_that_the_coordinator_dropped_loses_its_partitions_and_comes_ba
     client.leave_stale_member(&group, &old).await.unwrap();
     let fenced = member.member.commit(vec![commit_of(&topic, 0, 1)]).await;
     assert!(fenced.as_ref().is_err_and(CommitError::is_fenced), "{fenced:?}");
-    member.until(|m| m.held.first().is_some_and(|partition| partition.epoch != epoch)).await;
+    member
+        .until(|m| m.held.first().is_some_and(|partition| partition.epoch != epoch))
+        .await;
     assert_ne!(member.member.state().member_id, Some(old));
     client.shutdown().await;
 }
@@ -209,7 +237,7 @@ async fn a_member_that_the_coordinator_dropped_loses_its_partitions_and_comes_ba
 #[tokio::test]
 async fn static_members_keep_their_partitions_over_a_restart_and_are_fenced_by_a_double() {
     let (topic, group) = (unique("static"), unique("group"));
-    create_topic(&topic, 1).await;
+    raw::create_topic(&topic, 1, &[]);
     let client = client();
     let mut config = ConsumerConfig::new(group.as_str());
     config.heartbeat_interval = Duration::from_millis(100);
@@ -227,20 +255,28 @@ async fn static_members_keep_their_partitions_over_a_restart_and_are_fenced_by_a
 #[tokio::test]
 async fn a_slow_revocation_keeps_the_membership_and_a_dropped_ack_ends_it() {
     let (topic, group) = (unique("slow"), unique("group"));
-    create_topic(&topic, 2).await;
+    raw::create_topic(&topic, 2, &[]);
     let client = client();
     let mut first = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
     first.until_holds(2).await;
     let mut second = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
     let ack = loop {
-        match tokio::time::timeout(PATIENCE, first.events.recv()).await.unwrap().unwrap() {
+        match tokio::time::timeout(PATIENCE, first.events.recv())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             GroupEvent::Revoke { ack, .. } => break ack,
             GroupEvent::State(_) => {}
             other => panic!("{other:?}"),
         }
     };
     // Until the acknowledgement the partitions are still ours to commit.
-    first.member.commit(vec![commit_of(&topic, 0, 7), commit_of(&topic, 1, 7)]).await.unwrap();
+    first
+        .member
+        .commit(vec![commit_of(&topic, 0, 7), commit_of(&topic, 1, 7)])
+        .await
+        .unwrap();
     assert!(second.held.is_empty());
     drop(ack);
     first.held.clear();
@@ -253,6 +289,9 @@ async fn a_slow_revocation_keeps_the_membership_and_a_dropped_ack_ends_it() {
         }
     };
     tokio::time::timeout(PATIENCE, both).await.unwrap();
-    assert_eq!(second.held[0].committed.as_ref().map(|committed| committed.offset), Some(7));
+    assert_eq!(
+        second.held[0].committed.as_ref().map(|committed| committed.offset),
+        Some(7)
+    );
     client.shutdown().await;
 }

@@ -85,10 +85,8 @@ impl TestBatch {
         }
         let (codec, records) = compress(self.codec, &records);
         let flag = |is_set: bool, bit: i16| if is_set { 1_i16 << bit } else { 0 };
-        let attributes = codec
-            | flag(self.is_log_append_time, 3)
-            | flag(self.is_transactional, 4)
-            | flag(self.is_control, 5);
+        let attributes =
+            codec | flag(self.is_log_append_time, 3) | flag(self.is_transactional, 4) | flag(self.is_control, 5);
         let mut checked = Vec::new();
         checked.extend(attributes.to_be_bytes());
         checked.extend(self.last_offset_delta.to_be_bytes());
@@ -154,8 +152,9 @@ fn compress(codec: TestCodec, plain: &[u8]) -> (i16, Vec<u8>) {
             encoder.write_all(plain).unwrap();
             (3, encoder.finish().unwrap())
         }
-        TestCodec::Zstd => {
-            (4, ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest))
-        }
+        TestCodec::Zstd => (
+            4,
+            ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest),
+        ),
     }
 }

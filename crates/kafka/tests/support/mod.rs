@@ -48,10 +48,17 @@ pub fn broker() -> &'static Broker {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let up = Command::new(testbed()).args(["up", "--dir"]).arg(&dir).output().unwrap();
+        let up = Command::new(testbed())
+            .args(["up", "--dir"])
+            .arg(&dir)
+            .output()
+            .unwrap();
         assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
         let env = String::from_utf8(up.stdout).unwrap();
-        let bootstrap = env.lines().find_map(|line| line.strip_prefix("KAFKA_BOOTSTRAP='")).unwrap();
+        let bootstrap = env
+            .lines()
+            .find_map(|line| line.strip_prefix("KAFKA_BOOTSTRAP='"))
+            .unwrap();
         Broker {
             dir,
             bootstrap: bootstrap.trim_end_matches('\'').to_owned(),
@@ -63,8 +70,18 @@ pub fn broker() -> &'static Broker {
 impl Broker {
     /// Runs a command of the testbed, such as `kill 1`.
     pub fn run(&self, args: &[&str]) -> String {
-        let out = Command::new(testbed()).args(&args[..1]).args(&args[1..]).arg("--dir").arg(&self.dir).output().unwrap();
-        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        let out = Command::new(testbed())
+            .args(&args[..1])
+            .args(&args[1..])
+            .arg("--dir")
+            .arg(&self.dir)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         String::from_utf8(out.stdout).unwrap()
     }
 }
@@ -73,7 +90,12 @@ impl Broker {
 pub fn net() -> tokio::runtime::Handle {
     static NET: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     let runtime = NET.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("net").enable_all().build().unwrap()
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("net")
+            .enable_all()
+            .build()
+            .unwrap()
     });
     runtime.handle().clone()
 }
@@ -107,8 +129,21 @@ pub fn from(topic: &str, start: StartPosition) -> PartitionRequest {
     }
 }
 
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what the broker does with a record depends on its age"
+    )]
+    let now = std::time::SystemTime::now();
+    i64::try_from(now.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
 pub async fn next(reader: &mut PartitionReader) -> FetchedSection {
-    tokio::time::timeout(PATIENCE, reader.next()).await.expect("a section comes").unwrap()
+    tokio::time::timeout(PATIENCE, reader.next())
+        .await
+        .expect("a section comes")
+        .unwrap()
 }
 
 /// Reads until the position is `end`; all records on the way.
@@ -129,12 +164,10 @@ pub fn offsets(records: &[ConsumedRecord]) -> Vec<i64> {
 
 /// rskafka: the independent client that writes.
 pub async fn producer() -> rskafka::client::Client {
-    rskafka::client::ClientBuilder::new(vec![broker().bootstrap.clone()]).build().await.unwrap()
-}
-
-pub async fn create_topic(topic: &str, partitions: i32) {
-    let controller = producer().await;
-    controller.controller_client().unwrap().create_topic(topic, partitions, 1, 10_000).await.unwrap();
+    rskafka::client::ClientBuilder::new(vec![broker().bootstrap.clone()])
+        .build()
+        .await
+        .unwrap()
 }
 
 pub fn record(value: impl Into<Vec<u8>>) -> Record {
@@ -153,6 +186,9 @@ pub async fn produce(topic: &str, partition: i32, records: Vec<Record>) {
 
 pub async fn produce_with(topic: &str, partition: i32, records: Vec<Record>, compression: Compression) {
     let client = producer().await;
-    let partition = client.partition_client(topic, partition, UnknownTopicHandling::Retry).await.unwrap();
+    let partition = client
+        .partition_client(topic, partition, UnknownTopicHandling::Retry)
+        .await
+        .unwrap();
     partition.produce(records, compression).await.unwrap();
 }

@@ -40,7 +40,9 @@ pub fn call<R: Request>(version: i16, request: &R) -> R::Response {
     header.encode(&mut body, R::header_version(version)).unwrap();
     request.encode(&mut body, version).unwrap();
     let mut stream = TcpStream::connect(&broker().bootstrap).unwrap();
-    stream.write_all(&u32::try_from(body.len()).unwrap().to_be_bytes()).unwrap();
+    stream
+        .write_all(&u32::try_from(body.len()).unwrap().to_be_bytes())
+        .unwrap();
     stream.write_all(&body).unwrap();
     let mut length = [0; 4];
     stream.read_exact(&mut length).unwrap();
@@ -51,28 +53,53 @@ pub fn call<R: Request>(version: i16, request: &R) -> R::Response {
     R::Response::decode(&mut answer, version).unwrap()
 }
 
-pub fn create_topic(topic: &str, configs: &[(&str, &str)]) {
+pub fn create_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) {
+    assert_eq!(try_create_topic(topic, partitions, configs), None);
+}
+
+/// The error code, if any. Records of the tests are old, so retention is off.
+pub fn try_create_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Option<ResponseError> {
     let config = |(key, value): &(&str, &str)| {
-        CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+        CreatableTopicConfig::default()
+            .with_name(text(key))
+            .with_value(Some(text(value)))
     };
     let creatable = CreatableTopic::default()
         .with_name(name(topic))
-        .with_num_partitions(1)
+        .with_num_partitions(partitions)
         .with_replication_factor(1)
-        .with_configs(configs.iter().map(config).collect());
-    let response = call(5, &CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(10_000));
-    assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+        .with_configs(configs.iter().chain(&[("retention.ms", "-1")]).map(config).collect());
+    let response = call(
+        5,
+        &CreateTopicsRequest::default()
+            .with_topics(vec![creatable])
+            .with_timeout_ms(10_000),
+    );
+    ResponseError::try_from_code(response.topics[0].error_code)
 }
 
 pub fn add_partitions(topic: &str, count: i32) {
-    let more = CreatePartitionsTopic::default().with_name(name(topic)).with_count(count).with_assignments(None);
-    let response = call(2, &CreatePartitionsRequest::default().with_topics(vec![more]).with_timeout_ms(10_000));
+    let more = CreatePartitionsTopic::default()
+        .with_name(name(topic))
+        .with_count(count)
+        .with_assignments(None);
+    let response = call(
+        2,
+        &CreatePartitionsRequest::default()
+            .with_topics(vec![more])
+            .with_timeout_ms(10_000),
+    );
     assert_eq!(response.results[0].error_code, 0, "{response:?}");
 }
 
 pub fn delete_topic(topic: &str) {
     let state = DeleteTopicState::default().with_name(Some(name(topic)));
-    let response = call(6, &DeleteTopicsRequest::default().with_topics(vec![state]).with_timeout_ms(10_000));
+    let response = call(
+        6,
+        &DeleteTopicsRequest::default()
+            .with_topics(vec![state])
+            .with_timeout_ms(10_000),
+    );
     assert_eq!(response.responses[0].error_code, 0, "{response:?}");
 }
 
@@ -83,8 +110,12 @@ pub fn produce(topic: &str, batch: &TestBatch) -> i64 {
 
 fn produce_in(transaction: Option<&str>, topic: &str, batch: &TestBatch) -> i64 {
     loop {
-        let data = PartitionProduceData::default().with_index(0).with_records(Some(Bytes::from(batch.encode())));
-        let data = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+        let data = PartitionProduceData::default()
+            .with_index(0)
+            .with_records(Some(Bytes::from(batch.encode())));
+        let data = TopicProduceData::default()
+            .with_name(name(topic))
+            .with_partition_data(vec![data]);
         let request = ProduceRequest::default()
             .with_transactional_id(transaction.map(|id| TransactionalId(text(id))))
             .with_acks(-1)
@@ -134,7 +165,9 @@ impl Transactions {
     /// Appends a batch to partition 0 within the open transaction, which begins with the first.
     pub fn produce(&mut self, topic: &str, mut batch: TestBatch) -> i64 {
         loop {
-            let topics = AddPartitionsToTxnTopic::default().with_name(name(topic)).with_partitions(vec![0]);
+            let topics = AddPartitionsToTxnTopic::default()
+                .with_name(name(topic))
+                .with_partitions(vec![0]);
             let add = AddPartitionsToTxnRequest::default()
                 .with_v3_and_below_transactional_id(TransactionalId(text(&self.id)))
                 .with_v3_and_below_producer_id(ProducerId(self.producer.0))
