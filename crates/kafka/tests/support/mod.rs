@@ -1,5 +1,7 @@
 //! A real broker for the tests of one binary, and small tools around it.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 pub mod encode;
 pub mod raw;
 
