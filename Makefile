@@ -17,7 +17,7 @@ help:
 build:
 	$(CARGO) build --release --locked -p klamm
 
-demo:
+demo: testbed build
 	$(CARGO) run --release --locked -p klamm-examples --bin demo -- $(ARGS)
 
 # The end-to-end tests run the binary, which cargo does not build for tests of another package.

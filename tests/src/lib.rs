@@ -25,6 +25,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod account;
+pub mod connector;
 pub mod kafka;
 pub mod lambda_emulator;
 pub mod process;
