@@ -1,7 +1,7 @@
 //! Connectors for tests.
 
 use klamm_dev::FakeLambda;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// A flat configuration of the Lambda sink against a stand-in, with short retries; `settings` are added.
 pub fn lambda_sink(lambda: &FakeLambda, topics: &str, settings: &[(&str, &str)]) -> Value {
@@ -15,11 +15,8 @@ pub fn lambda_sink(lambda: &FakeLambda, topics: &str, settings: &[(&str, &str)])
         "delivery.retry.backoff.ms": "10",
         "delivery.retry.backoff.max.ms": "50",
     });
-    let object: &mut Map<String, Value> = config.as_object_mut().expect("made above as an object");
-    object.extend(
-        settings
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), Value::from(*value))),
-    );
+    for (key, value) in settings {
+        config[*key] = (*value).into();
+    }
     config
 }

@@ -568,7 +568,7 @@ async fn a_graceful_end_finishes_what_is_in_flight_and_commits_it() {
         assert!(
             log.invocations().all(|call| call.outcome == Outcome::Accepted),
             "a call was abandoned"
-        )
+        );
     });
     let delivered = lambda.with_log(|log| accepted(log, "graceful-fn", "graceful").len());
     assert_eq!(delivered, 5);
