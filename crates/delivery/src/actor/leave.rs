@@ -1,0 +1,243 @@
+//! Gives partitions back, and ends the engine.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{Actor, Command, Phase};
+use crate::batch::{BatchId, Item, OpenBatch, Part};
+use crate::partition::{PartitionHandle, Slot};
+use crate::status::count;
+
+/// A revocation that waits for calls.
+#[derive(Debug)]
+pub(super) struct Drain {
+    partitions: Vec<usize>,
+    until: Instant,
+    reply: oneshot::Sender<()>,
+}
+
+impl Drain {
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+/// A shutdown that waits for everything.
+#[derive(Debug)]
+pub(super) struct Ending {
+    until: Instant,
+    replies: Vec<oneshot::Sender<()>>,
+}
+
+impl Ending {
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+impl Actor {
+    /// Running => Draining.
+    pub(super) fn revoke(&mut self, handles: &[Arc<PartitionHandle>], until: Instant, reply: oneshot::Sender<()>) {
+        let mut partitions = Vec::new();
+        for handle in handles {
+            if let Some(replaced) = handle.replaced() {
+                self.lose(&replaced);
+            }
+            match *handle.slot.get_or_init(|| Slot::GivenBack) {
+                Slot::GivenBack => {}
+                Slot::Entry(index) => {
+                    if self.is_entry_of(index, handle) && self.partitions[index].phase == Phase::Running {
+                        self.partitions[index].phase = Phase::Draining;
+                        partitions.push(index);
+                    }
+                }
+            }
+        }
+        self.purge(&partitions);
+        self.drains.push(Drain {
+            partitions,
+            until,
+            reply,
+        });
+    }
+
+    /// Running or Draining => `GivenBack`, at once.
+    pub(super) fn lose(&mut self, handle: &Arc<PartitionHandle>) {
+        if let Slot::Entry(index) = *handle.slot.get_or_init(|| Slot::GivenBack)
+            && self.is_entry_of(index, handle)
+            && self.partitions[index].phase != Phase::GivenBack
+        {
+            self.partitions[index].phase = Phase::GivenBack;
+            self.given_back += 1;
+            self.purge(&[index]);
+            for drain in &mut self.drains {
+                drain.partitions.retain(|partition| *partition != index);
+            }
+            self.reap();
+        }
+    }
+
+    fn is_entry_of(&self, index: usize, handle: &Arc<PartitionHandle>) -> bool {
+        self.partitions
+            .get(index)
+            .is_some_and(|partition| Arc::ptr_eq(&partition.handle, handle))
+    }
+
+    /// Drops every record of the partitions that is not in a call.
+    fn purge(&mut self, leaving: &[usize]) {
+        if leaving.is_empty() {
+            return;
+        }
+        for route in 0..self.routes.len() {
+            for &index in leaving {
+                self.purge_queue(route, index);
+            }
+            let state = &mut self.routes[route];
+            state.active.retain(|index| !leaving.contains(index));
+            state.lingering.retain(|(_, index)| !leaving.contains(index));
+            for part in std::mem::take(&mut state.ready) {
+                if let Some(part) = self.shed_or_abandon(part) {
+                    self.routes[route].ready.push_back(part);
+                }
+            }
+            for (at, mut waiting) in std::mem::take(&mut self.routes[route].waiting) {
+                if let Some(part) = self.shed_or_abandon(waiting.part) {
+                    waiting.part = part;
+                    self.routes[route].waiting.insert(at, waiting);
+                }
+            }
+            self.touch(route);
+        }
+    }
+
+    /// As `shed`, but a part that waits is kept when the engine has failed: only what leaves is dropped.
+    fn shed_or_abandon(&mut self, part: Box<Part>) -> Option<Box<Part>> {
+        if part.items.iter().all(|item| self.may_send(item.partition)) {
+            return Some(part);
+        }
+        self.shed(part)
+    }
+
+    fn purge_queue(&mut self, route: usize, index: usize) {
+        let mut items: Vec<Item> = Vec::new();
+        let queue = &mut self.partitions[index].queues[route];
+        queue.is_active = false;
+        queue.linger_until = None;
+        let next = BatchId(queue.open.id.0);
+        items.append(&mut queue.open.take(next));
+        queue.lanes.clear(&mut items);
+        let open: &mut OpenBatch = &mut self.routes[route].open;
+        items.extend(open.forget(index));
+        self.drop_items(items);
+    }
+
+    /// Draining => `GivenBack` for partitions whose calls have ended or whose time is up.
+    pub(super) fn finish_drains(&mut self) {
+        let mut index = 0;
+        while index < self.drains.len() {
+            let drain = &mut self.drains[index];
+            let is_over = drain.until <= self.now;
+            let finished: Vec<usize> = drain
+                .partitions
+                .extract_if(.., |partition| is_over || self.partitions[*partition].sent == 0)
+                .collect();
+            for &partition in &finished {
+                let partition = &mut self.partitions[partition];
+                partition.phase = Phase::GivenBack;
+                self.given_back += 1;
+                if partition.sent > 0 {
+                    let (connector, task) = (&*self.config.connector, self.config.task);
+                    let topic_partition = &partition.handle.topic_partition;
+                    warn!(
+                        connector,
+                        task,
+                        topic = topic_partition.topic(),
+                        partition = topic_partition.partition(),
+                        records = partition.sent,
+                        "partition given back while calls are out: their records may be delivered twice"
+                    );
+                }
+            }
+            if self.drains[index].partitions.is_empty() {
+                let drain = self.drains.swap_remove(index);
+                // An error means that nobody waits for the answer any more.
+                drain.reply.send(()).ok();
+            } else {
+                index += 1;
+            }
+            if !finished.is_empty() {
+                self.reap();
+            }
+        }
+    }
+
+    pub(super) fn begin_end(&mut self, until: Instant, reply: oneshot::Sender<()>) {
+        let ending = self.ending.get_or_insert(Ending {
+            until,
+            replies: Vec::new(),
+        });
+        ending.until = ending.until.min(until);
+        ending.replies.push(reply);
+        // What lingers goes now.
+        for route in 0..self.routes.len() {
+            for (_, partition) in std::mem::take(&mut self.routes[route].lingering) {
+                self.partitions[partition].queues[route].linger_until = None;
+                self.activate(route, partition);
+            }
+            self.touch(route);
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| {
+            let is_done = if self.has_failed {
+                self.calls.is_empty()
+            } else {
+                self.items == 0
+            };
+            is_done || ending.until <= self.now
+        })
+    }
+
+    /// Abandons calls that are out, and gives back all memory.
+    pub(super) fn end(mut self, mut commands: mpsc::Receiver<Command>) {
+        if !self.calls.is_empty() {
+            let (connector, task, calls) = (&*self.config.connector, self.config.task, self.calls.len());
+            warn!(
+                connector,
+                task, calls, "delivery ended while calls are out: their records may be delivered twice"
+            );
+        }
+        self.calls.abort_all();
+        count(&self.shared.dropped_records, self.items);
+        for (_, partition) in &mut self.partitions {
+            partition.handle.release(std::mem::take(&mut partition.held));
+        }
+        commands.close();
+        while let Ok(command) = commands.try_recv() {
+            match command {
+                Command::Records {
+                    handle, records, room, ..
+                } => {
+                    count(
+                        &self.shared.dropped_records,
+                        records.iter().map(|record| record.routes.len()).sum(),
+                    );
+                    handle.release(room);
+                }
+                Command::Revoke { reply, .. } | Command::Shutdown { reply, .. } => {
+                    reply.send(()).ok();
+                }
+            }
+        }
+        for drain in self.drains {
+            drain.reply.send(()).ok();
+        }
+        for reply in self.ending.into_iter().flat_map(|ending| ending.replies) {
+            reply.send(()).ok();
+        }
+    }
+}

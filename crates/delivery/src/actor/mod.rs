@@ -1,0 +1,413 @@
+//! The task that owns all state of an engine.
+//!
+//! `mod.rs` wakes up and takes records in, `dispatch.rs` packs and sends, `outcome.rs` acts on answers, `leave.rs`
+//! gives partitions back and ends.
+
+mod dispatch;
+mod leave;
+mod outcome;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use klamm_connect_api::sink::{RouteIndex, Sink};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use slab::Slab;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::batch::{BatchId, Item, OpenBatch};
+use crate::engine::{EngineConfig, Shared};
+use crate::event::EngineEvent;
+use crate::intake::Delivery;
+use crate::lanes::Lanes;
+use crate::ledger::Ledger;
+use crate::partition::{PartitionHandle, Room, Slot};
+use crate::route::{Queue, RouteState};
+use crate::status::count;
+
+use dispatch::Called;
+use leave::{Drain, Ending};
+
+/// Most orders that are taken in before batches are packed.
+const COMMANDS_AT_ONCE: usize = 256;
+
+/// What handles ask of the actor.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Records whose room is taken.
+    Records {
+        handle: Arc<PartitionHandle>,
+        records: Vec<Delivery>,
+        room: Room,
+        position: i64,
+    },
+    /// Give partitions back; their intakes are closed.
+    Revoke {
+        handles: Vec<Arc<PartitionHandle>>,
+        until: Instant,
+        reply: oneshot::Sender<()>,
+    },
+    /// Finish and end; all intakes are closed.
+    Shutdown { until: Instant, reply: oneshot::Sender<()> },
+}
+
+/// Everything that can wake the actor.
+#[derive(Debug)]
+enum Event {
+    Called(Result<Called, JoinError>),
+    Command(Command),
+    /// A time that something waits for has come.
+    Due,
+    /// There is room for an event.
+    Outbox,
+    /// All handles are gone.
+    Abandoned,
+}
+
+/// The actor's part of a partition.
+#[derive(Debug)]
+struct Partition {
+    handle: Arc<PartitionHandle>,
+    ledger: Ledger,
+    phase: Phase,
+    /// One for each route.
+    queues: Vec<Queue>,
+    /// Records in calls, counted once per route. The entry stays until they are back.
+    sent: usize,
+    /// Room that its records take.
+    held: Room,
+}
+
+/// Running => Draining (revoked) => `GivenBack`; Running => `GivenBack` (lost).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Nothing is sent any more; answers still count.
+    Draining,
+    /// Answers are late.
+    GivenBack,
+}
+
+#[derive(Debug)]
+pub(crate) struct Actor {
+    config: EngineConfig,
+    sink: Arc<dyn Sink>,
+    shared: Arc<Shared>,
+    events: mpsc::Sender<EngineEvent>,
+    outbox: VecDeque<EngineEvent>,
+    rng: StdRng,
+    routes: Vec<RouteState>,
+    /// Routes that something happened to since they were last dispatched.
+    touched: Vec<usize>,
+    /// [`RouteState::due`] of all routes.
+    due: BTreeSet<(Instant, usize)>,
+    partitions: Slab<Partition>,
+    /// Entries that were given back and wait for their records in calls.
+    given_back: usize,
+    calls: JoinSet<Called>,
+    drains: Vec<Drain>,
+    ending: Option<Ending>,
+    has_failed: bool,
+    /// When [`EngineEvent::AllRoutesUnusable`] is due.
+    all_unusable_at: Option<Instant>,
+    /// It was sent, and [`EngineEvent::Usable`] was not.
+    is_unusable_announced: bool,
+    /// Records held, once per route.
+    items: usize,
+    next_batch: u64,
+    next_wait: u64,
+    now: Instant,
+}
+
+impl Actor {
+    pub(crate) fn new(
+        config: EngineConfig,
+        sink: Arc<dyn Sink>,
+        shared: Arc<Shared>,
+        events: mpsc::Sender<EngineEvent>,
+    ) -> Self {
+        let mut next_batch = 0;
+        let routes = sink
+            .routes()
+            .iter()
+            .enumerate()
+            .map(|(index, route)| {
+                next_batch += 1;
+                RouteState::new(
+                    Arc::clone(&route.name),
+                    Arc::clone(&route.destination),
+                    route.delivery.clone(),
+                    sink.payload_builder(RouteIndex(index)),
+                    BatchId(next_batch),
+                )
+            })
+            .collect();
+        Self {
+            rng: StdRng::seed_from_u64(config.seed),
+            config,
+            sink,
+            shared,
+            events,
+            outbox: VecDeque::new(),
+            routes,
+            touched: Vec::new(),
+            due: BTreeSet::new(),
+            partitions: Slab::new(),
+            given_back: 0,
+            calls: JoinSet::new(),
+            drains: Vec::new(),
+            ending: None,
+            has_failed: false,
+            all_unusable_at: None,
+            is_unusable_announced: false,
+            items: 0,
+            next_batch,
+            next_wait: 0,
+            now: Instant::now(),
+        }
+    }
+
+    /// Runs until the shutdown is done or all handles are dropped.
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut sleep = std::pin::pin!(tokio::time::sleep_until(self.now));
+        loop {
+            let due = self.next_due();
+            if let Some(due) = due
+                && due != sleep.deadline()
+            {
+                sleep.as_mut().reset(due);
+            }
+            let event = tokio::select! {
+                biased;
+                Some(called) = self.calls.join_next() => Event::Called(called),
+                command = commands.recv() => command.map_or(Event::Abandoned, Event::Command),
+                () = &mut sleep, if due.is_some() => Event::Due,
+                Ok(permit) = self.events.reserve(), if !self.outbox.is_empty() => {
+                    if let Some(event) = self.outbox.pop_front() {
+                        permit.send(event);
+                    }
+                    Event::Outbox
+                }
+            };
+            self.now = Instant::now();
+            match event {
+                Event::Called(called) => self.on_called(called),
+                Event::Command(command) => self.on_command(command),
+                Event::Due => self.on_due(),
+                Event::Outbox => {}
+                Event::Abandoned => return,
+            }
+            // Whatever has come meanwhile joins the batches that are packed now.
+            for _ in 0..COMMANDS_AT_ONCE {
+                let Ok(command) = commands.try_recv() else { break };
+                self.on_command(command);
+            }
+            while let Some(called) = self.calls.try_join_next() {
+                self.on_called(called);
+            }
+            self.dispatch_touched();
+            self.finish_drains();
+            if self.has_ended() {
+                return self.end(commands);
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let routes = self.due.first().map(|(at, _)| *at);
+        let drains = self.drains.iter().map(Drain::until);
+        let ending = self.ending.as_ref().map(Ending::until);
+        routes
+            .into_iter()
+            .chain(drains)
+            .chain(ending)
+            .chain(self.all_unusable_at)
+            .min()
+    }
+
+    fn on_due(&mut self) {
+        while let Some((_, route)) = self.due.first().copied().filter(|(at, _)| *at <= self.now) {
+            self.due.pop_first();
+            self.routes[route].due = None;
+            self.wake(route);
+            self.touch(route);
+        }
+        if self.all_unusable_at.is_some_and(|at| at <= self.now) {
+            self.announce_unusable();
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Records {
+                handle,
+                records,
+                room,
+                position,
+            } => self.take_in(&handle, records, room, position),
+            Command::Revoke { handles, until, reply } => self.revoke(&handles, until, reply),
+            Command::Shutdown { until, reply } => self.begin_end(until, reply),
+        }
+    }
+
+    /// The entry of an assignment that is not given back, made if this is its first chunk.
+    fn entry(&mut self, handle: &Arc<PartitionHandle>) -> Option<usize> {
+        match handle.slot.get() {
+            Some(Slot::GivenBack) => None,
+            Some(&Slot::Entry(index)) => self
+                .partitions
+                .get(index)
+                .is_some_and(|partition| Arc::ptr_eq(&partition.handle, handle) && partition.phase == Phase::Running)
+                .then_some(index),
+            None => {
+                if let Some(replaced) = handle.replaced() {
+                    self.lose(&replaced);
+                }
+                let queues = self
+                    .routes
+                    .iter()
+                    .map(|route| {
+                        self.next_batch += 1;
+                        Queue {
+                            lanes: Lanes::new(route.settings.ordering),
+                            open: OpenBatch::new(BatchId(self.next_batch)),
+                            is_active: false,
+                            linger_until: None,
+                        }
+                    })
+                    .collect();
+                let index = self.partitions.insert(Partition {
+                    handle: Arc::clone(handle),
+                    ledger: Ledger::new(handle.start),
+                    phase: Phase::Running,
+                    queues,
+                    sent: 0,
+                    held: Room::default(),
+                });
+                handle.slot.get_or_init(|| Slot::Entry(index));
+                Some(index)
+            }
+        }
+    }
+
+    fn take_in(&mut self, handle: &Arc<PartitionHandle>, records: Vec<Delivery>, room: Room, position: i64) {
+        let Some(index) = self.entry(handle) else {
+            count(
+                &self.shared.dropped_records,
+                records.iter().map(|record| record.routes.len()).sum(),
+            );
+            handle.release(room);
+            return;
+        };
+        let mut broken = None;
+        let mut filtered = 0;
+        let mut done = 0;
+        let partition = &mut self.partitions[index];
+        let window_before = partition.ledger.window();
+        let mut freed_bytes = 0;
+        for record in records {
+            let routes = u32::try_from(record.routes.len()).unwrap_or(u32::MAX);
+            let ticket = match partition.ledger.arrive(record.origin.offset, routes, self.now) {
+                Ok(ticket) => ticket,
+                Err(error) => {
+                    let what = format!(
+                        "the reader handed over {}, but offset {} is next",
+                        record.origin, error.expected
+                    );
+                    broken.get_or_insert((record.origin, "OffsetOrder", what));
+                    continue;
+                }
+            };
+            if routes == 0 {
+                filtered += 1;
+                done += 1;
+                continue;
+            }
+            let origins = std::iter::repeat_n(record.origin, record.routes.len());
+            for ((route, encoded), origin) in record.routes.into_iter().zip(origins) {
+                let item = Item {
+                    origin,
+                    encoded,
+                    ticket,
+                    partition: index,
+                    key_hash: record.key_hash,
+                    timestamp: record.timestamp,
+                    arrived: self.now,
+                };
+                let Some(queue) = partition.queues.get_mut(route.0) else {
+                    let what = format!(
+                        "a record was routed to number {}, which the sink does not have",
+                        route.0
+                    );
+                    freed_bytes += item.size_bytes();
+                    broken.get_or_insert((item.origin, "UnknownRoute", what));
+                    continue;
+                };
+                queue.lanes.arrive(item);
+                self.items += 1;
+                let state = &mut self.routes[route.0];
+                if !queue.is_active {
+                    queue.is_active = true;
+                    state.active.push_back(index);
+                }
+                if !state.is_touched {
+                    state.is_touched = true;
+                    self.touched.push(route.0);
+                }
+            }
+        }
+        partition.ledger.advance(position);
+        let freed = Room {
+            records: done,
+            bytes: freed_bytes,
+            // Done at once and behind no undone record: such a record never enters the window.
+            window: room.window - (partition.ledger.window() - window_before),
+        };
+        partition.held.records += room.records - freed.records;
+        partition.held.bytes += room.bytes - freed.bytes;
+        partition.held.window += room.window - freed.window;
+        handle.publish(freed, partition.ledger.commit(), partition.ledger.oldest());
+        count(&self.shared.filtered_records, filtered);
+        if done > 0 {
+            self.shared.count_done(done);
+        }
+        if let Some((origin, class, what)) = broken {
+            self.fail_internally(Some(origin), None, class, &what);
+        }
+    }
+
+    fn touch(&mut self, route: usize) {
+        if !self.routes[route].is_touched {
+            self.routes[route].is_touched = true;
+            self.touched.push(route);
+        }
+    }
+
+    /// The partition's lanes may have records for the route.
+    fn activate(&mut self, route: usize, partition: usize) {
+        let queue = &mut self.partitions[partition].queues[route];
+        if !queue.is_active {
+            queue.is_active = true;
+            self.routes[route].active.push_back(partition);
+        }
+    }
+
+    /// At most three events wait: a `Usable` takes back an `AllRoutesUnusable` that was not read yet.
+    fn tell(&mut self, event: EngineEvent) {
+        let takes_back = matches!(event, EngineEvent::Usable { .. })
+            && matches!(self.outbox.back(), Some(EngineEvent::AllRoutesUnusable { .. }));
+        if takes_back {
+            self.outbox.pop_back();
+        } else {
+            self.outbox.push_back(event);
+        }
+    }
+
+    fn new_batch(&mut self) -> BatchId {
+        self.next_batch += 1;
+        BatchId(self.next_batch)
+    }
+}

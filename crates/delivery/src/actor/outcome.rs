@@ -1,0 +1,491 @@
+//! Acts on the answers to calls: settles records, tries again, splits, gives up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_connect_api::Origin;
+use klamm_connect_api::delivery::ErrorPolicy;
+use klamm_connect_api::sink::{Failure, Outcome, Verdict};
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::dispatch::{Answer, Called};
+use super::{Actor, Phase};
+use crate::batch::{Item, Part};
+use crate::engine::UNUSABLE_FOR;
+use crate::event::{EngineEvent, TaskFailure};
+use crate::partition::Room;
+use crate::retry::{self, Next};
+use crate::route::Cause;
+use crate::status::{Outage, count};
+
+/// How a record left the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Delivered,
+    Skipped,
+}
+
+impl Actor {
+    pub(super) fn on_called(&mut self, called: Result<Called, JoinError>) {
+        let Called { part, answer } = match called {
+            Ok(called) => called,
+            Err(error) => {
+                // The call catches panics, so this one came from dropping what the sink left behind.
+                return self.fail_internally(None, None, "Panic", &error.to_string());
+            }
+        };
+        let route = part.route;
+        self.routes[route].permits.give_back();
+        self.touch(route);
+        for run in part.items.chunk_by(|a, b| a.partition == b.partition) {
+            self.partitions[run[0].partition].sent -= run.len();
+        }
+        match answer {
+            Answer::Verdict(verdict) => self.on_verdict(part, verdict),
+            Answer::TimedOut => {
+                let timeout_ms = self.routes[route].settings.call_timeout.as_millis();
+                let failure = Failure {
+                    class: "CallTimeout".into(),
+                    message: format!(
+                        "no answer within {timeout_ms} ms; whether the destination did the work is unknown: it may \
+                         need a smaller `delivery.batch.size` or a longer time-out"
+                    )
+                    .into(),
+                    request_id: None,
+                };
+                count(&self.shared.routes[route].possible_duplicates, part.items.len());
+                self.on_attempt(part, failure, None);
+            }
+            Answer::Broken { class, what } => {
+                let origin = part.items.first().map(|item| item.origin.clone());
+                self.abandon(part);
+                self.fail_internally(origin, Some(route), class, &what);
+            }
+        }
+        self.reap();
+    }
+
+    fn on_verdict(&mut self, mut part: Box<Part>, verdict: Verdict) {
+        let route = part.route;
+        match verdict {
+            Verdict::Accepted => {
+                self.recover(route);
+                let items = std::mem::take(&mut part.items);
+                self.follow(part);
+                self.settle(route, items, Fate::Delivered);
+            }
+            Verdict::PartlyAccepted { failed, failure } => {
+                self.recover(route);
+                let is_valid =
+                    failed.is_sorted_by(|a, b| a < b) && failed.last().is_none_or(|last| *last < part.items.len());
+                // Indices that make no sense name nothing: then all records count as failed.
+                if is_valid {
+                    let mut failed = failed.into_iter().peekable();
+                    let (refused, accepted): (Vec<_>, Vec<_>) = std::mem::take(&mut part.items)
+                        .into_iter()
+                        .enumerate()
+                        .partition(|(index, _)| failed.next_if_eq(index).is_some());
+                    part.items = refused.into_iter().map(|(_, item)| item).collect();
+                    self.settle(route, accepted.into_iter().map(|(_, item)| item), Fate::Delivered);
+                }
+                if part.items.is_empty() {
+                    return self.follow(part);
+                }
+                self.on_attempt(part, failure, None);
+            }
+            Verdict::Failed { failure } => {
+                self.recover(route);
+                self.on_attempt(part, failure, None);
+            }
+            Verdict::Retry {
+                after,
+                outcome: Outcome::MayHaveRun,
+                failure,
+            } => {
+                count(&self.shared.routes[route].possible_duplicates, part.items.len());
+                self.on_attempt(part, failure, after);
+            }
+            Verdict::Retry {
+                after,
+                outcome: Outcome::NotRun,
+                failure,
+            } => self.wait_for_destination(part, Outage::Unreachable, after, failure),
+            Verdict::Throttled { by, after, failure } => {
+                count(&self.shared.routes[route].throttled_calls, 1);
+                self.wait_for_destination(part, Outage::Throttled(by), after, failure);
+            }
+            Verdict::Poison { failure } => {
+                self.recover(route);
+                part.last_failure = Some(failure);
+                if let Some(part) = self.shed(part) {
+                    let next = retry::after_refusal(&part);
+                    self.go_on(part, next, None);
+                }
+            }
+            Verdict::Unusable { failure } => {
+                self.begin_outage(route, Outage::Unusable, &failure);
+                part.last_failure = Some(failure);
+                if let Some(part) = self.shed(part) {
+                    let state = &mut self.routes[route];
+                    state.watch_expiry(&part);
+                    state.ready.push_back(part);
+                }
+            }
+        }
+    }
+
+    /// A call failed in a way that counts.
+    fn on_attempt(&mut self, mut part: Box<Part>, failure: Failure, after: Option<Duration>) {
+        part.attempts += 1;
+        part.last_failure = Some(failure);
+        if let Some(part) = self.shed(part) {
+            let next = retry::after_attempt(&part, &self.routes[part.route].settings);
+            self.go_on(part, next, after);
+        }
+    }
+
+    fn go_on(&mut self, mut part: Box<Part>, next: Next, after: Option<Duration>) {
+        let state = &mut self.routes[part.route];
+        if state.is_expired(&part, self.now) {
+            return self.give_up_late(part);
+        }
+        match next {
+            Next::Backoff => {
+                let delay = retry::delay(&state.settings.retry, part.delays, after, &mut self.rng);
+                part.delays = part.delays.saturating_add(1);
+                self.put_aside(part, delay, Cause::Records);
+            }
+            Next::Split => {
+                for piece in part.split(state.settings.ordering) {
+                    state.watch_expiry(&piece);
+                    state.ready.push_back(piece);
+                }
+            }
+            Next::GiveUp => self.give_up(part),
+        }
+    }
+
+    /// A call failed because of the destination's state: not an attempt.
+    fn wait_for_destination(&mut self, mut part: Box<Part>, outage: Outage, after: Option<Duration>, failure: Failure) {
+        self.begin_outage(part.route, outage, &failure);
+        part.last_failure = Some(failure);
+        let Some(mut part) = self.shed(part) else { return };
+        let delay = retry::delay(
+            &self.routes[part.route].settings.retry,
+            part.delays,
+            after,
+            &mut self.rng,
+        );
+        part.delays = part.delays.saturating_add(1);
+        self.put_aside(part, delay, Cause::Destination);
+    }
+
+    fn begin_outage(&mut self, route: usize, outage: Outage, failure: &Failure) {
+        let state = &mut self.routes[route];
+        let same = |other: &Outage| std::mem::discriminant(other) == std::mem::discriminant(&outage);
+        let since = match &state.outage {
+            Some((before, since)) if same(before) => *since,
+            _ => {
+                let (connector, task) = (&*self.config.connector, self.config.task);
+                let (route, destination) = (&*state.name, &*state.destination);
+                warn!(connector, task, route, destination, error = %failure, state = outage.name(),
+                    "the destination takes nothing now, delivery to it waits");
+                self.now
+            }
+        };
+        self.shared.routes[route].set_outage(Some((outage.clone(), since, failure.clone())));
+        state.outage = Some((outage, since));
+        if self.routes.iter().all(crate::route::RouteState::is_unusable) {
+            if !self.is_unusable_announced {
+                self.all_unusable_at.get_or_insert(self.now + UNUSABLE_FOR);
+            }
+        } else {
+            self.all_unusable_at = None;
+        }
+    }
+
+    /// The destination has run: what waits for it goes at once.
+    fn recover(&mut self, route: usize) {
+        let state = &mut self.routes[route];
+        let Some((outage, since)) = state.outage.take() else {
+            return;
+        };
+        let mut waited: Vec<_> = state
+            .waiting
+            .extract_if(.., |_, waiting| waiting.cause == Cause::Destination)
+            .map(|((_, number), waiting)| (number, waiting.part))
+            .collect();
+        waited.sort_unstable_by_key(|(number, _)| *number);
+        state.ready.extend(waited.into_iter().map(|(_, mut part)| {
+            part.delays = 0;
+            part
+        }));
+        let (connector, task) = (&*self.config.connector, self.config.task);
+        let waited_ms = u64::try_from(self.now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        info!(
+            connector,
+            task,
+            route = &*state.name,
+            state = outage.name(),
+            waited_ms,
+            "the destination takes calls again"
+        );
+        let name = Arc::clone(&state.name);
+        self.shared.routes[route].set_outage(None);
+        self.all_unusable_at = None;
+        if std::mem::take(&mut self.is_unusable_announced) {
+            self.tell(EngineEvent::Usable { route: name });
+        }
+    }
+
+    pub(super) fn announce_unusable(&mut self) {
+        self.all_unusable_at = None;
+        let longest =
+            (0..self.routes.len()).min_by_key(|route| self.routes[*route].outage.as_ref().map(|(_, since)| *since));
+        if let Some(route) = longest
+            && let Some(failure) = self.shared.routes[route].failure()
+        {
+            self.is_unusable_announced = true;
+            let route = Arc::clone(&self.routes[route].name);
+            self.tell(EngineEvent::AllRoutesUnusable { route, failure });
+        }
+    }
+
+    /// The part is settled: the next piece of its lane may go.
+    pub(super) fn follow(&mut self, mut part: Box<Part>) {
+        if let Some(next) = part.next_of_lane() {
+            self.routes[part.route].ready.push_front(next);
+        }
+    }
+
+    /// Drops records of partitions that are leaving; answers with what may be sent again.
+    pub(super) fn shed(&mut self, mut part: Box<Part>) -> Option<Box<Part>> {
+        if self.has_failed {
+            self.abandon(part);
+            return None;
+        }
+        if part.items.iter().all(|item| self.may_send(item.partition)) {
+            return Some(part);
+        }
+        let leaving: Vec<Item> = part
+            .items
+            .extract_if(.., |item| !self.may_send(item.partition))
+            .collect();
+        self.drop_items(leaving);
+        if part.items.is_empty() {
+            // Followers are of the same lane, so of the same partition.
+            self.abandon(part);
+            return None;
+        }
+        Some(part)
+    }
+
+    /// Lets go of records that are not done.
+    pub(super) fn abandon(&mut self, mut part: Box<Part>) {
+        let mut parts = VecDeque::from(std::mem::take(&mut part.followers));
+        parts.push_front(part);
+        for mut part in parts {
+            self.drop_items(std::mem::take(&mut part.items));
+        }
+    }
+
+    /// Time ran out while it waited.
+    pub(super) fn give_up_late(&mut self, mut part: Box<Part>) {
+        let timeout_ms = self.routes[part.route]
+            .settings
+            .retry
+            .timeout
+            .map_or(0, |timeout| timeout.as_millis());
+        part.last_failure = part.last_failure.map(|last| Failure {
+            message: format!(
+                "not accepted within `delivery.retry.timeout.ms`={timeout_ms}; last: {}",
+                last.message
+            )
+            .into(),
+            ..last
+        });
+        self.give_up(part);
+    }
+
+    /// The error policy decides over all records of the part.
+    fn give_up(&mut self, mut part: Box<Part>) {
+        let items = std::mem::take(&mut part.items);
+        let failure = part.last_failure.clone().unwrap_or_else(|| Failure {
+            class: "Unknown".into(),
+            message: "delivery was given up before a call".into(),
+            request_id: None,
+        });
+        let (route, attempts, first_call) = (part.route, part.attempts, part.first_call);
+        self.follow(part);
+        self.give_up_items(route, items, attempts, first_call, failure);
+    }
+
+    pub(super) fn give_up_items(
+        &mut self,
+        route: usize,
+        items: Vec<Item>,
+        attempts: u32,
+        first_call: Option<Instant>,
+        failure: Failure,
+    ) {
+        let Some(origin) = items.first().map(|item| item.origin.clone()) else {
+            return;
+        };
+        let state = &mut self.routes[route];
+        match state.settings.error_policy {
+            ErrorPolicy::Fail => {
+                let failure = TaskFailure {
+                    origin: Some(origin),
+                    records: items.len(),
+                    route: Arc::clone(&state.name),
+                    destination: Arc::clone(&state.destination),
+                    attempts,
+                    elapsed: first_call.map_or(Duration::ZERO, |first| self.now.saturating_duration_since(first)),
+                    failure,
+                };
+                count(&self.shared.failed_records, items.len());
+                self.release_items(items);
+                self.fail(failure);
+            }
+            ErrorPolicy::Log => {
+                if let Some(held_back) = state.may_log_skip(self.now) {
+                    let (connector, task) = (&*self.config.connector, self.config.task);
+                    error!(connector, task, topic = origin.topic_partition.topic(),
+                        partition = origin.topic_partition.partition(), offset = origin.offset, route = &*state.name,
+                        records = items.len(), class = &*failure.class, attempts, held_back, error = %failure,
+                        "records skipped after delivery failed");
+                }
+                self.settle(route, items, Fate::Skipped);
+            }
+            ErrorPolicy::Ignore => self.settle(route, items, Fate::Skipped),
+        }
+    }
+
+    /// The task fails: nothing more is sent.
+    pub(super) fn fail(&mut self, failure: TaskFailure) {
+        if std::mem::replace(&mut self.has_failed, true) {
+            return;
+        }
+        let (connector, task) = (&*self.config.connector, self.config.task);
+        error!(connector, task, error = %failure, "delivery failed, the task stops");
+        self.shared.close();
+        self.tell(EngineEvent::Failed(failure));
+        for route in 0..self.routes.len() {
+            self.touch(route);
+        }
+    }
+
+    /// Something that must not happen, happened: in the sink, or in who feeds the engine.
+    pub(super) fn fail_internally(
+        &mut self,
+        origin: Option<Origin>,
+        route: Option<usize>,
+        class: &'static str,
+        what: &str,
+    ) {
+        let (name, destination) = match route.map(|route| &self.routes[route]) {
+            Some(state) => (Arc::clone(&state.name), Arc::clone(&state.destination)),
+            None => ("".into(), "".into()),
+        };
+        self.fail(TaskFailure {
+            records: usize::from(origin.is_some()),
+            origin,
+            route: name,
+            destination,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            failure: Failure {
+                class: class.into(),
+                message: format!("{what}: a defect of the connector; restart the task, and report it").into(),
+                request_id: None,
+            },
+        });
+    }
+
+    /// Records are done on this route. The one place where a fate is counted.
+    fn settle(&mut self, route: usize, items: impl IntoIterator<Item = Item>, fate: Fate) {
+        let mut items = items.into_iter().peekable();
+        let (mut settled, mut late, mut done) = (0, 0, 0);
+        while let Some(first) = items.peek() {
+            let index = first.partition;
+            let partition = &mut self.partitions[index];
+            let is_late = partition.phase == Phase::GivenBack;
+            let is_running = partition.phase == Phase::Running;
+            let window_before = partition.ledger.window();
+            let mut freed = Room::default();
+            let mut has_free_lane = false;
+            let mut run = 0;
+            while let Some(item) = items.next_if(|item| item.partition == index) {
+                run += 1;
+                freed.bytes += item.size_bytes();
+                if is_running {
+                    has_free_lane |= partition.queues[route].lanes.settle(item.key_hash);
+                }
+                if !is_late && partition.ledger.complete(item.ticket) {
+                    freed.records += 1;
+                }
+            }
+            freed.window = window_before - partition.ledger.window();
+            partition.held.records -= freed.records;
+            partition.held.bytes -= freed.bytes;
+            partition.held.window -= freed.window;
+            partition
+                .handle
+                .publish(freed, partition.ledger.commit(), partition.ledger.oldest());
+            self.items -= run;
+            done += freed.records;
+            if is_late {
+                late += run;
+            } else {
+                settled += run;
+            }
+            if has_free_lane {
+                self.activate(route, index);
+                self.touch(route);
+            }
+        }
+        let board = &self.shared.routes[route];
+        match fate {
+            Fate::Delivered => count(&board.delivered_records, settled),
+            Fate::Skipped => count(&board.skipped_records, settled),
+        }
+        count(&self.shared.late_records, late);
+        if done > 0 {
+            self.shared.count_done(done);
+        }
+    }
+
+    /// Lets go of records that are not done, and counts them as given back.
+    pub(super) fn drop_items(&mut self, items: Vec<Item>) {
+        count(&self.shared.dropped_records, items.len());
+        self.release_items(items);
+    }
+
+    /// Gives back the bytes of records that are not done. Their place in the ledger and the window stays, so that no
+    /// commit passes them.
+    fn release_items(&mut self, items: Vec<Item>) {
+        self.items -= items.len();
+        for item in items {
+            let partition = &mut self.partitions[item.partition];
+            let bytes = item.size_bytes();
+            partition.held.bytes -= bytes;
+            partition.handle.release(Room {
+                bytes,
+                ..Room::default()
+            });
+        }
+    }
+
+    /// Forgets partitions that were given back and have no record in a call any more.
+    pub(super) fn reap(&mut self) {
+        if self.given_back > 0 {
+            let before = self.partitions.len();
+            self.partitions
+                .retain(|_, partition| partition.phase != Phase::GivenBack || partition.sent > 0);
+            self.given_back -= before - self.partitions.len();
+        }
+    }
+}

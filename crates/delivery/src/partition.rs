@@ -1,0 +1,218 @@
+//! The part of a partition's state that its intake, the actor and readers of the status share.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use klamm_connect_api::TopicPartition;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::engine::{Committable, PartitionLimits};
+use crate::ledger::Oldest;
+use crate::memory::MemoryBudget;
+use crate::status::PartitionStatus;
+
+/// One assignment of one partition.
+#[derive(Debug)]
+pub(crate) struct PartitionHandle {
+    pub(crate) topic_partition: TopicPartition,
+    pub(crate) epoch: u64,
+    pub(crate) start: i64,
+    /// Set by the actor alone.
+    pub(crate) slot: OnceLock<Slot>,
+    /// An assignment that was never revoked.
+    replaces: Mutex<Option<Arc<PartitionHandle>>>,
+    limits: PartitionLimits,
+    memory: Arc<dyn MemoryBudget>,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+/// Where the actor keeps its part of the state. Created when the first chunk comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Index of its entry.
+    Entry(usize),
+    /// It was given back before a chunk came.
+    GivenBack,
+}
+
+/// Held for a few lines at a time, never across an await.
+#[derive(Debug)]
+struct State {
+    is_closed: bool,
+    /// Undone records, from the reservation of their room on.
+    records: usize,
+    bytes: usize,
+    /// Records from the oldest undone one on, done ones included.
+    window: usize,
+    commit: i64,
+    confirmed: Option<i64>,
+    oldest: Option<Oldest>,
+}
+
+/// Room that a chunk of records takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+    pub(crate) window: usize,
+}
+
+/// Answer to a wish for room.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Room is taken, and nothing else was held.
+    First,
+    /// Room is taken.
+    More,
+    Full,
+    Closed,
+}
+
+impl PartitionHandle {
+    pub(crate) fn new(
+        topic_partition: TopicPartition,
+        epoch: u64,
+        start: i64,
+        limits: PartitionLimits,
+        memory: Arc<dyn MemoryBudget>,
+        replaces: Option<Arc<Self>>,
+    ) -> Self {
+        Self {
+            topic_partition,
+            epoch,
+            start,
+            slot: OnceLock::new(),
+            replaces: Mutex::new(replaces),
+            limits,
+            memory,
+            state: Mutex::new(State {
+                is_closed: false,
+                records: 0,
+                bytes: 0,
+                window: 0,
+                commit: start,
+                confirmed: None,
+                oldest: None,
+            }),
+            freed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The assignment that this one takes the place of, once.
+    pub(crate) fn replaced(&self) -> Option<Arc<Self>> {
+        self.replaces.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Takes room in the partition; the worker's memory is a second step.
+    pub(crate) fn try_enter(&self, room: Room) -> Admission {
+        let mut state = self.state();
+        if state.is_closed {
+            return Admission::Closed;
+        }
+        let is_first = state.records == 0;
+        let fits = state.records + room.records <= self.limits.buffer_records
+            && state.bytes + room.bytes <= self.limits.buffer_bytes
+            && state.window + room.window <= self.limits.window_records;
+        if !is_first && !fits {
+            return Admission::Full;
+        }
+        state.records += room.records;
+        state.bytes += room.bytes;
+        state.window += room.window;
+        if is_first { Admission::First } else { Admission::More }
+    }
+
+    /// Whether nothing but `room` is held.
+    pub(crate) fn holds_only(&self, room: Room) -> bool {
+        self.state().records == room.records
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().is_closed
+    }
+
+    /// Gives back room that was taken without memory.
+    pub(crate) fn leave(&self, room: Room) {
+        let mut state = self.state();
+        state.records -= room.records;
+        state.bytes -= room.bytes;
+        state.window -= room.window;
+        drop(state);
+        self.freed.notify_one();
+    }
+
+    /// Gives back room and its memory.
+    pub(crate) fn release(&self, room: Room) {
+        self.leave(room);
+        self.memory.release(room.bytes);
+    }
+
+    /// Waits until room was given back or the intake was closed since the last wait.
+    pub(crate) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    pub(crate) fn memory(&self) -> &dyn MemoryBudget {
+        &*self.memory
+    }
+
+    pub(crate) fn close(&self) {
+        self.state().is_closed = true;
+        self.freed.notify_one();
+    }
+
+    /// Gives back room, and publishes how far the ledger is.
+    pub(crate) fn publish(&self, room: Room, commit: i64, oldest: Option<Oldest>) {
+        let mut state = self.state();
+        state.records -= room.records;
+        state.bytes -= room.bytes;
+        state.window -= room.window;
+        state.commit = commit;
+        state.oldest = oldest;
+        drop(state);
+        if room != Room::default() {
+            self.memory.release(room.bytes);
+            self.freed.notify_one();
+        }
+    }
+
+    /// What may be committed, if the broker has not acknowledged it yet.
+    pub(crate) fn committable(&self) -> Option<Committable> {
+        let state = self.state();
+        (state.confirmed != Some(state.commit)).then(|| Committable {
+            topic_partition: self.topic_partition.clone(),
+            epoch: self.epoch,
+            offset: state.commit,
+        })
+    }
+
+    pub(crate) fn confirm(&self, offset: i64) {
+        self.state().confirmed = Some(offset);
+    }
+
+    pub(crate) fn status(&self, now: Instant) -> PartitionStatus {
+        let state = self.state();
+        PartitionStatus {
+            topic_partition: self.topic_partition.clone(),
+            epoch: self.epoch,
+            committable: state.commit,
+            oldest_undone: state.oldest.map(|oldest| oldest.offset),
+            oldest_undone_age: state.oldest.map(|oldest| now.saturating_duration_since(oldest.arrived)),
+            buffered_records: state.records,
+            buffered_bytes: state.bytes,
+        }
+    }
+}
+
+/// Whatever is still held when the last owner goes, the worker gets back.
+impl Drop for PartitionHandle {
+    fn drop(&mut self) {
+        let bytes = self.state().bytes;
+        self.memory.release(bytes);
+    }
+}

@@ -1,0 +1,248 @@
+//! The actor's state of one route: what is ready to go, what waits, and whether the destination can be used.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_connect_api::delivery::DeliverySettings;
+use klamm_connect_api::sink::PayloadBuilder;
+use tokio::time::Instant;
+
+use crate::batch::{BatchId, OpenBatch, Part};
+use crate::lanes::Lanes;
+use crate::status::Outage;
+
+/// At least one probe in this time while the destination is throttled or unreachable.
+const PROBE: Duration = Duration::from_secs(5);
+/// The same for an unusable destination.
+const SLOW_PROBE: Duration = Duration::from_secs(30);
+/// At most one line about skipped records of a route in this time.
+const SKIP_LOG: Duration = Duration::from_secs(1);
+
+pub(crate) struct RouteState {
+    pub(crate) name: Arc<str>,
+    pub(crate) destination: Arc<str>,
+    pub(crate) settings: DeliverySettings,
+    /// Only tells costs here; each call builds its payload with one of its own.
+    pub(crate) builder: Box<dyn PayloadBuilder>,
+    pub(crate) overhead_bytes: usize,
+    pub(crate) permits: Permits,
+    /// Parts that may go now.
+    pub(crate) ready: VecDeque<Box<Part>>,
+    /// Parts that may go later; the number keeps parts of the same time apart and in order.
+    pub(crate) waiting: BTreeMap<(Instant, u64), Waiting>,
+    /// Partitions whose lanes may have records to take, each once.
+    pub(crate) active: VecDeque<usize>,
+    /// Partitions whose open batch waits for company (scope `partition`).
+    pub(crate) lingering: BTreeSet<(Instant, usize)>,
+    /// The open batch of scope `route`.
+    pub(crate) open: OpenBatch,
+    pub(crate) outage: Option<(Outage, Instant)>,
+    pub(crate) last_started: Option<Instant>,
+    /// Not after the first time when a part of `ready` or `waiting` runs out of `retry.timeout`.
+    pub(crate) expires: Option<Instant>,
+    /// When this route next needs attention without anything happening.
+    pub(crate) due: Option<Instant>,
+    pub(crate) is_touched: bool,
+    skip_logged: Option<Instant>,
+    skips_held_back: u64,
+}
+
+impl fmt::Debug for RouteState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteState")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A part that is not to be sent yet.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) part: Box<Part>,
+    pub(crate) cause: Cause,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The records failed: it waits its time.
+    Records,
+    /// The destination is throttled or unreachable: it waits until that is over, at most its time.
+    Destination,
+}
+
+/// Leave to call: one permit for each call in flight, given back before any backoff. The limits that routes share
+/// (function, account) are to be taken here too, after this one.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    in_flight: usize,
+    max: usize,
+}
+
+impl Permits {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            in_flight: 0,
+            max: max.max(1),
+        }
+    }
+
+    pub(crate) fn is_free(&self) -> bool {
+        self.in_flight < self.max
+    }
+
+    pub(crate) fn take(&mut self) {
+        self.in_flight += 1;
+    }
+
+    pub(crate) fn give_back(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}
+
+/// One partition's records for one route.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) lanes: Lanes,
+    /// The open batch of scope `partition`.
+    pub(crate) open: OpenBatch,
+    /// It stands in [`RouteState::active`].
+    pub(crate) is_active: bool,
+    /// It stands in [`RouteState::lingering`] under this time.
+    pub(crate) linger_until: Option<Instant>,
+}
+
+impl RouteState {
+    pub(crate) fn new(
+        name: Arc<str>,
+        destination: Arc<str>,
+        settings: DeliverySettings,
+        builder: Box<dyn PayloadBuilder>,
+        open: BatchId,
+    ) -> Self {
+        Self {
+            name,
+            destination,
+            overhead_bytes: builder.overhead(),
+            builder,
+            permits: Permits::new(settings.max_in_flight),
+            settings,
+            ready: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            active: VecDeque::new(),
+            lingering: BTreeSet::new(),
+            open: OpenBatch::new(open),
+            outage: None,
+            last_started: None,
+            expires: None,
+            due: None,
+            is_touched: false,
+            skip_logged: None,
+            skips_held_back: 0,
+        }
+    }
+
+    pub(crate) fn is_unusable(&self) -> bool {
+        matches!(self.outage, Some((Outage::Unusable, _)))
+    }
+
+    /// When the next probe may go; none while the destination is fine.
+    pub(crate) fn probe_at(&self) -> Option<Instant> {
+        let interval = match self.outage.as_ref()?.0 {
+            Outage::Throttled(_) | Outage::Unreachable => PROBE,
+            Outage::Unusable => SLOW_PROBE,
+        };
+        self.last_started.map(|started| started + interval)
+    }
+
+    /// A part that goes to `ready` or `waiting` may run out of time there.
+    pub(crate) fn watch_expiry(&mut self, part: &Part) {
+        if let (Some(timeout), Some(first_call)) = (self.settings.retry.timeout, part.first_call) {
+            let at = first_call + timeout;
+            self.expires = Some(self.expires.map_or(at, |expires| expires.min(at)));
+        }
+    }
+
+    pub(crate) fn is_expired(&self, part: &Part, now: Instant) -> bool {
+        match (self.settings.retry.timeout, part.first_call) {
+            (Some(timeout), Some(first_call)) => first_call + timeout <= now,
+            _ => false,
+        }
+    }
+
+    /// Parts that ran out of time, with those that only wait taken out of their queues.
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<Box<Part>> {
+        let Some(timeout) = self.settings.retry.timeout else {
+            return Vec::new();
+        };
+        if self.expires.is_none_or(|expires| expires > now) {
+            return Vec::new();
+        }
+        let has_expired = |part: &Part| part.first_call.is_some_and(|first| first + timeout <= now);
+        let mut expired: Vec<_> = self
+            .waiting
+            .extract_if(.., |_, waiting| has_expired(&waiting.part))
+            .map(|(_, waiting)| waiting.part)
+            .collect();
+        let (late, ready) = std::mem::take(&mut self.ready)
+            .into_iter()
+            .partition(|part| has_expired(part));
+        self.ready = ready;
+        expired.extend::<VecDeque<_>>(late);
+        self.expires = self
+            .waiting
+            .values()
+            .map(|waiting| &waiting.part)
+            .chain(&self.ready)
+            .filter_map(|part| part.first_call)
+            .min()
+            .map(|first| first + timeout);
+        expired
+    }
+
+    /// When this route needs attention next if nothing happens. Nothing is due that needs a permit while none is free:
+    /// the end of a call is then the next event.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let due = min(self.waiting.keys().next().map(|(at, _)| *at), self.expires);
+        if !self.permits.is_free() {
+            return due;
+        }
+        let lingers = min(
+            self.lingering.first().map(|(at, _)| *at),
+            self.open.oldest().map(|oldest| oldest + self.settings.linger),
+        );
+        let Some(probe_at) = self.probe_at() else {
+            return min(due, lingers);
+        };
+        // With nothing at hand, the next record that has lingered is the probe.
+        let has_candidate = !(self.ready.is_empty() && self.waiting.is_empty() && self.active.is_empty());
+        let probe = if has_candidate {
+            Some(probe_at)
+        } else {
+            lingers.map(|at| at.max(probe_at))
+        };
+        min(due, probe)
+    }
+
+    /// Whether a line about a skipped record may be written now, and how many were held back before it.
+    pub(crate) fn may_log_skip(&mut self, now: Instant) -> Option<u64> {
+        if self.skip_logged.is_some_and(|last| now < last + SKIP_LOG) {
+            self.skips_held_back += 1;
+            return None;
+        }
+        self.skip_logged = Some(now);
+        Some(std::mem::take(&mut self.skips_held_back))
+    }
+}
+
+fn min(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

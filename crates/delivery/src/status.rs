@@ -1,0 +1,198 @@
+//! What an engine shows of itself, and the counters behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use klamm_connect_api::TopicPartition;
+use klamm_connect_api::sink::{Failure, ThrottleScope};
+use tokio::time::Instant;
+
+/// A snapshot of an engine.
+#[derive(Debug, Clone)]
+pub struct EngineStatus {
+    /// The routes, in the sink's order.
+    pub routes: Vec<RouteStatus>,
+    /// The partitions that are assigned, in no order.
+    pub partitions: Vec<PartitionStatus>,
+    /// Records that had no route, since the start.
+    pub filtered_records: u64,
+    /// Records whose failure failed the task.
+    pub failed_records: u64,
+    /// Records taken in and given back undone: revoked, lost or left at shutdown, once per route.
+    pub dropped_records: u64,
+    /// Records whose answer came after their partition was given away, once per route. They were not committed.
+    pub late_records: u64,
+}
+
+/// Whether a route can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteHealth {
+    /// Yes.
+    Up,
+    /// The destination says that it is too much.
+    Throttled {
+        /// Whom it slows down.
+        by: ThrottleScope,
+        /// For how long it has said so.
+        since: Duration,
+        /// The last answer.
+        failure: Failure,
+    },
+    /// Calls fail before the destination runs.
+    Unreachable {
+        /// For how long.
+        since: Duration,
+        /// The last failure.
+        failure: Failure,
+    },
+    /// Somebody must change something; probed slowly.
+    Unusable {
+        /// For how long.
+        since: Duration,
+        /// Why, and what to do.
+        failure: Failure,
+    },
+}
+
+/// A route's part of [`EngineStatus`]. Counters start with the engine.
+#[derive(Debug, Clone)]
+pub struct RouteStatus {
+    /// Alias.
+    pub name: Arc<str>,
+    /// The destination in words for people.
+    pub destination: Arc<str>,
+    /// Whether it can be used.
+    pub health: RouteHealth,
+    /// Calls that wait for their answer.
+    pub calls_in_flight: usize,
+    /// Batches, and parts of batches, that wait to be sent again.
+    pub batches_waiting: usize,
+    /// Calls that were started.
+    pub calls: u64,
+    /// Of these, calls that sent records again.
+    pub retried_calls: u64,
+    /// Calls that were throttled.
+    pub throttled_calls: u64,
+    /// Records that were accepted.
+    pub delivered_records: u64,
+    /// Records that the error policy skipped.
+    pub skipped_records: u64,
+    /// Records whose outcome a call left unknown (time-out, reset), so that they may be delivered twice.
+    pub possible_duplicates: u64,
+}
+
+/// A partition's part of [`EngineStatus`].
+#[derive(Debug, Clone)]
+pub struct PartitionStatus {
+    /// Which.
+    pub topic_partition: TopicPartition,
+    /// Epoch of its assignment.
+    pub epoch: u64,
+    /// What may be committed: the offset to read next.
+    pub committable: i64,
+    /// The oldest offset that is not done.
+    pub oldest_undone: Option<i64>,
+    /// Time since that record came in.
+    pub oldest_undone_age: Option<Duration>,
+    /// Records that are not done.
+    pub buffered_records: usize,
+    /// Bytes that are held for them.
+    pub buffered_bytes: usize,
+}
+
+/// Why a route is not up.
+#[derive(Debug, Clone)]
+pub(crate) enum Outage {
+    Throttled(ThrottleScope),
+    Unreachable,
+    Unusable,
+}
+
+impl Outage {
+    /// For logs.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Throttled(_) => "throttled",
+            Self::Unreachable => "unreachable",
+            Self::Unusable => "unusable",
+        }
+    }
+}
+
+/// What the actor publishes of a route.
+#[derive(Debug)]
+pub(crate) struct RouteBoard {
+    pub(crate) name: Arc<str>,
+    pub(crate) destination: Arc<str>,
+    outage: Mutex<Option<(Outage, Instant, Failure)>>,
+    pub(crate) calls_in_flight: AtomicUsize,
+    pub(crate) batches_waiting: AtomicUsize,
+    pub(crate) calls: AtomicU64,
+    pub(crate) retried_calls: AtomicU64,
+    pub(crate) throttled_calls: AtomicU64,
+    pub(crate) delivered_records: AtomicU64,
+    pub(crate) skipped_records: AtomicU64,
+    pub(crate) possible_duplicates: AtomicU64,
+}
+
+impl RouteBoard {
+    pub(crate) fn new(name: Arc<str>, destination: Arc<str>) -> Self {
+        Self {
+            name,
+            destination,
+            outage: Mutex::new(None),
+            calls_in_flight: AtomicUsize::new(0),
+            batches_waiting: AtomicUsize::new(0),
+            calls: AtomicU64::new(0),
+            retried_calls: AtomicU64::new(0),
+            throttled_calls: AtomicU64::new(0),
+            delivered_records: AtomicU64::new(0),
+            skipped_records: AtomicU64::new(0),
+            possible_duplicates: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn set_outage(&self, outage: Option<(Outage, Instant, Failure)>) {
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = outage;
+    }
+
+    /// Why the route is not up.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        outage.as_ref().map(|(_, _, failure)| failure.clone())
+    }
+
+    pub(crate) fn status(&self, now: Instant) -> RouteStatus {
+        let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        RouteStatus {
+            name: Arc::clone(&self.name),
+            destination: Arc::clone(&self.destination),
+            health: match outage {
+                None => RouteHealth::Up,
+                Some((outage, since, failure)) => {
+                    let since = now.saturating_duration_since(since);
+                    match outage {
+                        Outage::Throttled(by) => RouteHealth::Throttled { by, since, failure },
+                        Outage::Unreachable => RouteHealth::Unreachable { since, failure },
+                        Outage::Unusable => RouteHealth::Unusable { since, failure },
+                    }
+                }
+            },
+            calls_in_flight: self.calls_in_flight.load(Ordering::Relaxed),
+            batches_waiting: self.batches_waiting.load(Ordering::Relaxed),
+            calls: self.calls.load(Ordering::Relaxed),
+            retried_calls: self.retried_calls.load(Ordering::Relaxed),
+            throttled_calls: self.throttled_calls.load(Ordering::Relaxed),
+            delivered_records: self.delivered_records.load(Ordering::Relaxed),
+            skipped_records: self.skipped_records.load(Ordering::Relaxed),
+            possible_duplicates: self.possible_duplicates.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Counts one more. Relaxed: counters order nothing.
+pub(crate) fn count(counter: &AtomicU64, more: usize) {
+    counter.fetch_add(more as u64, Ordering::Relaxed);
+}
