@@ -351,6 +351,8 @@ fn refused(destination: &Destination, answer: &Answer, refuse_credentials: impl 
     let asked = body
         .asked_wait()
         .or(answer.retry_after)
+        // "At once" is no wish: the engine's own backoff is longer, and has to be.
+        .filter(|after| !after.is_zero())
         .map(|after| after.min(MAX_AFTER));
     let retry = |after: Option<Duration>, text: &str| Verdict::Retry {
         after,

@@ -58,3 +58,62 @@ impl fmt::Debug for Clients {
         f.debug_struct("Clients").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use klamm_connect_api::RawConfig;
+
+    use super::*;
+    use crate::config::{Environment, Plan, definition};
+
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn routes(entries: Pairs<'_>) -> Vec<RoutePlan> {
+        let mut raw: RawConfig = [
+            ("routes", "a"),
+            ("routes.a.topics", "t"),
+            ("routes.a.function", "f"),
+            ("aws.lambda.region", "eu-west-1"),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+        raw.extend(
+            entries
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+        );
+        let parsed = definition(&raw).parse(&raw).unwrap();
+        let environment = Environment::new([("", ""); 0], || SystemTime::UNIX_EPOCH);
+        Plan::try_new(&raw, &parsed, &environment).unwrap().routes
+    }
+
+    #[test]
+    fn routes_share_a_client_only_if_endpoint_region_and_credentials_agree() {
+        let clients = Clients::new(|| SystemTime::UNIX_EPOCH);
+        let first = clients.client(&routes(&[])[0]);
+        let cases: [(Pairs<'_>, bool, &str); 4] = [
+            (&[("routes.a.function", "g")], true, "another function"),
+            (&[("aws.lambda.region", "eu-west-2")], false, "another region"),
+            (&[("aws.lambda.endpoint", "http://e")], false, "another endpoint"),
+            (
+                &[("aws.access.key.id", "a"), ("aws.secret.access.key", "b")],
+                false,
+                "other credentials",
+            ),
+        ];
+        for (entries, shared, why) in cases {
+            let other = clients.client(&routes(entries)[0]);
+            assert_eq!(Arc::ptr_eq(&first, &other), shared, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_no_sink_uses_is_forgotten() {
+        let clients = Clients::new(|| SystemTime::UNIX_EPOCH);
+        for _ in 0..10 {
+            let _client = clients.client(&routes(&[])[0]);
+        }
+        assert_eq!(clients.known.lock().unwrap().len(), 1);
+    }
+}

@@ -209,6 +209,7 @@ fn a_throttle_slows_whom_its_reason_names_and_waits_as_asked_within_bounds() {
         (r#"{"retryAfterSeconds":"2"}"#, None, "throttled Function 2000"),
         (r#"{"retryAfterSeconds":0.5}"#, Some(9), "throttled Function 500"),
         (r#"{"retryAfterSeconds":"soon"}"#, Some(3), "throttled Function 3000"),
+        (r#"{"retryAfterSeconds":"0"}"#, None, "throttled Function"),
         (r#"{"retryAfterSeconds":-1}"#, None, "throttled Function"),
         (r#"{"retryAfterSeconds":1e300}"#, None, "throttled Function"),
         ("not JSON", Some(86_400), "throttled Function 60000"),
