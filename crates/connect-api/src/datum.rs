@@ -54,6 +54,12 @@ pub trait DatumCodec: Send + Sync + fmt::Debug {
     /// # Errors
     /// If the bytes do not hold a value of this format, or it has no JSON form.
     fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError>;
+
+    /// Whether bytes may hold null, so that one has to decode them to know. A format whose converter finds its nulls
+    /// before it leaves a datum encoded answers no.
+    fn may_hold_null(&self) -> bool {
+        true
+    }
 }
 
 /// A key or a value: decoded, or still in its wire form and decoded by the first one who asks.
@@ -111,6 +117,17 @@ impl Datum {
         match self {
             Self::Decoded(data) => json::write(data, out),
             Self::Encoded { bytes, codec } => codec.write_json(bytes, out),
+        }
+    }
+
+    /// Whether the value is null; decodes in place only if the format leaves that open.
+    ///
+    /// # Errors
+    /// As [`Datum::decode`].
+    pub fn is_null(&mut self) -> Result<bool, DataError> {
+        match self {
+            Self::Encoded { codec, .. } if !codec.may_hold_null() => Ok(false),
+            _ => Ok(self.decoded()?.value.is_null()),
         }
     }
 

@@ -67,6 +67,10 @@ impl HeaderConverter for ByteArrayConverter {
 struct RawBytes;
 
 impl DatumCodec for RawBytes {
+    fn may_hold_null(&self) -> bool {
+        false
+    }
+
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
         Ok(SchemaAndValue::new(
             Schema::optional_bytes(),

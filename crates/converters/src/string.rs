@@ -106,6 +106,10 @@ impl HeaderConverter for StringConverter {
 struct Text(Charset);
 
 impl DatumCodec for Text {
+    fn may_hold_null(&self) -> bool {
+        false
+    }
+
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
         Ok(SchemaAndValue::new(
             Schema::optional_string(),

@@ -287,6 +287,10 @@ impl PlainJson {
 }
 
 impl DatumCodec for PlainJson {
+    fn may_hold_null(&self) -> bool {
+        false
+    }
+
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
         let value = schemaless::read(&mut Scanner::new(utf8(self.json(bytes))?))?;
         Ok(SchemaAndValue::schemaless(value))
@@ -304,6 +308,10 @@ impl DatumCodec for PlainJson {
 struct LenientJson;
 
 impl DatumCodec for LenientJson {
+    fn may_hold_null(&self) -> bool {
+        false
+    }
+
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
         let value = schemaless::read(&mut Scanner::new(&text(bytes)?))?;
         Ok(SchemaAndValue::schemaless(value))

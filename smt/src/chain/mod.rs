@@ -1,0 +1,117 @@
+//! The stages that a connector's `transforms` name, in order.
+
+mod evaluate;
+
+use std::fmt;
+use std::sync::Arc;
+
+use klamm_connect_api::{
+    ConfigErrors, DataError, Predicate, PredicatePlugin, RawConfig, Record, Transform, TransformPlugin,
+};
+
+pub use self::evaluate::{ChainEvaluation, ChainKey, chain_config_def, evaluate};
+
+/// The transforms of a connector. Cheap to clone; partitions share it.
+#[derive(Debug, Clone, Default)]
+pub struct Chain {
+    stages: Arc<[Stage]>,
+}
+
+/// One transform with the condition it runs under.
+#[derive(Debug)]
+pub struct Stage {
+    alias: Arc<str>,
+    class: &'static str,
+    transform: Arc<dyn Transform>,
+    condition: Option<Condition>,
+}
+
+#[derive(Debug)]
+struct Condition {
+    predicate: Arc<dyn Predicate>,
+    negate: bool,
+}
+
+/// A stage failed for a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageError {
+    /// Alias of the transform in `transforms`.
+    pub alias: Arc<str>,
+    /// Class of the transform, also if its predicate failed: what Connect names as the executing class.
+    pub class: &'static str,
+    /// What went wrong.
+    pub error: DataError,
+}
+
+impl fmt::Display for StageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "transform `{}` ({}): {}", self.alias, self.class, self.error)
+    }
+}
+
+impl std::error::Error for StageError {}
+
+impl Stage {
+    /// Alias of the transform in `transforms`.
+    #[must_use]
+    pub fn alias(&self) -> &str {
+        &self.alias
+    }
+
+    /// Class of the transform.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        self.class
+    }
+
+    fn apply(&self, mut record: Record) -> Result<Option<Record>, DataError> {
+        if let Some(Condition { predicate, negate }) = &self.condition
+            && predicate.test(&mut record)? == *negate
+        {
+            return Ok(Some(record));
+        }
+        self.transform.apply(record)
+    }
+}
+
+impl Chain {
+    /// The chain that the configuration of a connector names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `transforms`, `predicates` and what belongs to them, with full keys.
+    pub fn build(
+        raw: &RawConfig,
+        transforms: &[TransformPlugin],
+        predicates: &[PredicatePlugin],
+    ) -> Result<Self, ConfigErrors> {
+        evaluate(raw, transforms, predicates).into_chain()
+    }
+
+    /// The stages in order.
+    #[must_use]
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// The record as the last stage leaves it; none if a stage dropped it: its offset still advances.
+    ///
+    /// # Errors
+    /// The first stage that failed; later ones have not seen the record.
+    pub fn apply(&self, record: Record) -> Result<Option<Record>, StageError> {
+        let mut record = record;
+        for stage in &*self.stages {
+            match stage.apply(record) {
+                Ok(Some(changed)) => record = changed,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    return Err(StageError {
+                        alias: Arc::clone(&stage.alias),
+                        class: stage.class,
+                        error,
+                    });
+                }
+            }
+        }
+        Ok(Some(record))
+    }
+}
