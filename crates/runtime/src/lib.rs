@@ -1,1 +1,36 @@
-//! Worker, Herder, connector and task lifecycle.
+//! The runtime of a worker: from a connector's configuration to running tasks.
+//!
+//! **Owns** [`Worker`], [`Herder`], the config log, the life of connectors and tasks, conversion and transform errors,
+//! the plugin registry, `state.dir`.
+//! **Does not know** HTTP, any destination, any format: those come as [`Plugins`].
+//! **Invariants:** every record in the config log was valid when it was written; what happens to one connector stops no
+//! other; a panic in a plugin fails its task only.
+#![forbid(unsafe_code)]
+
+mod config;
+mod config_log;
+mod herder;
+mod plugins;
+mod state_dir;
+mod task;
+mod wall_clock;
+mod worker;
+
+pub use config::{SubmittedConfig, ValidatedKey, Validation, WorkerConfig, connector_config_def, worker_config_def};
+pub use config_log::{
+    Appended, ConfigLog, ConfigLogError, ConfigRecord, FileConfigLog, LogPosition, MemoryConfigLog, Restart,
+    TargetState,
+};
+pub use herder::{
+    ConnectorInfo, ConnectorStatus, Herder, HerderError, HerderErrorKind, InstanceStatus, Put, State, TaskControl,
+    TaskPlan, TaskReport, TaskSpec, Tasks,
+};
+pub use plugins::Plugins;
+pub use state_dir::StateDirError;
+pub use worker::{StartError, Worker};
+
+/// An error and its sources on one line, for a status or a log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,257 @@
+//! Files that users bring along: worker properties and connectors.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use klamm_runtime::{SubmittedConfig, TargetState};
+use serde_json::Value;
+
+/// A connector as a file on the command line describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectorFile {
+    /// Name of the connector.
+    pub name: String,
+    /// Its configuration.
+    pub config: SubmittedConfig,
+    /// What it does when it is created.
+    pub initial_state: Option<TargetState>,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{path} cannot be read")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what its name says.
+    #[error("{path} is not valid: {what}")]
+    Invalid {
+        /// The file.
+        path: String,
+        /// What is wrong and what is accepted.
+        what: String,
+    },
+}
+
+fn invalid(path: &Path, what: impl Into<String>) -> FileError {
+    FileError::Invalid {
+        path: path.display().to_string(),
+        what: what.into(),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(|source| FileError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// Reads a file of Java properties.
+///
+/// # Errors
+/// It cannot be read, or has a malformed escape.
+pub fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, FileError> {
+    let bytes = read(path)?;
+    // Java's own reader takes properties as ISO-8859-1; its users write UTF-8.
+    let text = String::from_utf8(bytes).map_err(|_| invalid(path, "it is not UTF-8 text"))?;
+    let escaped: String = text.chars().map(escape).collect();
+    let properties = java_properties::read(escaped.as_bytes());
+    properties
+        .map(|properties| properties.into_iter().collect())
+        .map_err(|error| invalid(path, error.to_string()))
+}
+
+/// The worker property that an environment variable sets: `CONNECT_` and the key in capitals with `_` for each dot, `__`
+/// for `_` and `___` for `-`, as in Confluent's container images.
+#[must_use]
+pub fn property_of_variable(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("CONNECT_").filter(|rest| !rest.is_empty())?;
+    // The longest runs first; the placeholders cannot occur in the name of a variable.
+    let key = rest
+        .replace("___", "\0")
+        .replace("__", "\x01")
+        .replace('_', ".")
+        .replace('\0', "-")
+        .replace('\x01', "_");
+    Some(key.to_ascii_lowercase())
+}
+
+/// Properties know characters beyond Latin-1 only as `\uXXXX`.
+fn escape(c: char) -> String {
+    if c.is_ascii() {
+        return c.to_string();
+    }
+    c.encode_utf16(&mut [0; 2])
+        .iter()
+        .map(|unit| format!("\\u{unit:04x}"))
+        .collect()
+}
+
+impl ConnectorFile {
+    /// Reads a connector: `.properties`, a flat JSON object, or the shape of `POST /connectors`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is none of these, or names no connector.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        if path.extension().is_some_and(|extension| extension == "properties") {
+            let config = read_properties(path)?
+                .into_iter()
+                .map(|(key, value)| (key, Some(value)))
+                .collect();
+            return Self::flat(path, config);
+        }
+        let value: Value = serde_json::from_slice(&read(path)?).map_err(|error| invalid(path, error.to_string()))?;
+        let Value::Object(mut object) = value else {
+            return Err(invalid(path, "a connector is a JSON object"));
+        };
+        // Unknown members beside `name` and `config` are tolerated here, as in Connect.
+        match object.remove("config") {
+            Some(Value::Object(config)) => {
+                let config = texts(path, config)?;
+                let name = match object.get("name") {
+                    Some(Value::String(name)) => name.trim().to_owned(),
+                    _ => return Err(invalid(path, "`name` is missing: it names the connector")),
+                };
+                let initial_state = match object.get("initial_state") {
+                    None | Some(Value::Null) => None,
+                    Some(state) => Some(initial_state(path, state)?),
+                };
+                Ok(Self {
+                    name,
+                    config,
+                    initial_state,
+                })
+            }
+            Some(_) => Err(invalid(path, "`config` is a JSON object of settings")),
+            None => Self::flat(path, texts(path, object)?),
+        }
+    }
+
+    fn flat(path: &Path, config: SubmittedConfig) -> Result<Self, FileError> {
+        let name = config
+            .get("name")
+            .cloned()
+            .flatten()
+            .filter(|name| !name.trim().is_empty());
+        let name = name.ok_or_else(|| invalid(path, "`name` is missing: it names the connector"))?;
+        Ok(Self {
+            name,
+            config,
+            initial_state: None,
+        })
+    }
+}
+
+fn initial_state(path: &Path, state: &Value) -> Result<TargetState, FileError> {
+    let states = [
+        ("RUNNING", TargetState::Started),
+        ("PAUSED", TargetState::Paused),
+        ("STOPPED", TargetState::Stopped),
+    ];
+    let found = states
+        .iter()
+        .find(|(name, _)| state.as_str().is_some_and(|text| text.eq_ignore_ascii_case(name)));
+    found
+        .map(|(_, state)| *state)
+        .ok_or_else(|| invalid(path, "`initial_state` is one of RUNNING, PAUSED, STOPPED"))
+}
+
+fn texts(path: &Path, object: serde_json::Map<String, Value>) -> Result<SubmittedConfig, FileError> {
+    let text = |(key, value): (String, Value)| match value {
+        Value::Null => Ok((key, None)),
+        Value::String(text) => Ok((key, Some(text))),
+        Value::Bool(_) | Value::Number(_) => Ok((key, Some(value.to_string()))),
+        Value::Array(_) | Value::Object(_) => Err(invalid(
+            path,
+            format!("the value of `{key}` is an array or an object: settings are text, numbers, true or false"),
+        )),
+    };
+    object.into_iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> Result<ConnectorFile, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        ConnectorFile::read(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), name))
+    }
+
+    #[test]
+    fn a_connector_file_has_one_of_three_shapes() {
+        let wanted = ConnectorFile {
+            name: "a".to_owned(),
+            config: [("name", "a"), ("tasks.max", "2"), ("topics", "tö")]
+                .map(|(key, value)| (key.to_owned(), Some(value.to_owned())))
+                .into(),
+            initial_state: None,
+        };
+        assert_eq!(
+            file("a.properties", "name=a\ntasks.max = 2\ntopics=tö\n"),
+            Ok(wanted.clone())
+        );
+        assert_eq!(
+            file("a.json", r#"{"name":"a","tasks.max":2,"topics":"tö"}"#),
+            Ok(wanted.clone())
+        );
+        let post = r#"{"name":"a","config":{"name":"a","tasks.max":2,"topics":"tö"},"initial_state":"stopped","x":1}"#;
+        assert_eq!(
+            file("a.json", post),
+            Ok(ConnectorFile {
+                initial_state: Some(TargetState::Stopped),
+                ..wanted
+            })
+        );
+    }
+
+    #[test]
+    fn environment_variables_name_properties() {
+        let cases = [
+            ("CONNECT_BOOTSTRAP_SERVERS", Some("bootstrap.servers"), "dots"),
+            ("CONNECT_A__B___C_D", Some("a_b-c.d"), "underscores and dashes"),
+            ("CONNECT_", None, "no key"),
+            ("PATH", None, "not ours"),
+        ];
+        for (variable, wanted, why) in cases {
+            assert_eq!(property_of_variable(variable).as_deref(), wanted, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_with_what_is_accepted() {
+        let cases = [
+            ("[1]", "a.json is not valid: a connector is a JSON object"),
+            (
+                r#"{"topics":"t"}"#,
+                "a.json is not valid: `name` is missing: it names the connector",
+            ),
+            (
+                r#"{"config":{}}"#,
+                "a.json is not valid: `name` is missing: it names the connector",
+            ),
+            (
+                r#"{"name":"a","topics":["t"]}"#,
+                "a.json is not valid: the value of `topics` is an array or an object: settings are text, numbers, true or false",
+            ),
+            (
+                r#"{"name":"a","config":{},"initial_state":"up"}"#,
+                "a.json is not valid: `initial_state` is one of RUNNING, PAUSED, STOPPED",
+            ),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(file("a.json", text).unwrap_err(), wanted);
+        }
+    }
+}

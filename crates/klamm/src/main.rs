@@ -1,0 +1,178 @@
+//! The `klamm` command.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use klamm::{ConnectorFile, FileError, StartError, Worker};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+/// The command line, the settings or a file is wrong: nothing was started.
+const EXIT_SETTINGS: u8 = 2;
+/// The worker could not start: directory, port or connector.
+const EXIT_START: u8 = 3;
+
+/// Kafka Connect-style sink connectors without a JVM.
+#[derive(Debug, Parser)]
+#[command(name = "klamm", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a worker.
+    ///
+    /// Settings are Kafka Connect's worker properties. They come from the file, then from the environment
+    /// (`CONNECT_BOOTSTRAP_SERVERS` is `bootstrap.servers`), then from flags; what comes later wins.
+    Worker(WorkerArgs),
+}
+
+#[derive(Debug, Args)]
+struct WorkerArgs {
+    /// Worker properties
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Brokers, as `bootstrap.servers`
+    #[arg(long, value_name = "HOST:PORT,...")]
+    bootstrap_servers: Option<String>,
+    /// Where the REST API listens, as `listeners`
+    #[arg(long, value_name = "URL,...")]
+    listeners: Option<String>,
+    /// Directory for connectors and target states, as `state.dir`
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
+    /// Any other worker property
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Threads for converters, transforms and delivery [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Log as JSON lines
+    #[arg(long)]
+    log_json: bool,
+    /// Connectors to create or change: `.properties`, flat JSON, or the shape of `POST /connectors`
+    #[arg(value_name = "CONNECTOR")]
+    connectors: Vec<PathBuf>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+fn main() -> ExitCode {
+    let Cli {
+        command: Command::Worker(args),
+    } = Cli::parse();
+    log_to_stderr(args.log_json);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().thread_name("klamm-work");
+    if let Some(threads) = args.threads {
+        runtime.worker_threads(usize::from(threads));
+    }
+    let runtime = match runtime.build() {
+        Ok(runtime) => runtime,
+        Err(cause) => {
+            error!(error = %cause, "threads cannot be started");
+            return ExitCode::from(EXIT_START);
+        }
+    };
+    match runtime.block_on(run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!("{:#}", failure.error);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+struct Failure {
+    error: anyhow::Error,
+    code: u8,
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self {
+            error: error.into(),
+            code: EXIT_SETTINGS,
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = if matches!(error, StartError::Config(_)) {
+            EXIT_SETTINGS
+        } else {
+            EXIT_START
+        };
+        Self {
+            error: error.into(),
+            code,
+        }
+    }
+}
+
+async fn run(args: WorkerArgs) -> Result<(), Failure> {
+    let mut builder = Worker::builder().with_rest().properties(properties(&args)?);
+    for path in &args.connectors {
+        builder = builder.connector_file(ConnectorFile::read(path)?);
+    }
+    // Installed before anything runs, so that an early signal ends the worker in order, too.
+    let handlers = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut terminate, mut interrupt) = handlers.map_err(|error| Failure {
+        error: error.into(),
+        code: EXIT_START,
+    })?;
+    let worker = builder.start().await?;
+    for address in worker.rest_addresses() {
+        info!(%address, "worker is ready");
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("worker ends: finishing what is in flight");
+    tokio::select! {
+        () = worker.shutdown() => info!("worker ended"),
+        _ = terminate.recv() => error!("second signal: records in flight will be delivered again"),
+        _ = interrupt.recv() => error!("second signal: records in flight will be delivered again"),
+    }
+    Ok(())
+}
+
+fn properties(args: &WorkerArgs) -> Result<BTreeMap<String, String>, FileError> {
+    let mut properties = match &args.config {
+        Some(path) => klamm::read_properties(path)?,
+        None => BTreeMap::new(),
+    };
+    properties.extend(std::env::vars().filter_map(|(name, value)| Some((klamm::property_of_variable(&name)?, value))));
+    let flags = [
+        ("bootstrap.servers", &args.bootstrap_servers),
+        ("listeners", &args.listeners),
+        ("state.dir", &args.state_dir),
+    ];
+    properties.extend(
+        flags
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))),
+    );
+    properties.extend(args.set.iter().cloned());
+    Ok(properties)
+}
+
+fn log_to_stderr(is_json: bool) {
+    let filter = EnvFilter::try_from_env("KLAMM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    if is_json { log.json().init() } else { log.init() }
+}

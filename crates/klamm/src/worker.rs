@@ -1,0 +1,220 @@
+//! A worker with its REST API, for the binary and for services that embed it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use klamm_connect_api::ConfigErrors;
+use klamm_rest::{About, RestError, RestServer};
+use klamm_runtime::{Herder, HerderError, Plugins, SubmittedConfig, TargetState, WorkerConfig};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::files::ConnectorFile;
+
+/// Every plugin that ships.
+#[must_use]
+pub fn plugins() -> Plugins {
+    Plugins::new()
+        .with_sink(Arc::new(klamm_lambda_sink::LambdaSinkConnector::new()))
+        .with_converters(klamm_converters::converters())
+        .with_header_converters(klamm_converters::header_converters())
+        .with_transforms(klamm_smt::transforms())
+        .with_predicates(klamm_smt::predicates())
+}
+
+/// Why a worker does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting of the worker is wrong. All of them are named.
+    #[error("the worker's settings are not valid: {0}")]
+    Config(#[from] ConfigErrors),
+    /// `state.dir` cannot be used, or what it holds is damaged.
+    #[error(transparent)]
+    Runtime(#[from] klamm_runtime::StartError),
+    /// The REST API cannot listen.
+    #[error(transparent)]
+    Rest(#[from] RestError),
+    /// A connector that was given at the start is refused.
+    #[error("connector {name} cannot be created")]
+    Connector {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: HerderError,
+    },
+}
+
+/// What a worker is started with.
+#[derive(Debug, Default)]
+pub struct WorkerBuilder {
+    properties: BTreeMap<String, String>,
+    connectors: Vec<ConnectorFile>,
+    plugins: Option<Plugins>,
+    has_rest: bool,
+    is_in_memory: bool,
+}
+
+impl WorkerBuilder {
+    /// Sets a property of the worker, by Kafka Connect's name.
+    #[must_use]
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets several properties.
+    #[must_use]
+    pub fn properties(mut self, properties: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.properties.extend(properties);
+        self
+    }
+
+    /// A connector that is there when the worker is ready: created, or its stored configuration replaced. An unchanged
+    /// one is left as it is.
+    #[must_use]
+    pub fn connector<K: Into<String>, V: Into<String>>(
+        self,
+        name: impl Into<String>,
+        config: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let config: SubmittedConfig = config
+            .into_iter()
+            .map(|(key, value)| (key.into(), Some(value.into())))
+            .collect();
+        self.connector_file(ConnectorFile {
+            name: name.into(),
+            config,
+            initial_state: None::<TargetState>,
+        })
+    }
+
+    /// As [`WorkerBuilder::connector`], from a file.
+    #[must_use]
+    pub fn connector_file(mut self, connector: ConnectorFile) -> Self {
+        self.connectors.push(connector);
+        self
+    }
+
+    /// Uses these plugins instead of [`plugins`].
+    #[must_use]
+    pub fn plugins(mut self, plugins: Plugins) -> Self {
+        self.plugins = Some(plugins);
+        self
+    }
+
+    /// Serves the REST API on `listeners`. The `klamm` binary does; a service that embeds a worker has the
+    /// [`Herder`] at hand and needs it only for outside tools.
+    #[must_use]
+    pub fn with_rest(mut self) -> Self {
+        self.has_rest = true;
+        self
+    }
+
+    /// Keeps nothing in `state.dir`: for services that bring all connectors along at every start.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.is_in_memory = true;
+        self
+    }
+
+    /// Starts the worker on the present tokio runtime. It does not wait for Kafka: a worker whose Kafka is away runs,
+    /// waits and says so.
+    ///
+    /// # Errors
+    /// Wrong settings, a `state.dir` or listener that cannot be used, a connector that is refused.
+    pub async fn start(self) -> Result<Worker, StartError> {
+        let mut config = WorkerConfig::from_properties(&self.properties)?;
+        for line in config.warnings() {
+            warn!("{line}");
+        }
+        if self.is_in_memory {
+            config = config.in_memory();
+        }
+        let listeners = config.listeners.clone();
+        let rest = if self.has_rest {
+            Some(RestServer::bind(&listeners).await?)
+        } else {
+            None
+        };
+        let addresses = rest.as_ref().map(RestServer::addresses).unwrap_or_default();
+        let runtime = klamm_runtime::Worker::start(config, self.plugins.unwrap_or_else(plugins)).await?;
+
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        if let Some(rest) = rest {
+            let about = About {
+                version: env!("CARGO_PKG_VERSION"),
+                commit: option_env!("KLAMM_COMMIT").unwrap_or("unknown"),
+                worker_id: addresses.first().map(ToString::to_string).unwrap_or_default(),
+                kafka_cluster_id: runtime.cluster_id(),
+            };
+            tasks.spawn(rest.serve(runtime.herder().clone(), about, stop.clone().cancelled_owned()));
+        }
+        let worker = Worker {
+            runtime,
+            addresses,
+            stop,
+            tasks,
+        };
+        for connector in self.connectors {
+            let ConnectorFile {
+                name,
+                config,
+                initial_state,
+            } = connector;
+            if let Err(source) = worker.herder().apply(&name, config, initial_state).await {
+                worker.shutdown().await;
+                return Err(StartError::Connector { name, source });
+            }
+        }
+        Ok(worker)
+    }
+}
+
+/// A running worker.
+///
+/// Dropping it aborts everything at once: records in flight will be delivered again. [`Worker::shutdown`] ends it
+/// without that.
+#[derive(Debug)]
+pub struct Worker {
+    runtime: klamm_runtime::Worker,
+    addresses: Vec<SocketAddr>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Worker {
+    /// Starts to describe a worker.
+    #[must_use]
+    pub fn builder() -> WorkerBuilder {
+        WorkerBuilder::default()
+    }
+
+    /// Creates, changes and watches connectors.
+    #[must_use]
+    pub fn herder(&self) -> &Herder {
+        self.runtime.herder()
+    }
+
+    /// Where the REST API listens; empty without it.
+    #[must_use]
+    pub fn rest_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Ends the worker: no new requests, then tasks finish what is in flight within
+    /// `task.shutdown.graceful.timeout.ms`, commit and leave their groups.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        self.runtime.shutdown().await;
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(panic) = ended {
+                error!(error = %panic, "REST API ended badly");
+            }
+        }
+    }
+}

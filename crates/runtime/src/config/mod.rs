@@ -1,0 +1,38 @@
+//! What users configure: the worker and its connectors.
+
+mod connector;
+mod secrets;
+mod validation;
+mod worker;
+
+pub(crate) use connector::Tolerance;
+pub use connector::connector_config_def;
+pub(crate) use connector::{ConnectorConfig, effective_group_id};
+pub(crate) use secrets::{mask, unmask};
+pub use validation::{ValidatedKey, Validation};
+pub use worker::{WorkerConfig, worker_config_def};
+
+use std::collections::BTreeMap;
+
+use klamm_connect_api::RawConfig;
+
+/// A configuration as it was submitted: a value may be JSON's null, which is refused with the key named.
+pub type SubmittedConfig = BTreeMap<String, Option<String>>;
+
+/// The entries under `prefix`, without it.
+pub(crate) fn stripped(raw: &RawConfig, prefix: &str) -> RawConfig {
+    let under = raw
+        .range(prefix.to_owned()..)
+        .take_while(|(key, _)| key.starts_with(prefix));
+    under
+        .filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone())))
+        .collect()
+}
+
+/// The key that a setting of the Kafka client was refused for.
+pub(crate) fn config_error_key(error: &klamm_kafka::ConfigError) -> String {
+    match error {
+        klamm_kafka::ConfigError::Invalid { key, .. } | klamm_kafka::ConfigError::Missing { key, .. } => key.clone(),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,103 @@
+use std::collections::BTreeMap;
+
+use klamm_connect_api::config::Evaluated;
+use klamm_connect_api::{ConfigError, ConfigErrors, ConfigKey};
+
+/// One key of a validation answer.
+#[derive(Debug, Clone)]
+pub struct ValidatedKey {
+    /// Full name of the key.
+    pub name: String,
+    /// Its definition; none for a key that nobody defines and that is listed only for its errors.
+    pub definition: Option<ConfigKey>,
+    /// Group, such as `Transforms: unwrap`.
+    pub group: String,
+    /// Place in its group, from 1.
+    pub order_in_group: usize,
+    /// The text it is set to, or its default. Secrets are in clear: the edge masks them.
+    pub value: Option<String>,
+    /// What is wrong with it.
+    pub errors: Vec<String>,
+}
+
+/// What is right and wrong with a connector's configuration, key by key.
+#[derive(Debug, Clone, Default)]
+pub struct Validation {
+    keys: Vec<ValidatedKey>,
+    in_group: BTreeMap<String, usize>,
+}
+
+impl Validation {
+    /// The keys in the order in which they are shown.
+    #[must_use]
+    pub fn keys(&self) -> &[ValidatedKey] {
+        &self.keys
+    }
+
+    /// Number of error texts.
+    #[must_use]
+    pub fn error_count(&self) -> usize {
+        self.keys.iter().map(|key| key.errors.len()).sum()
+    }
+
+    /// Everything that is wrong.
+    ///
+    /// # Errors
+    /// The errors, if there are any.
+    pub fn check(&self) -> Result<(), ConfigErrors> {
+        let errors = self.keys.iter().flat_map(|key| {
+            key.errors
+                .iter()
+                .map(|message| ConfigError::new(key.name.clone(), message.clone()))
+        });
+        ConfigErrors::check(errors.collect())
+    }
+
+    /// Adds the keys of a definition under `prefix`; `group` is used instead of the definition's own group.
+    pub(crate) fn add(&mut self, prefix: &str, group: Option<&str>, evaluated: &Evaluated<'_>) {
+        for key in &evaluated.keys {
+            let mut definition = key.key.clone();
+            definition.name = format!("{prefix}{}", key.name);
+            let group = group.unwrap_or(key.key.group).to_owned();
+            self.add_key(definition, group, key.value.clone(), key.errors.clone());
+        }
+    }
+
+    /// Adds one key under its full name.
+    pub(crate) fn add_key(&mut self, definition: ConfigKey, group: String, value: Option<String>, errors: Vec<String>) {
+        let order = self.in_group.entry(group.clone()).or_default();
+        *order += 1;
+        self.keys.push(ValidatedKey {
+            name: definition.name.clone(),
+            definition: Some(definition),
+            group,
+            order_in_group: *order,
+            value,
+            errors,
+        });
+    }
+
+    /// Puts an error at a key; one that is not listed yet is added without a definition.
+    pub(crate) fn error(&mut self, key: &str, message: impl Into<String>) {
+        let message = message.into();
+        match self.keys.iter_mut().find(|listed| listed.name == key) {
+            Some(listed) if listed.errors.contains(&message) => {}
+            Some(listed) => listed.errors.push(message),
+            None => self.keys.push(ValidatedKey {
+                name: key.to_owned(),
+                definition: None,
+                group: String::new(),
+                order_in_group: 0,
+                value: None,
+                errors: vec![message],
+            }),
+        }
+    }
+
+    /// Puts errors at keys under `prefix`.
+    pub(crate) fn errors(&mut self, prefix: &str, errors: impl IntoIterator<Item = ConfigError>) {
+        for error in errors {
+            self.error(&format!("{prefix}{}", error.key), error.message);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use klamm_connect_api::config::{Scope, Validator};
+use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, RawConfig};
+use klamm_kafka::{ClientConfig, UnknownKey};
+
+use super::{config_error_key, stripped};
+
+/// Settings of a worker, parsed.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Connection to Kafka, from the keys without a prefix.
+    pub(crate) client: ClientConfig,
+    /// `listeners`, as given.
+    pub listeners: Vec<String>,
+    /// `state.dir`; none keeps everything in memory.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// `offset.flush.interval.ms`
+    pub(crate) commit_interval: Duration,
+    /// `task.shutdown.graceful.timeout.ms`, for all tasks together.
+    pub(crate) shutdown_timeout: Duration,
+    /// `worker.buffer.bytes`
+    pub(crate) buffer_bytes: usize,
+    /// `delivery.buffer.bytes`, per partition
+    pub(crate) partition_buffer_bytes: usize,
+    /// `delivery.buffer.records`, per partition
+    pub(crate) partition_buffer_records: usize,
+    /// `delivery.window.records`, per partition
+    pub(crate) partition_window_records: usize,
+    /// Everything as given: converters with their sub-keys and `consumer.*` are read from here for each connector.
+    pub(crate) raw: RawConfig,
+    /// One line each, for the log: keys that mean nothing here.
+    warnings: Vec<String>,
+}
+
+/// Keys of Kafka Connect's worker that only make sense for a JVM, for source connectors or for internal topics that
+/// are not used here. A trailing dot stands for every key below it.
+const JAVA_ONLY: &[&str] = &[
+    "access.control.allow.methods",
+    "access.control.allow.origin",
+    "admin.",
+    "admin.listeners",
+    "client.dns.lookup",
+    "config.providers",
+    "config.providers.",
+    "config.storage.",
+    "connect.protocol",
+    "connector.client.config.override.policy",
+    "exactly.once.source.support",
+    "inter.worker.",
+    "internal.key.converter",
+    "internal.key.converter.",
+    "internal.value.converter",
+    "internal.value.converter.",
+    "metric.reporters",
+    "metrics.",
+    "offset.flush.timeout.ms",
+    "offset.storage.",
+    "plugin.discovery",
+    "plugin.path",
+    "producer.",
+    "rest.advertised.",
+    "rest.extension.classes",
+    "response.http.headers.config",
+    "scheduled.rebalance.max.delay.ms",
+    "status.storage.",
+    "task.shutdown.",
+    "topic.creation.enable",
+    "topic.tracking.",
+    "worker.sync.timeout.ms",
+    "worker.unsync.backoff.ms",
+];
+
+/// The settings of a worker that are its own: those of the Kafka connection, of the converters and of the consumers
+/// keep their Kafka names and are read by their owners.
+#[must_use]
+pub fn worker_config_def() -> ConfigDef {
+    let key = |name: &str, config_type, importance, doc: &str| ConfigKey::new(name, config_type, importance, doc);
+    ConfigDef::new()
+        .key(key(
+            "bootstrap.servers",
+            ConfigType::List,
+            Importance::High,
+            "Brokers to connect to first, `host:port` with commas between them.",
+        ))
+        .key(
+            key(
+                "listeners",
+                ConfigType::List,
+                Importance::High,
+                "Where the REST API listens: `http://host:port`. An empty host or `0.0.0.0` is every interface.",
+            )
+            .default("http://127.0.0.1:8083")
+            .validator(Validator::new(check_listener)),
+        )
+        .key(
+            key(
+                "state.dir",
+                ConfigType::String,
+                Importance::High,
+                "Directory that keeps connectors and target states; locked by one process.",
+            )
+            .default("./klamm-data")
+            .validator(Validator::non_empty()),
+        )
+        .key(
+            key(
+                "key.converter",
+                ConfigType::Class,
+                Importance::High,
+                "Converter of record keys for connectors that name none; its settings follow under `key.converter.`.",
+            )
+            .default("org.apache.kafka.connect.storage.StringConverter"),
+        )
+        .key(
+            key(
+                "value.converter",
+                ConfigType::Class,
+                Importance::High,
+                "Converter of record values for connectors that name none; its settings follow under `value.converter.`.",
+            )
+            .default("org.apache.kafka.connect.json.JsonConverter"),
+        )
+        .key(
+            key(
+                "header.converter",
+                ConfigType::Class,
+                Importance::Low,
+                "Converter of header values for connectors that name none.",
+            )
+            .default("org.apache.kafka.connect.storage.SimpleHeaderConverter"),
+        )
+        .key(
+            key(
+                "offset.flush.interval.ms",
+                ConfigType::Long,
+                Importance::Medium,
+                "Longest time between a record's delivery and the commit of its offset, in milliseconds.",
+            )
+            .default("1000")
+            .validator(Validator::at_least(1)),
+        )
+        .key(
+            key(
+                "task.shutdown.graceful.timeout.ms",
+                ConfigType::Long,
+                Importance::Medium,
+                "How long tasks may finish what is in flight when the worker ends, all together, in milliseconds.",
+            )
+            .default("25000")
+            .validator(Validator::at_least(0)),
+        )
+        .key(
+            key(
+                "worker.buffer.bytes",
+                ConfigType::Long,
+                Importance::Medium,
+                "Records in memory, all connectors together, in bytes. Kafka is the buffer beyond it.",
+            )
+            .default("67108864")
+            .validator(Validator::at_least(1 << 20)),
+        )
+        .key(
+            key("delivery.buffer.bytes", ConfigType::Long, Importance::Low, "Encoded records in memory per partition, in bytes.")
+                .default("4194304")
+                .validator(Validator::at_least(1)),
+        )
+        .key(
+            key("delivery.buffer.records", ConfigType::Int, Importance::Low, "Records in memory per partition.")
+                .default("20000")
+                .validator(Validator::at_least(1)),
+        )
+        .key(
+            key(
+                "delivery.window.records",
+                ConfigType::Int,
+                Importance::Low,
+                "Most records of a partition between the oldest one that is not done and the newest one read.",
+            )
+            .default("100000")
+            .validator(Validator::at_least(1)),
+        )
+        .key(
+            key(
+                "group.id",
+                ConfigType::String,
+                Importance::Low,
+                "Name of a cluster of workers. This version runs workers alone: leave it out.",
+            )
+            .optional()
+            .validator(Validator::new(|_| {
+                Err("clusters of workers are not supported yet: leave `group.id` out; several workers that run a connector \
+                     of one name share its partitions"
+                    .to_owned())
+            })),
+        )
+}
+
+fn check_listener(listener: &str) -> Result<(), String> {
+    let accepted = || "Value must be `http://host:port`".to_owned();
+    let rest = listener.strip_prefix("http://").ok_or_else(accepted)?;
+    let (_, port) = rest.trim_end_matches('/').rsplit_once(':').ok_or_else(accepted)?;
+    port.parse::<u16>().map(drop).map_err(|_| accepted())
+}
+
+impl WorkerConfig {
+    /// Reads the settings of a worker.
+    ///
+    /// # Errors
+    /// Every known key with a wrong value. Unknown keys are [warnings](Self::warnings).
+    pub fn from_properties(raw: &RawConfig) -> Result<Self, ConfigErrors> {
+        let def = worker_config_def();
+        let evaluated = def.evaluate(raw);
+        let mut errors = evaluated.errors();
+        let own: Vec<&str> = def.keys().iter().map(|key| key.name.as_str()).collect();
+        let client = match ClientConfig::from_properties(&client_properties(raw, &own)) {
+            Ok((client, ignored)) => Some((client, warnings(ignored))),
+            Err(error) => {
+                let key = config_error_key(&error);
+                if !errors.iter().any(|known| known.key == key) {
+                    errors.push(ConfigError::new(key, error.to_string()));
+                }
+                None
+            }
+        };
+        ConfigErrors::check(errors)?;
+        let Some((client, warnings)) = client else {
+            unreachable!("its error is among those checked above")
+        };
+        let config = Scope::new(&evaluated.parsed, "");
+        let millis = |key| config.millis(key).unwrap_or_default();
+        let size = |key| config.usize(key).unwrap_or_default();
+        Ok(Self {
+            client,
+            listeners: config.list("listeners").to_vec(),
+            state_dir: config.str("state.dir").map(PathBuf::from),
+            commit_interval: millis("offset.flush.interval.ms"),
+            shutdown_timeout: millis("task.shutdown.graceful.timeout.ms"),
+            buffer_bytes: size("worker.buffer.bytes"),
+            partition_buffer_bytes: size("delivery.buffer.bytes"),
+            partition_buffer_records: size("delivery.buffer.records"),
+            partition_window_records: size("delivery.window.records"),
+            raw: with_defaults(raw, &def),
+            warnings,
+        })
+    }
+
+    /// Keeps connectors, target states and member ids in memory only, whatever `state.dir` says: for services that
+    /// bring their connectors along at every start.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.state_dir = None;
+        self
+    }
+
+    /// How long one task may take to stop: its share of the shutdown time-out, and then the final commit.
+    pub(crate) fn stop_timeout(&self) -> Duration {
+        self.shutdown_timeout + Duration::from_secs(5)
+    }
+
+    /// One line for each key that has no meaning here, to be logged at start.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+/// What configures the connection: everything that is neither the worker's own nor under a prefix of somebody else's.
+fn client_properties(raw: &RawConfig, own: &[&str]) -> RawConfig {
+    let owned = |key: &str| own.contains(&key) && key != "bootstrap.servers";
+    let prefixed = |key: &str| {
+        ["key.converter.", "value.converter.", "header.converter.", "consumer."]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+    };
+    let client = raw.iter().filter(|(key, _)| !owned(key) && !prefixed(key));
+    client.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn with_defaults(raw: &RawConfig, def: &ConfigDef) -> RawConfig {
+    let mut raw = raw.clone();
+    for key in def.keys().iter().filter(|key| key.name.ends_with(".converter")) {
+        let is_default = !raw.contains_key(&key.name);
+        if let (true, Some(default)) = (is_default, &key.default) {
+            raw.insert(key.name.clone(), default.clone());
+            if key.name == "value.converter" {
+                // Connect's own default, `true`, is what newcomers trip over first: a default converter reads plain JSON.
+                raw.entry("value.converter.schemas.enable".to_owned())
+                    .or_insert_with(|| "false".to_owned());
+            }
+        }
+    }
+    raw
+}
+
+fn warnings(ignored: Vec<UnknownKey>) -> Vec<String> {
+    let java_only = |key: &str| {
+        JAVA_ONLY.iter().any(|known| {
+            if known.ends_with('.') {
+                key.starts_with(known)
+            } else {
+                key == *known
+            }
+        })
+    };
+    let line = |ignored: UnknownKey| {
+        let key = ignored.key;
+        if ignored.java_only || java_only(&key) {
+            format!("`{key}` has no meaning for this worker and is ignored")
+        } else {
+            format!("`{key}` is not a setting of this worker and is ignored: check the spelling")
+        }
+    };
+    ignored.into_iter().map(line).collect()
+}
+
+impl WorkerConfig {
+    /// `consumer.*` without the prefix.
+    pub(crate) fn consumer(&self) -> RawConfig {
+        stripped(&self.raw, "consumer.")
+    }
+}

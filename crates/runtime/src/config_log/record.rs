@@ -1,0 +1,145 @@
+use std::collections::BTreeMap;
+
+use klamm_connect_api::RawConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What a user wants a connector to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TargetState {
+    /// Run.
+    #[default]
+    Started,
+    /// Keep the partitions, consume nothing.
+    Paused,
+    /// Run no tasks and leave the consumer group.
+    Stopped,
+}
+
+impl TargetState {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Started => "STARTED",
+            Self::Paused => "PAUSED",
+            Self::Stopped => "STOPPED",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Started, Self::Paused, Self::Stopped]
+            .into_iter()
+            .find(|state| state.name() == name)
+    }
+}
+
+/// A wish to restart a connector (KIP-745).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Restart {
+    /// Whether tasks are restarted too.
+    pub include_tasks: bool,
+    /// Whether only what is FAILED is restarted.
+    pub only_failed: bool,
+}
+
+/// One record of the config log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigRecord {
+    /// `connector-<name>`: the connector's configuration; none deletes it.
+    Connector {
+        /// Name of the connector.
+        name: String,
+        /// Its configuration.
+        config: Option<RawConfig>,
+    },
+    /// `target-state-<name>`; none means the default.
+    TargetState {
+        /// Name of the connector.
+        name: String,
+        /// What it should do.
+        state: Option<TargetState>,
+    },
+    /// `restart-connector-<name>`. Not acted upon when it is replayed at start.
+    Restart {
+        /// Name of the connector.
+        name: String,
+        /// What to restart.
+        restart: Restart,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Properties {
+    properties: BTreeMap<String, String>,
+}
+
+impl ConfigRecord {
+    /// Key and value as they stand in Connect's config topic.
+    #[must_use]
+    pub fn encode(&self) -> (String, Value) {
+        match self {
+            Self::Connector { name, config } => (
+                format!("connector-{name}"),
+                config
+                    .as_ref()
+                    .map_or(Value::Null, |config| json!({ "properties": config })),
+            ),
+            Self::TargetState { name, state } => {
+                let value = state.map_or(Value::Null, |state| {
+                    // Readers older than KIP-875 know no STOPPED: the old member says PAUSED for it.
+                    let old = if state == TargetState::Stopped {
+                        TargetState::Paused
+                    } else {
+                        state
+                    };
+                    json!({ "state": old.name(), "state.v2": state.name() })
+                });
+                (format!("target-state-{name}"), value)
+            }
+            Self::Restart { name, restart } => (
+                format!("restart-connector-{name}"),
+                json!({ "include-tasks": restart.include_tasks, "only-failed": restart.only_failed }),
+            ),
+        }
+    }
+
+    /// The record of a key and value.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with them.
+    pub fn decode(key: &str, value: Value) -> Result<Self, String> {
+        if let Some(name) = key.strip_prefix("restart-connector-") {
+            let restart = serde_json::from_value(value).map_err(|e| format!("value of key `{key}`: {e}"))?;
+            Ok(Self::Restart {
+                name: name.to_owned(),
+                restart,
+            })
+        } else if let Some(name) = key.strip_prefix("target-state-") {
+            let state = match value {
+                Value::Null => None,
+                value => {
+                    let text = value
+                        .get("state.v2")
+                        .or_else(|| value.get("state"))
+                        .and_then(Value::as_str);
+                    let state = text.and_then(TargetState::parse);
+                    Some(state.ok_or_else(|| format!("value of key `{key}` names no target state"))?)
+                }
+            };
+            Ok(Self::TargetState {
+                name: name.to_owned(),
+                state,
+            })
+        } else if let Some(name) = key.strip_prefix("connector-") {
+            let config = serde_json::from_value::<Option<Properties>>(value)
+                .map_err(|e| format!("value of key `{key}`: {e}"))?
+                .map(|properties| properties.properties);
+            Ok(Self::Connector {
+                name: name.to_owned(),
+                config,
+            })
+        } else {
+            Err(format!("unknown key `{key}`"))
+        }
+    }
+}

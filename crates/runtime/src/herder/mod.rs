@@ -1,0 +1,640 @@
+//! The control plane of a worker: takes wishes from users, writes them to the config log, and has a supervisor per
+//! connector bring what runs in line with it.
+//!
+//! A request is validated against the state up to a position and appended only if nothing came in between, so every
+//! record in the log is valid. Reads answer from the replayed state and never wait for a task.
+
+mod error;
+mod state;
+mod status;
+mod supervisor;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use klamm_connect_api::{PluginInfo, RawConfig};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+pub use error::{HerderError, HerderErrorKind};
+pub use status::{ConnectorStatus, InstanceStatus, State, TaskReport};
+pub use supervisor::{TaskControl, TaskPlan, TaskSpec, Tasks};
+
+use crate::config::{ConnectorConfig, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask};
+use crate::config_log::{Appended, ConfigLog, ConfigLogError, ConfigRecord, LogPosition, Restart, TargetState};
+use crate::plugins::Plugins;
+use state::{Change, ConfigState, ConnectorEntry};
+use status::StatusBoard;
+use supervisor::{Command, Supervisor};
+
+/// How often a request that is overtaken by others starts over before it is refused.
+const APPEND_TRIES: usize = 10;
+/// Restarts that may wait for one connector.
+const COMMANDS: usize = 16;
+
+/// A connector as `GET /connectors/{c}` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectorInfo {
+    /// Name.
+    pub name: String,
+    /// Configuration, secrets masked.
+    pub config: RawConfig,
+    /// Numbers of its tasks.
+    pub tasks: Vec<u32>,
+}
+
+/// Whether [`Herder::put_config`] made a connector or changed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// There was none of that name.
+    Created,
+    /// There was one.
+    Updated,
+}
+
+/// The control plane of a worker. Cheap to clone.
+#[derive(Clone)]
+pub struct Herder {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    worker: WorkerConfig,
+    plugins: Plugins,
+    log: Arc<dyn ConfigLog>,
+    tasks: Arc<dyn Tasks>,
+    board: StatusBoard,
+    /// What has been replayed; read by every GET.
+    state: RwLock<ConfigState>,
+    /// Whoever reads on in the log holds this.
+    replica: Mutex<Replica>,
+}
+
+/// What follows from the replayed state: one supervisor per connector.
+struct Replica {
+    position: LogPosition,
+    supervisors: HashMap<String, Handle>,
+    /// Wishes of deleted connectors whose tasks may still be ending: one of the same name waits for them.
+    ending: HashMap<String, watch::Sender<Option<ConnectorEntry>>>,
+    joins: JoinSet<()>,
+    is_shut_down: bool,
+}
+
+struct Handle {
+    desired: watch::Sender<Option<ConnectorEntry>>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl std::fmt::Debug for Herder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Herder").finish_non_exhaustive()
+    }
+}
+
+impl Herder {
+    /// Replays the log and starts what it wishes for.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn start(
+        worker: WorkerConfig,
+        plugins: Plugins,
+        log: Arc<dyn ConfigLog>,
+        tasks: Arc<dyn Tasks>,
+    ) -> Result<Self, ConfigLogError> {
+        let replica = Replica {
+            position: LogPosition(0),
+            supervisors: HashMap::new(),
+            ending: HashMap::new(),
+            joins: JoinSet::new(),
+            is_shut_down: false,
+        };
+        let shared = Shared {
+            worker,
+            plugins,
+            log,
+            tasks,
+            board: StatusBoard::default(),
+            state: RwLock::default(),
+            replica: Mutex::new(replica),
+        };
+        let herder = Self {
+            shared: Arc::new(shared),
+        };
+        herder.replay().await?;
+        Ok(herder)
+    }
+
+    /// Follows the log until the worker ends, so that what others write takes effect here.
+    pub async fn follow(&self) {
+        let mut end = self.shared.log.end();
+        loop {
+            // First what was written between the replay and here.
+            if let Err(error) = self.catch_up().await {
+                error!(%error, "config log cannot be read, what others change does not take effect");
+            }
+            if end.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The plugins.
+    #[must_use]
+    pub fn plugins(&self) -> &Plugins {
+        &self.shared.plugins
+    }
+
+    /// The worker's settings.
+    #[must_use]
+    pub fn worker(&self) -> &WorkerConfig {
+        &self.shared.worker
+    }
+
+    /// Names of all connectors, sorted.
+    #[must_use]
+    pub fn connectors(&self) -> Vec<String> {
+        self.with_state(|state| state.connectors().keys().cloned().collect())
+    }
+
+    /// A connector.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn connector(&self, name: &str) -> Result<ConnectorInfo, HerderError> {
+        let entry = self.entry(name)?;
+        let tasks = self
+            .shared
+            .board
+            .get(name)
+            .map(|status| status.tasks.into_keys().collect())
+            .unwrap_or_default();
+        Ok(ConnectorInfo {
+            name: name.to_owned(),
+            config: mask(&entry.config, &self.shared.plugins),
+            tasks,
+        })
+    }
+
+    /// State of a connector and its tasks.
+    ///
+    /// # Errors
+    /// There is no such connector, or it has not been started yet.
+    pub fn status(&self, name: &str) -> Result<ConnectorStatus, HerderError> {
+        let status = self.entry(name).ok().and_then(|_| self.shared.board.get(name));
+        status.ok_or_else(|| HerderError::NotFound(format!("No status found for connector {name}")))
+    }
+
+    /// State of a task.
+    ///
+    /// # Errors
+    /// There is no such task.
+    pub fn task_status(&self, name: &str, task: u32) -> Result<InstanceStatus, HerderError> {
+        let status = self.entry(name).ok().and_then(|_| self.shared.board.task(name, task));
+        status.ok_or_else(|| HerderError::NotFound(format!("No status found for task {name}-{task}")))
+    }
+
+    /// The configuration of each task: the connector's, secrets masked.
+    ///
+    /// # Errors
+    /// There is no such connector.
+    pub fn task_configs(&self, name: &str) -> Result<Vec<(u32, RawConfig)>, HerderError> {
+        let info = self.connector(name)?;
+        Ok(info.tasks.into_iter().map(|task| (task, info.config.clone())).collect())
+    }
+
+    /// Creates a connector.
+    ///
+    /// # Errors
+    /// The name is taken, or the configuration is wrong.
+    pub async fn create(
+        &self,
+        name: &str,
+        config: SubmittedConfig,
+        initial_state: Option<TargetState>,
+    ) -> Result<ConnectorInfo, HerderError> {
+        self.write_config(name, config, |state| match state.get(name) {
+            Some(_) => Err(HerderError::AlreadyExists(name.to_owned())),
+            // The target state goes first, so that the connector never runs if it is not to.
+            None => Ok(initial_state.map(|state| ConfigRecord::TargetState {
+                name: name.to_owned(),
+                state: Some(state),
+            })),
+        })
+        .await?;
+        info!(connector = name, "connector created");
+        self.connector(name)
+    }
+
+    /// Creates a connector, or replaces the configuration of the one of that name. A target state is kept. An equal
+    /// configuration still restarts the tasks, as in Connect.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub async fn put_config(&self, name: &str, config: SubmittedConfig) -> Result<(Put, ConnectorInfo), HerderError> {
+        // Connect answers with the tasks from before the change.
+        let tasks = self.connector(name).map(|info| info.tasks).unwrap_or_default();
+        let mut put = Put::Created;
+        self.write_config(name, config, |state| {
+            put = if state.get(name).is_some() {
+                Put::Updated
+            } else {
+                Put::Created
+            };
+            Ok(None)
+        })
+        .await?;
+        info!(connector = name, ?put, "connector configured");
+        Ok((
+            put,
+            ConnectorInfo {
+                tasks,
+                ..self.connector(name)?
+            },
+        ))
+    }
+
+    /// Creates the connector or replaces its configuration, unless it has this very configuration already: what a
+    /// connector file on the command line asks for.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub async fn apply(
+        &self,
+        name: &str,
+        config: SubmittedConfig,
+        initial_state: Option<TargetState>,
+    ) -> Result<(), HerderError> {
+        let named = self.named(name, config.clone())?;
+        let stored = self.entry(name).ok().map(|entry| entry.config);
+        let is_same = stored.as_ref().is_some_and(|stored| {
+            stored.len() == named.len()
+                && stored
+                    .iter()
+                    .all(|(key, value)| named.get(key) == Some(&Some(value.clone())))
+        });
+        match stored {
+            Some(_) if is_same => Ok(()),
+            Some(_) => self.put_config(name, config).await.map(drop),
+            None => self.create(name, config, initial_state).await.map(drop),
+        }
+    }
+
+    /// Deletes a connector. Its consumer group and offsets stay, as in Connect.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub async fn delete(&self, name: &str) -> Result<(), HerderError> {
+        self.write(|state| {
+            state.get(name).ok_or_else(|| not_found(name))?;
+            Ok(vec![
+                ConfigRecord::Connector {
+                    name: name.to_owned(),
+                    config: None,
+                },
+                ConfigRecord::TargetState {
+                    name: name.to_owned(),
+                    state: None,
+                },
+            ])
+        })
+        .await?;
+        info!(connector = name, "connector deleted");
+        Ok(())
+    }
+
+    /// Says what a connector is to do.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub async fn set_target_state(&self, name: &str, target: TargetState) -> Result<(), HerderError> {
+        self.write(|state| {
+            state
+                .get(name)
+                .ok_or_else(|| HerderError::NotFound(format!("Unknown connector {name}")))?;
+            Ok(vec![ConfigRecord::TargetState {
+                name: name.to_owned(),
+                state: Some(target),
+            }])
+        })
+        .await?;
+        info!(connector = name, state = ?target, "target state set");
+        Ok(())
+    }
+
+    /// Restarts connector and tasks as the flags say, and answers with the states that follow from the request: RESTARTING
+    /// where something is restarted.
+    ///
+    /// # Errors
+    /// There is no such connector, or it has not been started yet.
+    pub async fn restart(&self, name: &str, restart: Restart) -> Result<ConnectorStatus, HerderError> {
+        self.entry(name)
+            .map_err(|_| HerderError::NotFound(format!("Unknown connector: {name}")))?;
+        let status = self.shared.board.get(name);
+        let mut status =
+            status.ok_or_else(|| HerderError::NotFound(format!("Status for connector {name} not found")))?;
+        let plan = |instance: &mut InstanceStatus| {
+            if !restart.only_failed || instance.state == State::Failed {
+                instance.state = State::Restarting;
+            }
+        };
+        plan(&mut status.connector);
+        if restart.include_tasks {
+            status.tasks.values_mut().for_each(plan);
+        }
+        self.write(|_| {
+            Ok(vec![ConfigRecord::Restart {
+                name: name.to_owned(),
+                restart,
+            }])
+        })
+        .await?;
+        Ok(status)
+    }
+
+    /// Restarts the connector alone and waits until it was done.
+    ///
+    /// # Errors
+    /// There is no such connector.
+    pub async fn restart_connector(&self, name: &str) -> Result<(), HerderError> {
+        self.entry(name)
+            .map_err(|_| HerderError::NotFound(format!("Unknown connector: {name}")))?;
+        let (done, restarted) = oneshot::channel();
+        self.command(name, Command::RestartConnector(done)).await?;
+        restarted.await.map_err(|_| HerderError::ShuttingDown)
+    }
+
+    /// Restarts a task and waits until it was stopped and started.
+    ///
+    /// # Errors
+    /// There is no such connector or task.
+    pub async fn restart_task(&self, name: &str, task: u32) -> Result<(), HerderError> {
+        self.entry(name)
+            .map_err(|_| HerderError::NotFound(format!("Unknown connector: {name}")))?;
+        let (done, restarted) = oneshot::channel();
+        self.command(name, Command::RestartTask(task, done)).await?;
+        if restarted.await.map_err(|_| HerderError::ShuttingDown)? {
+            Ok(())
+        } else {
+            Err(HerderError::NotFound(format!("Unknown task: {name}-{task}")))
+        }
+    }
+
+    /// What is right and wrong with a configuration, key by key. A mask stands for the secret that a connector of the
+    /// same name has stored.
+    ///
+    /// # Errors
+    /// The connector class is missing or unknown.
+    pub fn validate(&self, mut config: SubmittedConfig) -> Result<Validation, HerderError> {
+        let name = config.get("name").cloned().flatten().unwrap_or_default();
+        let stored = self.entry(name.trim()).ok().map(|entry| entry.config);
+        let masks = unmask(&mut config, stored.as_deref());
+        let mut validation = ConnectorConfig::validate(&config, &self.shared.worker, &self.shared.plugins)
+            .map_err(HerderError::BadRequest)?;
+        if let Err(errors) = masks {
+            validation.errors("", errors);
+        }
+        self.with_state(|state| self.check_group(&mut validation, name.trim(), &config, state));
+        Ok(validation)
+    }
+
+    /// The plugin that `name` means, of whatever kind.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn plugin(&self, name: &str) -> Result<&PluginInfo, HerderError> {
+        self.shared
+            .plugins
+            .find(name)
+            .ok_or_else(|| HerderError::NotFound(format!("Unknown plugin {name}.")))
+    }
+
+    /// Stops every connector, all at once: what is in flight is finished and committed within `timeout`, all together.
+    pub async fn shutdown(&self, timeout: Duration) {
+        let mut joins = {
+            let mut replica = self.shared.replica.lock().await;
+            replica.is_shut_down = true;
+            replica.supervisors.clear();
+            std::mem::take(&mut replica.joins)
+        };
+        let ended = tokio::time::timeout(timeout, async { while joins.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            error!(
+                timeout_ms = timeout.as_millis(),
+                "tasks did not end in time: records in flight will be delivered again"
+            );
+            joins.shutdown().await;
+        }
+    }
+
+    fn with_state<T>(&self, read: impl FnOnce(&ConfigState) -> T) -> T {
+        read(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn entry(&self, name: &str) -> Result<ConnectorEntry, HerderError> {
+        self.with_state(|state| state.get(name).cloned())
+            .ok_or_else(|| not_found(name))
+    }
+
+    /// Fills in `name`, or refuses another one.
+    fn named(&self, name: &str, mut config: SubmittedConfig) -> Result<SubmittedConfig, HerderError> {
+        match config.get("name").cloned().flatten() {
+            Some(given) if given != name => Err(HerderError::BadRequest(format!(
+                "Connector name configuration ({given}) doesn't match connector name in the URL ({name})"
+            ))),
+            _ => {
+                config.insert("name".to_owned(), Some(name.to_owned()));
+                Ok(config)
+            }
+        }
+    }
+
+    async fn write_config(
+        &self,
+        name: &str,
+        config: SubmittedConfig,
+        mut first: impl FnMut(&ConfigState) -> Result<Option<ConfigRecord>, HerderError>,
+    ) -> Result<(), HerderError> {
+        let named = self.named(name, config)?;
+        self.write(|state| {
+            let mut config = named.clone();
+            let masks = unmask(&mut config, state.get(name).map(|entry| &*entry.config));
+            let mut validation = ConnectorConfig::validate(&config, &self.shared.worker, &self.shared.plugins)
+                .map_err(HerderError::BadRequest)?;
+            if let Err(errors) = masks {
+                validation.errors("", errors);
+            }
+            self.check_group(&mut validation, name, &config, state);
+            validation
+                .check()
+                .map_err(|errors| refused(validation.error_count(), errors.as_slice()))?;
+            let first = first(state)?;
+            let config = config
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, value?)))
+                .collect();
+            let record = ConfigRecord::Connector {
+                name: name.to_owned(),
+                config: Some(config),
+            };
+            Ok(first.into_iter().chain([record]).collect())
+        })
+        .await
+    }
+
+    /// Two connectors in one consumer group would take each other's partitions.
+    fn check_group(&self, validation: &mut Validation, name: &str, config: &SubmittedConfig, state: &ConfigState) {
+        let raw: RawConfig = config
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
+            .collect();
+        let group = effective_group_id(name, &raw, &self.shared.worker);
+        let other = state.connectors().iter().find(|(other, entry)| {
+            *other != name && effective_group_id(other, &entry.config, &self.shared.worker) == group
+        });
+        if let Some((other, _)) = other {
+            let key = if raw.contains_key("consumer.override.group.id") {
+                "consumer.override.group.id"
+            } else {
+                "name"
+            };
+            validation.error(
+                key,
+                format!("Consumer group {group} is in use by connector {other}: choose another one"),
+            );
+        }
+    }
+
+    /// Decides on the present state what to write, and starts over when others wrote meanwhile.
+    async fn write(
+        &self,
+        mut decide: impl FnMut(&ConfigState) -> Result<Vec<ConfigRecord>, HerderError>,
+    ) -> Result<(), HerderError> {
+        for _ in 0..APPEND_TRIES {
+            let position = self.catch_up().await?;
+            let records = self.with_state(&mut decide)?;
+            match self.shared.log.append_if(position, records).await? {
+                Appended::At(_) => {
+                    self.catch_up().await?;
+                    return Ok(());
+                }
+                Appended::Conflict(_) => {}
+            }
+        }
+        Err(HerderError::Conflict)
+    }
+
+    async fn command(&self, name: &str, command: Command) -> Result<(), HerderError> {
+        let commands = self
+            .shared
+            .replica
+            .lock()
+            .await
+            .supervisors
+            .get(name)
+            .map(|handle| handle.commands.clone());
+        let commands = commands.ok_or(HerderError::ShuttingDown)?;
+        commands.send(command).await.map_err(|_| HerderError::ShuttingDown)
+    }
+
+    /// Applies everything in the log, without acting upon old wishes to restart, then starts what is to run.
+    async fn replay(&self) -> Result<(), ConfigLogError> {
+        let mut replica = self.shared.replica.lock().await;
+        let (records, end) = self.shared.log.read(replica.position).await?;
+        let names = {
+            let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            for record in records {
+                state.apply(record);
+            }
+            state.connectors().keys().cloned().collect::<Vec<_>>()
+        };
+        replica.position = end;
+        for name in names {
+            self.act(&mut replica, Change::Connector(name));
+        }
+        Ok(())
+    }
+
+    async fn catch_up(&self) -> Result<LogPosition, HerderError> {
+        let mut replica = self.shared.replica.lock().await;
+        if replica.is_shut_down {
+            return Err(HerderError::ShuttingDown);
+        }
+        let (records, end) = self.shared.log.read(replica.position).await?;
+        for record in records {
+            let change = self
+                .shared
+                .state
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .apply(record);
+            self.act(&mut replica, change);
+        }
+        replica.position = end;
+        Ok(end)
+    }
+
+    fn act(&self, replica: &mut Replica, change: Change) {
+        while replica.joins.try_join_next().is_some() {}
+        replica.ending.retain(|_, desired| !desired.is_closed());
+        match change {
+            Change::Connector(name) => {
+                let entry = self.with_state(|state| state.get(&name).cloned());
+                match (replica.supervisors.get(&name), entry) {
+                    (Some(handle), Some(entry)) => drop(handle.desired.send_replace(Some(entry))),
+                    (Some(_), None) => {
+                        if let Some(handle) = replica.supervisors.remove(&name) {
+                            handle.desired.send_replace(None);
+                            replica.ending.insert(name, handle.desired);
+                        }
+                    }
+                    (None, Some(entry)) => self.supervise(replica, name, entry),
+                    (None, None) => {}
+                }
+            }
+            Change::Restart(name, restart) => {
+                if let Some(handle) = replica.supervisors.get(&name) {
+                    // A full queue means that restarts of this connector are already waiting.
+                    drop(handle.commands.try_send(Command::Restart(restart)));
+                }
+            }
+        }
+    }
+
+    fn supervise(&self, replica: &mut Replica, name: String, entry: ConnectorEntry) {
+        let (desired, wishes) = watch::channel(Some(entry));
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let supervisor = Supervisor {
+            name: Arc::from(name.as_str()),
+            tasks: Arc::clone(&self.shared.tasks),
+            board: self.shared.board.clone(),
+            stop_timeout: self.shared.worker.stop_timeout(),
+        };
+        let before = replica.ending.remove(&name);
+        replica.joins.spawn(async move {
+            if let Some(before) = before {
+                before.closed().await;
+            }
+            supervisor.run(wishes, received).await;
+        });
+        replica.supervisors.insert(name, Handle { desired, commands });
+    }
+}
+
+fn not_found(name: &str) -> HerderError {
+    HerderError::NotFound(format!("Connector {name} not found"))
+}
+
+fn refused(count: usize, errors: &[klamm_connect_api::ConfigError]) -> HerderError {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    HerderError::BadRequest(format!(
+        "Connector configuration is invalid and contains the following {count} error(s):\n{}\nYou can also find the above \
+         list of errors at the endpoint `/connector-plugins/{{connectorType}}/config/validate`",
+        lines.join("\n")
+    ))
+}
+
+#[cfg(test)]
+mod tests;

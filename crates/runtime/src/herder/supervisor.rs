@@ -1,0 +1,352 @@
+//! One connector: brings what runs in line with what the config log wishes.
+//!
+//! Each connector has a supervisor of its own, so a connector that takes long to stop delays no other.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use klamm_connect_api::{BoxFuture, RawConfig};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{error, info, warn};
+
+use super::state::ConnectorEntry;
+use super::status::{InstanceStatus, State, StatusBoard, TaskReport};
+use crate::config_log::{Restart, TargetState};
+
+/// What the supervisor of a connector asks of the world outside the herder: to check a configuration and to run a
+/// task. Tests put a fake in its place.
+pub trait Tasks: Send + Sync + 'static {
+    /// Number of tasks and plugin version of a configuration.
+    ///
+    /// # Errors
+    /// The trace of a connector that cannot start: every key that is wrong.
+    fn plan(&self, connector: &str, config: &RawConfig) -> Result<TaskPlan, String>;
+
+    /// Runs a task until its control says [`TaskControl::Stop`] or it fails. It reports its states itself, but for the
+    /// end.
+    ///
+    /// # Errors
+    /// The trace of a task that failed.
+    fn run(
+        &self,
+        spec: TaskSpec,
+        control: watch::Receiver<TaskControl>,
+        report: TaskReport,
+    ) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// What a configuration asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskPlan {
+    /// Number of tasks.
+    pub tasks: u32,
+    /// Version of the connector plugin.
+    pub version: &'static str,
+}
+
+/// One task to run.
+#[derive(Debug, Clone)]
+pub struct TaskSpec {
+    /// Name of the connector.
+    pub connector: Arc<str>,
+    /// Number of the task.
+    pub task: u32,
+    /// Configuration of the connector.
+    pub config: Arc<RawConfig>,
+}
+
+/// What a task is to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskControl {
+    /// Consume.
+    Run,
+    /// Keep the partitions, consume nothing.
+    Pause,
+    /// Finish what is in flight, commit, leave the group, end.
+    Stop,
+}
+
+/// A restart that was asked for. The sender hears when it is done.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Connector and tasks as the flags say.
+    Restart(Restart),
+    /// The connector alone, as Connect's oldest form of restart does.
+    RestartConnector(oneshot::Sender<()>),
+    /// One task.
+    RestartTask(u32, oneshot::Sender<bool>),
+}
+
+struct RunningTask {
+    number: u32,
+    control: watch::Sender<TaskControl>,
+    abort: AbortHandle,
+}
+
+struct TaskEnd {
+    number: u32,
+    result: Result<(), String>,
+}
+
+pub(crate) struct Supervisor {
+    pub(crate) name: Arc<str>,
+    pub(crate) tasks: Arc<dyn Tasks>,
+    pub(crate) board: StatusBoard,
+    /// How long a task may take to stop before it is aborted.
+    pub(crate) stop_timeout: Duration,
+}
+
+enum Event {
+    /// The wish changed, or the herder is gone.
+    Desired(Result<(), watch::error::RecvError>),
+    Command(Option<Command>),
+    TaskEnded(TaskEnd),
+}
+
+impl Supervisor {
+    /// Runs until `desired` holds none (the connector was deleted) or its sender is gone (the worker ends); then
+    /// everything is stopped and the connector is off the board.
+    pub(crate) async fn run(
+        self,
+        mut desired: watch::Receiver<Option<ConnectorEntry>>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        let mut connector = Connector {
+            supervisor: self,
+            running: Vec::new(),
+            joins: JoinSet::new(),
+            version: 0,
+            plan: None,
+        };
+        loop {
+            let wish = desired.borrow_and_update().clone();
+            let Some(wish) = wish else { break };
+            connector.reconcile(&wish).await;
+            let event = tokio::select! {
+                changed = desired.changed() => Event::Desired(changed),
+                command = commands.recv() => Event::Command(command),
+                Some(end) = connector.joins.join_next() => match end {
+                    Ok(end) => Event::TaskEnded(end),
+                    Err(_) => continue, // aborted by us
+                },
+            };
+            match event {
+                Event::Desired(Ok(())) => {}
+                Event::Desired(Err(_)) | Event::Command(None) => break,
+                Event::Command(Some(command)) => connector.command(command, &wish).await,
+                Event::TaskEnded(end) => connector.ended(end),
+            }
+        }
+        connector.stop_tasks(|_| true).await;
+        connector.supervisor.board.remove(&connector.supervisor.name);
+    }
+}
+
+struct Connector {
+    supervisor: Supervisor,
+    running: Vec<RunningTask>,
+    joins: JoinSet<TaskEnd>,
+    /// Version of the configuration that `plan` was made from; 0 is none.
+    version: u64,
+    plan: Option<(TaskPlan, Arc<RawConfig>)>,
+}
+
+impl Connector {
+    async fn reconcile(&mut self, wish: &ConnectorEntry) {
+        match wish.target {
+            TargetState::Stopped => {
+                self.stop_tasks(|_| true).await;
+                self.forget_plan();
+                self.show(State::Stopped);
+            }
+            TargetState::Paused => {
+                // Tasks are not made while a connector is paused: an edited configuration shows after the resume.
+                self.control_all(TaskControl::Pause);
+                let has_failed = self.plan.is_none() && self.version != 0;
+                if !has_failed {
+                    self.show(State::Paused);
+                }
+            }
+            TargetState::Started => {
+                if self.version != wish.version {
+                    self.stop_tasks(|_| true).await;
+                    self.supervisor.board.clear_tasks(&self.supervisor.name);
+                    self.version = wish.version;
+                    self.start(wish);
+                }
+                self.control_all(TaskControl::Run);
+                if self.plan.is_some() {
+                    self.show(State::Running);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, wish: &ConnectorEntry) {
+        let name = Arc::clone(&self.supervisor.name);
+        match self.supervisor.tasks.plan(&name, &wish.config) {
+            Ok(plan) => {
+                self.plan = Some((plan, Arc::clone(&wish.config)));
+                info!(connector = %name, tasks = plan.tasks, "connector starts");
+                for number in 0..plan.tasks {
+                    self.start_task(number);
+                }
+            }
+            Err(trace) => {
+                self.plan = None;
+                error!(connector = %name, error = %trace, "connector cannot start");
+                self.supervisor
+                    .board
+                    .set_connector(&name, None, InstanceStatus::failed(trace));
+            }
+        }
+    }
+
+    fn start_task(&mut self, number: u32) {
+        let Some((_, config)) = &self.plan else { return };
+        let connector = Arc::clone(&self.supervisor.name);
+        let spec = TaskSpec {
+            connector: Arc::clone(&connector),
+            task: number,
+            config: Arc::clone(config),
+        };
+        let (control, controlled) = watch::channel(TaskControl::Run);
+        let report = TaskReport {
+            board: self.supervisor.board.clone(),
+            connector,
+            task: number,
+        };
+        report.set(InstanceStatus::of(State::Running));
+        let tasks = Arc::clone(&self.supervisor.tasks);
+        let run = async move {
+            // Plugins are other people's code: a panic while one is opened must fail this task only.
+            let run = AssertUnwindSafe(async move { tasks.run(spec, controlled, report).await });
+            let result = run
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| Err(panic_trace(&*panic)));
+            TaskEnd { number, result }
+        };
+        let abort = self.joins.spawn(run);
+        self.running.push(RunningTask { number, control, abort });
+    }
+
+    fn ended(&mut self, end: TaskEnd) {
+        self.running.retain(|task| task.number != end.number);
+        let Err(trace) = end.result else { return };
+        let name = &self.supervisor.name;
+        error!(connector = %name, task = end.number, error = %trace, "task failed, restart it once the cause is mended");
+        self.supervisor
+            .board
+            .set_task(name, end.number, InstanceStatus::failed(trace));
+    }
+
+    async fn command(&mut self, command: Command, wish: &ConnectorEntry) {
+        match command {
+            Command::Restart(restart) => {
+                let name = &self.supervisor.name;
+                let failed = |task: u32| {
+                    self.supervisor
+                        .board
+                        .task(name, task)
+                        .is_none_or(|status| status.state == State::Failed)
+                };
+                if self.plan.is_none() && self.version != 0 {
+                    self.version = 0; // the connector failed: `reconcile` starts it again
+                } else if restart.include_tasks && wish.target != TargetState::Stopped {
+                    let tasks = self.plan.as_ref().map_or(0, |(plan, _)| plan.tasks);
+                    let chosen: Vec<u32> = (0..tasks)
+                        .filter(|task| !restart.only_failed || failed(*task))
+                        .collect();
+                    self.restart_tasks(&chosen, wish).await;
+                }
+            }
+            Command::RestartConnector(done) => {
+                if self.plan.is_none() {
+                    self.version = 0;
+                }
+                // The one who asked may have gone away: nothing depends on the answer.
+                done.send(()).ok();
+            }
+            Command::RestartTask(number, done) => {
+                let exists = self.plan.as_ref().is_some_and(|(plan, _)| number < plan.tasks);
+                if exists {
+                    self.restart_tasks(&[number], wish).await;
+                }
+                done.send(exists).ok();
+            }
+        }
+    }
+
+    async fn restart_tasks(&mut self, numbers: &[u32], wish: &ConnectorEntry) {
+        for number in numbers {
+            let status = InstanceStatus::of(State::Restarting);
+            self.supervisor.board.set_task(&self.supervisor.name, *number, status);
+        }
+        self.stop_tasks(|task| numbers.contains(&task)).await;
+        for number in numbers {
+            self.start_task(*number);
+        }
+        if wish.target == TargetState::Paused {
+            self.control_all(TaskControl::Pause);
+        }
+    }
+
+    /// Stops the chosen tasks, all at once, and waits until they ended. One that takes longer than the stop time-out is
+    /// aborted: its records are delivered again by whoever gets its partitions.
+    async fn stop_tasks(&mut self, chosen: impl Fn(u32) -> bool) {
+        let waiting = |running: &[RunningTask]| running.iter().any(|task| chosen(task.number));
+        for task in self.running.iter().filter(|task| chosen(task.number)) {
+            task.control.send_replace(TaskControl::Stop);
+        }
+        let deadline = tokio::time::Instant::now() + self.supervisor.stop_timeout;
+        while waiting(&self.running) {
+            match tokio::time::timeout_at(deadline, self.joins.join_next()).await {
+                Ok(Some(Ok(end))) => self.ended(end),
+                Ok(Some(Err(_))) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    for task in self.running.iter().filter(|task| chosen(task.number)) {
+                        warn!(connector = %self.supervisor.name, task = task.number, "task did not stop in time and was aborted: records in flight will be delivered again");
+                        task.abort.abort();
+                    }
+                    self.running.retain(|task| !chosen(task.number));
+                }
+            }
+        }
+    }
+
+    fn control_all(&self, control: TaskControl) {
+        for task in &self.running {
+            task.control
+                .send_if_modified(|present| std::mem::replace(present, control) != control);
+        }
+    }
+
+    fn forget_plan(&mut self) {
+        self.plan = None;
+        self.version = 0;
+        self.supervisor.board.clear_tasks(&self.supervisor.name);
+    }
+
+    fn show(&self, state: State) {
+        let version = self.plan.as_ref().map(|(plan, _)| plan.version);
+        self.supervisor
+            .board
+            .set_connector(&self.supervisor.name, version, InstanceStatus::of(state));
+    }
+}
+
+fn panic_trace(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!(
+        "a plugin panicked: {}; please report this",
+        text.unwrap_or("no message")
+    )
+}

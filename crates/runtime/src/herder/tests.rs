@@ -1,0 +1,499 @@
+//! The herder through its public face: a real config log, real validation, and tasks that do what a test says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
+use klamm_connect_api::{
+    BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, ParsedConfig, PluginInfo,
+    PluginKind, RawConfig,
+};
+use tokio::sync::watch;
+
+use super::*;
+use crate::config_log::MemoryConfigLog;
+
+#[derive(Debug)]
+struct FakeSink(PluginInfo);
+
+impl SinkConnector for FakeSink {
+    fn info(&self) -> &PluginInfo {
+        &self.0
+    }
+
+    fn config_def(&self, _raw: &RawConfig) -> ConfigDef {
+        ConfigDef::new()
+            .key(ConfigKey::new(
+                "target",
+                ConfigType::String,
+                Importance::High,
+                "Where to.",
+            ))
+            .key(ConfigKey::new("target.token", ConfigType::Password, Importance::High, "How to get in.").optional())
+    }
+
+    fn validate(&self, _raw: &RawConfig, _parsed: &ParsedConfig) -> Vec<ConfigError> {
+        Vec::new()
+    }
+
+    fn open(&self, _context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors> {
+        unreachable!("the fake tasks open no sink")
+    }
+}
+
+/// What the fake tasks were told, and what they do.
+#[derive(Debug, Default)]
+struct FakeTasks {
+    /// `name-task config#topics control`, in order.
+    log: Mutex<Vec<String>>,
+    /// Tasks that fail as soon as they run.
+    failing: Mutex<Vec<String>>,
+    /// Tasks that panic as soon as they run.
+    panicking: Mutex<Vec<String>>,
+    /// Tasks that do not stop.
+    stubborn: Mutex<Vec<String>>,
+    changed: tokio::sync::Notify,
+}
+
+impl FakeTasks {
+    fn note(&self, line: String) {
+        self.log.lock().unwrap().push(line);
+        self.changed.notify_waiters();
+    }
+
+    fn is(list: &Mutex<Vec<String>>, name: &str) -> bool {
+        list.lock().unwrap().iter().any(|listed| listed == name)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Fake(Arc<FakeTasks>);
+
+impl Tasks for Fake {
+    fn plan(&self, _connector: &str, config: &RawConfig) -> Result<TaskPlan, String> {
+        let tasks = config.get("tasks.max").map_or(1, |max| max.parse().unwrap());
+        Ok(TaskPlan { tasks, version: "1" })
+    }
+
+    fn run(
+        &self,
+        spec: TaskSpec,
+        mut control: watch::Receiver<TaskControl>,
+        report: TaskReport,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let fake = Arc::clone(&self.0);
+        Box::pin(async move {
+            let name = format!("{}-{}", spec.connector, spec.task);
+            fake.note(format!("{name} starts with {}", spec.config["topics"]));
+            if FakeTasks::is(&fake.failing, &name) {
+                return Err("boom".to_owned());
+            }
+            assert!(!FakeTasks::is(&fake.panicking, &name), "plugin bug");
+            loop {
+                let wanted = *control.borrow_and_update();
+                match wanted {
+                    TaskControl::Run => report.set(InstanceStatus::of(State::Running)),
+                    TaskControl::Pause => report.set(InstanceStatus::of(State::Paused)),
+                    TaskControl::Stop if FakeTasks::is(&fake.stubborn, &name) => std::future::pending().await,
+                    TaskControl::Stop => break,
+                }
+                if control.changed().await.is_err() {
+                    break;
+                }
+            }
+            fake.note(format!("{name} ended"));
+            Ok(())
+        })
+    }
+}
+
+struct World {
+    herder: Herder,
+    fake: Arc<FakeTasks>,
+    log: Arc<MemoryConfigLog>,
+}
+
+fn plugins() -> Plugins {
+    let info = PluginInfo {
+        kind: PluginKind::Sink,
+        class: "io.acme.FakeSinkConnector",
+        aliases: &[],
+        version: "1",
+    };
+    Plugins::new()
+        .with_sink(Arc::new(FakeSink(info)))
+        .with_converters(klamm_converters::converters())
+        .with_header_converters(klamm_converters::header_converters())
+}
+
+async fn world_on(log: Arc<MemoryConfigLog>) -> World {
+    let raw = RawConfig::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
+    let worker = WorkerConfig::from_properties(&raw).unwrap();
+    let fake = Arc::new(FakeTasks::default());
+    let dyn_log: Arc<dyn ConfigLog> = Arc::<MemoryConfigLog>::clone(&log);
+    let herder = Herder::start(worker, plugins(), dyn_log, Arc::new(Fake(Arc::clone(&fake))))
+        .await
+        .unwrap();
+    World { herder, fake, log }
+}
+
+async fn world() -> World {
+    world_on(Arc::new(MemoryConfigLog::new())).await
+}
+
+fn config(entries: &[(&str, &str)]) -> SubmittedConfig {
+    let mut config: SubmittedConfig = [("connector.class", "FakeSink"), ("topics", "t"), ("target", "x")]
+        .map(|(key, value)| (key.to_owned(), Some(value.to_owned())))
+        .into();
+    config.extend(
+        entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))),
+    );
+    config
+}
+
+impl World {
+    fn summary(&self, name: &str) -> String {
+        match self.herder.status(name) {
+            Err(error) => error.to_string(),
+            Ok(status) => {
+                let tasks: Vec<&str> = status.tasks.values().map(|task| task.state.name()).collect();
+                format!("{} {}", status.connector.state.name(), tasks.join(" "))
+                    .trim_end()
+                    .to_owned()
+            }
+        }
+    }
+
+    /// Waits until the connector's states read as wanted. Time is paused: a state that never comes ends the test.
+    async fn wait(&self, name: &str, wanted: &str) {
+        let reached = async {
+            while self.summary(name) != wanted {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let result = tokio::time::timeout(Duration::from_secs(600), reached).await;
+        assert!(result.is_ok(), "{name} is {}, not {wanted}", self.summary(name));
+    }
+
+    /// Waits until the tasks have noted so many lines since the last look, and returns them.
+    async fn lines(&self, count: usize) -> Vec<String> {
+        let reached = async {
+            loop {
+                let changed = self.fake.changed.notified();
+                if self.fake.log.lock().unwrap().len() >= count {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let result = tokio::time::timeout(Duration::from_secs(600), reached).await;
+        assert!(
+            result.is_ok(),
+            "{:?} are not {count} lines",
+            self.fake.log.lock().unwrap()
+        );
+        self.log()
+    }
+
+    fn log(&self) -> Vec<String> {
+        std::mem::take(&mut self.fake.log.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_lives_through_all_its_states() {
+    let world = world().await;
+    let info = world
+        .herder
+        .create("a", config(&[("tasks.max", "2")]), None)
+        .await
+        .unwrap();
+    assert_eq!(info.config["name"], "a");
+    world.wait("a", "RUNNING RUNNING RUNNING").await;
+    world.herder.set_target_state("a", TargetState::Paused).await.unwrap();
+    world.wait("a", "PAUSED PAUSED PAUSED").await;
+    world.herder.set_target_state("a", TargetState::Started).await.unwrap();
+    world.wait("a", "RUNNING RUNNING RUNNING").await;
+    world.herder.set_target_state("a", TargetState::Stopped).await.unwrap();
+    world.wait("a", "STOPPED").await;
+    world.herder.set_target_state("a", TargetState::Started).await.unwrap();
+    world.wait("a", "RUNNING RUNNING RUNNING").await;
+    world.herder.delete("a").await.unwrap();
+    assert_eq!(world.summary("a"), "No status found for connector a");
+    assert_eq!(world.herder.connectors(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn created_stopped_never_runs_and_created_paused_has_no_tasks() {
+    let world = world().await;
+    world
+        .herder
+        .create("s", config(&[]), Some(TargetState::Stopped))
+        .await
+        .unwrap();
+    world.wait("s", "STOPPED").await;
+    world
+        .herder
+        .create("p", config(&[]), Some(TargetState::Paused))
+        .await
+        .unwrap();
+    world.wait("p", "PAUSED").await;
+    assert_eq!(world.log(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_configuration_stops_the_old_tasks_before_new_ones_start() {
+    let world = world().await;
+    world.herder.create("a", config(&[]), None).await.unwrap();
+    world.wait("a", "RUNNING RUNNING").await;
+    let (put, _) = world
+        .herder
+        .put_config("a", config(&[("topics", "u"), ("tasks.max", "2")]))
+        .await
+        .unwrap();
+    assert_eq!(put, Put::Updated);
+    world.wait("a", "RUNNING RUNNING RUNNING").await;
+    assert_eq!(
+        world.lines(4).await,
+        [
+            "a-0 starts with t",
+            "a-0 ended",
+            "a-0 starts with u",
+            "a-1 starts with u"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_recreated_at_once_waits_for_the_tasks_of_its_namesake() {
+    let world = world().await;
+    world.herder.create("a", config(&[]), None).await.unwrap();
+    world.wait("a", "RUNNING RUNNING").await;
+    world.herder.delete("a").await.unwrap();
+    world
+        .herder
+        .create("a", config(&[("topics", "u")]), None)
+        .await
+        .unwrap();
+    world.wait("a", "RUNNING RUNNING").await;
+    assert_eq!(
+        world.lines(3).await,
+        ["a-0 starts with t", "a-0 ended", "a-0 starts with u"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_or_panicking_task_fails_alone_and_can_be_restarted() {
+    let world = world().await;
+    world.fake.failing.lock().unwrap().push("a-0".to_owned());
+    world.fake.panicking.lock().unwrap().push("a-1".to_owned());
+    world
+        .herder
+        .create("a", config(&[("tasks.max", "3")]), None)
+        .await
+        .unwrap();
+    world.wait("a", "RUNNING FAILED FAILED RUNNING").await;
+    assert_eq!(world.herder.task_status("a", 0).unwrap().trace.as_deref(), Some("boom"));
+    let trace = world.herder.task_status("a", 1).unwrap().trace.unwrap();
+    assert_eq!(trace, "a plugin panicked: plugin bug; please report this");
+
+    world.fake.failing.lock().unwrap().clear();
+    world.fake.panicking.lock().unwrap().clear();
+    world.log();
+    let restart = Restart {
+        include_tasks: true,
+        only_failed: true,
+    };
+    let planned = world.herder.restart("a", restart).await.unwrap();
+    let states: Vec<State> = planned.tasks.values().map(|task| task.state).collect();
+    assert_eq!(states, [State::Restarting, State::Restarting, State::Running]);
+    world.wait("a", "RUNNING RUNNING RUNNING RUNNING").await;
+    assert_eq!(
+        world.lines(2).await,
+        ["a-0 starts with t", "a-1 starts with t"],
+        "the healthy task was left alone"
+    );
+
+    world.herder.restart_task("a", 2).await.unwrap();
+    world.wait("a", "RUNNING RUNNING RUNNING RUNNING").await;
+    assert_eq!(world.lines(2).await, ["a-2 ended", "a-2 starts with t"]);
+    let error = world.herder.restart_task("a", 3).await.unwrap_err();
+    assert_eq!(error.to_string(), "Unknown task: a-3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_does_not_stop_is_aborted_and_delays_no_other_connector() {
+    let world = world().await;
+    world.fake.stubborn.lock().unwrap().push("a-0".to_owned());
+    world.herder.create("a", config(&[]), None).await.unwrap();
+    world.herder.create("b", config(&[]), None).await.unwrap();
+    world.wait("a", "RUNNING RUNNING").await;
+    world.wait("b", "RUNNING RUNNING").await;
+    let before = tokio::time::Instant::now();
+    world.herder.set_target_state("a", TargetState::Stopped).await.unwrap();
+    world.herder.set_target_state("b", TargetState::Stopped).await.unwrap();
+    world.wait("b", "STOPPED").await;
+    assert!(
+        before.elapsed() < Duration::from_secs(1),
+        "b waited for a: {:?}",
+        before.elapsed()
+    );
+    world.wait("a", "STOPPED").await;
+    assert!(
+        before.elapsed() >= Duration::from_secs(25),
+        "a had its time: {:?}",
+        before.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_life_of_the_worker_goes_on_with_what_the_log_holds() {
+    let first = world().await;
+    first.herder.create("a", config(&[]), None).await.unwrap();
+    first.herder.create("b", config(&[]), None).await.unwrap();
+    first.herder.set_target_state("b", TargetState::Stopped).await.unwrap();
+    first.herder.create("c", config(&[]), None).await.unwrap();
+    first.herder.delete("c").await.unwrap();
+    let second = world_on(Arc::clone(&first.log)).await;
+    second.wait("a", "RUNNING RUNNING").await;
+    second.wait("b", "STOPPED").await;
+    assert_eq!(second.herder.connectors(), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_herders_on_one_log_see_each_others_changes() {
+    let first = world().await;
+    let second = world_on(Arc::clone(&first.log)).await;
+    let follower = second.herder.clone();
+    let mut follow = tokio::task::JoinSet::new();
+    follow.spawn(async move { follower.follow().await });
+    first.herder.create("a", config(&[]), None).await.unwrap();
+    second.wait("a", "RUNNING RUNNING").await;
+    let error = second.herder.create("a", config(&[]), None).await.unwrap_err();
+    assert_eq!(error.to_string(), "Connector a already exists");
+    second.herder.delete("a").await.unwrap();
+    assert_eq!(first.herder.create("a", config(&[]), None).await.unwrap().name, "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_configuration_is_refused_with_each_key_and_what_is_accepted() {
+    let world = world().await;
+    let mut bad = config(&[
+        ("tasks.max", "x"),
+        ("errors.tolerance", "some"),
+        ("value.converter", "Nope"),
+        ("consumer.override.auto.offset.reset", "sometimes"),
+        ("errors.deadletterqueue.topic.name", "dlq"),
+    ]);
+    bad.remove("target");
+    bad.insert("topics.regex".to_owned(), Some("t.*".to_owned()));
+    bad.insert("spare".to_owned(), None);
+    let error = world.herder.create("a", bad, None).await.unwrap_err();
+    assert_eq!(error.kind(), HerderErrorKind::BadRequest);
+    let text = error.to_string();
+    for wanted in [
+        "contains the following 9 error(s)",
+        "`tasks.max`: Invalid value x for configuration tasks.max: Not a number of type INT",
+        "`errors.tolerance`: Invalid value some for configuration errors.tolerance: Value must be one of: none, all",
+        "`value.converter`: Invalid value Nope for configuration value.converter: Class Nope could not be found",
+        "`consumer.override.auto.offset.reset`: ",
+        "earliest",
+        "`errors.deadletterqueue.topic.name`: ",
+        "`target`: Missing required configuration \"target\" which has no default value.",
+        "`topics`: ",
+        "`topics.regex`: ",
+        "`spare`: Null value can not be supplied as the configuration value.",
+    ] {
+        assert!(text.contains(wanted), "no {wanted:?} in:\n{text}");
+    }
+    assert_eq!(world.herder.connectors(), Vec::<String>::new());
+
+    let unknown = config(&[("connector.class", "Nope")]);
+    let error = world.herder.create("a", unknown, None).await.unwrap_err().to_string();
+    assert!(
+        error.contains("available connectors are: io.acme.FakeSinkConnector"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_connectors_of_one_consumer_group_are_refused() {
+    let world = world().await;
+    world.herder.create("a", config(&[]), None).await.unwrap();
+    let same = config(&[("consumer.override.group.id", "connect-a")]);
+    let error = world.herder.create("b", same, None).await.unwrap_err().to_string();
+    assert!(
+        error.contains("`consumer.override.group.id`: Consumer group connect-a is in use by connector a"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_masked_and_the_mask_keeps_them() {
+    let world = world().await;
+    let info = world
+        .herder
+        .create("a", config(&[("target.token", "s3cret")]), None)
+        .await
+        .unwrap();
+    assert_eq!(info.config["target.token"], "[hidden]");
+    let edited = config(&[("target.token", "[hidden]"), ("topics", "u")]);
+    world.herder.put_config("a", edited).await.unwrap();
+    let (records, _) = world.log.read(LogPosition(0)).await.unwrap();
+    let stored: Vec<BTreeMap<String, String>> = records
+        .into_iter()
+        .filter_map(|record| match record {
+            ConfigRecord::Connector { config, .. } => config,
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stored[1]["target.token"], "s3cret", "the mask stood for it");
+    assert_eq!(stored[1]["topics"], "u");
+    let error = world
+        .herder
+        .create("b", config(&[("target.token", "[hidden]")]), None)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`target.token`: `[hidden]` stands for a stored secret"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn applying_the_same_file_again_changes_nothing() {
+    let world = world().await;
+    world.herder.apply("a", config(&[]), None).await.unwrap();
+    world.wait("a", "RUNNING RUNNING").await;
+    world.herder.apply("a", config(&[]), None).await.unwrap();
+    world.herder.apply("a", config(&[("topics", "u")]), None).await.unwrap();
+    world.wait("a", "RUNNING RUNNING").await;
+    assert_eq!(
+        world.lines(3).await,
+        ["a-0 starts with t", "a-0 ended", "a-0 starts with u"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_every_task_and_refuses_further_requests() {
+    let world = world().await;
+    world
+        .herder
+        .create("a", config(&[("tasks.max", "2")]), None)
+        .await
+        .unwrap();
+    world.wait("a", "RUNNING RUNNING RUNNING").await;
+    world.herder.shutdown(Duration::from_secs(30)).await;
+    let mut log = world.log();
+    log.sort();
+    assert_eq!(
+        log,
+        ["a-0 ended", "a-0 starts with t", "a-1 ended", "a-1 starts with t"]
+    );
+    let error = world.herder.create("b", config(&[]), None).await.unwrap_err();
+    assert_eq!(error.to_string(), "Worker is shutting down");
+}

@@ -1,0 +1,99 @@
+//! Commits of a task: one outstanding at a time, due after an interval or a number of done records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_delivery::{Committable, Engine};
+use klamm_kafka::{CommitError, GroupMember, OffsetToCommit};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+/// Done records after which a commit does not wait for the interval: bounds what a crash delivers again.
+const DONE_RECORDS: u64 = 5_000;
+
+/// When the next commit is due, and the one that is under way.
+pub(super) struct Commits {
+    interval: Duration,
+    next: Instant,
+    outstanding: JoinSet<(Vec<Committable>, Result<(), CommitError>)>,
+}
+
+impl Commits {
+    pub(super) fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            next: Instant::now() + interval,
+            outstanding: JoinSet::new(),
+        }
+    }
+
+    /// Waits until a commit is due and none is outstanding.
+    ///
+    /// # Cancel safety
+    /// Safe: an answer that arrives is noted in the same step.
+    pub(super) async fn due(&mut self, engine: &Engine) {
+        self.settle(engine).await;
+        tokio::select! {
+            () = sleep_until(self.next) => {}
+            () = engine.done_records(DONE_RECORDS) => {}
+        }
+    }
+
+    /// Starts a commit of what is done and not acknowledged yet.
+    pub(super) fn start(&mut self, member: &Arc<GroupMember>, engine: &Engine) {
+        self.next = Instant::now() + self.interval;
+        let offsets = engine.committable();
+        if offsets.is_empty() {
+            return;
+        }
+        let member = Arc::clone(member);
+        self.outstanding.spawn(async move {
+            let result = member.commit(offsets.iter().map(to_commit).collect()).await;
+            (offsets, result)
+        });
+    }
+
+    /// Commits and waits for the answer, after the one that is outstanding: for partitions that are given up.
+    pub(super) async fn now(&mut self, member: &GroupMember, engine: &Engine, offsets: Vec<Committable>) {
+        self.settle(engine).await;
+        if !offsets.is_empty() {
+            let result = member.commit(offsets.iter().map(to_commit).collect()).await;
+            note(engine, &offsets, &result);
+        }
+    }
+
+    async fn settle(&mut self, engine: &Engine) {
+        while let Some(ended) = self.outstanding.join_next().await {
+            match ended {
+                Ok((offsets, result)) => note(engine, &offsets, &result),
+                Err(error) => warn!(%error, "a commit ended badly, its offsets go out with the next one"),
+            }
+        }
+    }
+}
+
+fn note(engine: &Engine, offsets: &[Committable], result: &Result<(), CommitError>) {
+    match result {
+        Ok(()) => {
+            debug!(partitions = offsets.len(), "offsets committed");
+            engine.committed(offsets);
+        }
+        // What was not acknowledged is among the next commit's offsets.
+        Err(error) => warn!(
+            partitions = offsets.len(),
+            error = %crate::chain(error),
+            "offsets not committed: after a crash these records are delivered again"
+        ),
+    }
+}
+
+fn to_commit(partition: &Committable) -> OffsetToCommit {
+    OffsetToCommit {
+        topic: Arc::clone(partition.topic_partition.topic_arc()),
+        partition: partition.topic_partition.partition(),
+        offset: partition.offset,
+        leader_epoch: None,
+        metadata: String::new(),
+    }
+}

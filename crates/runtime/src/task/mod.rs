@@ -1,0 +1,458 @@
+//! Sink tasks: a member of the connector's consumer group with its partitions and its delivery engine.
+
+mod commits;
+mod counters;
+mod partition;
+mod pipeline;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_connect_api::sink::{Sink, SinkContext};
+use klamm_connect_api::{BoxFuture, RawConfig, TopicPartition};
+use klamm_delivery::{Engine, EngineConfig, EngineEvent, MemoryBudget, PartitionLimits, WorkerMemory};
+use klamm_kafka::{
+    Assigned, ByteBudget, FetchPool, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
+    PartitionRequest, RevokeAck, StartPosition,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tracing::{debug, error, info, warn};
+
+use crate::config::{ConnectorConfig, WorkerConfig};
+use crate::herder::{InstanceStatus, State, TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks};
+use crate::plugins::Plugins;
+use crate::state_dir::{MemberRecord, StateDir};
+use commits::Commits;
+use counters::Counters;
+use partition::Partition;
+use pipeline::Pipeline;
+
+/// Runs sink tasks: what all tasks of a worker share.
+#[derive(Debug)]
+pub(crate) struct SinkTasks {
+    shared: Arc<Shared>,
+    plugins: Plugins,
+}
+
+#[derive(Debug)]
+struct Shared {
+    worker: WorkerConfig,
+    client: Arc<KafkaClient>,
+    pool: FetchPool,
+    /// Encoded records of all tasks.
+    memory: Arc<WorkerMemory>,
+    state_dir: Option<Arc<StateDir>>,
+    /// Turns true when members of the last run have left their groups.
+    may_join: watch::Receiver<bool>,
+}
+
+impl SinkTasks {
+    pub(crate) fn new(
+        worker: WorkerConfig,
+        plugins: Plugins,
+        client: Arc<KafkaClient>,
+        state_dir: Option<Arc<StateDir>>,
+        may_join: watch::Receiver<bool>,
+    ) -> Self {
+        // Two halves: a fetch that waits for memory must not wait for records that wait for a fetch.
+        let half = worker.buffer_bytes / 2;
+        let memory = Arc::new(WorkerMemory::new(half));
+        let pool = FetchPool::new(Arc::clone(&client), Arc::new(ByteBudget::new(half)));
+        Self {
+            shared: Arc::new(Shared {
+                worker,
+                client,
+                pool,
+                memory,
+                state_dir,
+                may_join,
+            }),
+            plugins,
+        }
+    }
+}
+
+impl Tasks for SinkTasks {
+    fn plan(&self, _connector: &str, config: &RawConfig) -> Result<TaskPlan, String> {
+        let config = ConnectorConfig::parse(config, &self.shared.worker, &self.plugins)?;
+        Ok(TaskPlan {
+            tasks: config.tasks_max,
+            version: config.sink.info().version,
+        })
+    }
+
+    fn run(
+        &self,
+        spec: TaskSpec,
+        control: watch::Receiver<TaskControl>,
+        report: TaskReport,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let shared = Arc::clone(&self.shared);
+        let config = ConnectorConfig::parse(&spec.config, &self.shared.worker, &self.plugins);
+        Box::pin(async move {
+            SinkTask::start(shared, spec, Arc::new(config?), control, report)
+                .await?
+                .run()
+                .await
+        })
+    }
+}
+
+/// One task. Its loop never waits for a function: delivery does that on its own.
+struct SinkTask {
+    shared: Arc<Shared>,
+    spec: TaskSpec,
+    config: Arc<ConnectorConfig>,
+    sink: Arc<dyn Sink>,
+    report: TaskReport,
+    control: watch::Receiver<TaskControl>,
+
+    member: Arc<GroupMember>,
+    group: GroupEvents,
+    /// The member as `state.dir` knows it.
+    noted: Option<MemberRecord>,
+
+    engine: Engine,
+    delivery: mpsc::Receiver<EngineEvent>,
+    /// The engine's own tasks.
+    engine_tasks: JoinSet<()>,
+
+    partitions: HashMap<TopicPartition, AbortHandle>,
+    actors: JoinSet<PartitionEnd>,
+    /// Partitions that ended while the task waited for others to end.
+    ended: VecDeque<Result<PartitionEnd, JoinError>>,
+    paused: watch::Sender<bool>,
+    commits: Commits,
+    counters: Arc<Counters>,
+    rng: StdRng,
+}
+
+type PartitionEnd = (TopicPartition, Result<(), String>);
+
+/// Everything that can wake a task.
+enum Event {
+    Group(Option<GroupEvent>),
+    Delivery(Option<EngineEvent>),
+    PartitionEnded(Result<PartitionEnd, JoinError>),
+    CommitDue,
+    Control(TaskControl),
+}
+
+/// How a task ends.
+enum End {
+    /// As wished.
+    Stopped,
+    /// With this trace.
+    Failed(String),
+}
+
+impl SinkTask {
+    async fn start(
+        shared: Arc<Shared>,
+        spec: TaskSpec,
+        config: Arc<ConnectorConfig>,
+        control: watch::Receiver<TaskControl>,
+        report: TaskReport,
+    ) -> Result<Self, String> {
+        let context = SinkContext {
+            connector: &spec.connector,
+            task: spec.task,
+            raw: &spec.config,
+            config: &config.sink_config,
+        };
+        let sink = config.sink.open(context).map_err(|errors| errors.to_string())?;
+        let mut rng = StdRng::from_os_rng();
+        let engine_config = EngineConfig {
+            connector: Arc::clone(&spec.connector),
+            task: spec.task,
+            limits: PartitionLimits {
+                buffer_records: shared.worker.partition_buffer_records,
+                buffer_bytes: shared.worker.partition_buffer_bytes,
+                window_records: shared.worker.partition_window_records,
+            },
+            seed: rng.random(),
+            wall_clock: Arc::new(crate::wall_clock::now_ms),
+        };
+        let mut engine_tasks = JoinSet::new();
+        let memory: Arc<dyn MemoryBudget> = Arc::<WorkerMemory>::clone(&shared.memory);
+        let (engine, delivery) = Engine::start(engine_config, Arc::clone(&sink), memory, &mut engine_tasks);
+
+        let mut consumer = config.consumer.clone();
+        consumer.client_id = consumer.client_id.map(|id| format!("{id}-{}", spec.task).into());
+        // An error means that whoever lets members leave is gone, and with it the reason to wait.
+        drop(shared.may_join.clone().wait_for(|may_join| *may_join).await);
+        let (member, group) = GroupMember::join(&shared.client, consumer, config.subscription.clone());
+        let commits = Commits::new(shared.worker.commit_interval);
+        Ok(Self {
+            shared,
+            spec,
+            config,
+            sink,
+            report,
+            control,
+            member: Arc::new(member),
+            group,
+            noted: None,
+            engine,
+            delivery,
+            engine_tasks,
+            partitions: HashMap::new(),
+            actors: JoinSet::new(),
+            ended: VecDeque::new(),
+            paused: watch::Sender::new(false),
+            commits,
+            counters: Arc::default(),
+            rng,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), String> {
+        let end = loop {
+            let event = self.next_event().await;
+            let end = match event {
+                Event::Group(Some(event)) => self.group_event(event).await,
+                Event::Group(None) => Some(End::Failed(format!(
+                    "the member of consumer group {} ended: {}",
+                    self.member.group_id(),
+                    self.member.state().detail
+                ))),
+                Event::Delivery(Some(event)) => self.delivery_event(event),
+                Event::Delivery(None) => Some(End::Failed("the delivery engine ended".to_owned())),
+                Event::PartitionEnded(end) => self.partition_ended(end),
+                Event::CommitDue => {
+                    self.commits.start(&self.member, &self.engine);
+                    None
+                }
+                Event::Control(control) => self.control(control),
+            };
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        self.end(end).await
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let control = *self.control.borrow_and_update();
+        if control == TaskControl::Stop || (control == TaskControl::Pause) != *self.paused.borrow() {
+            return Event::Control(control);
+        }
+        if let Some(end) = self.ended.pop_front() {
+            return Event::PartitionEnded(end);
+        }
+        tokio::select! {
+            // A task whose herder is gone stops.
+            changed = self.control.changed() => {
+                Event::Control(changed.map_or(TaskControl::Stop, |()| *self.control.borrow_and_update()))
+            }
+            event = self.group.recv() => Event::Group(event),
+            event = self.delivery.recv() => Event::Delivery(event),
+            Some(end) = self.actors.join_next() => Event::PartitionEnded(end),
+            () = self.commits.due(&self.engine) => Event::CommitDue,
+        }
+    }
+
+    fn control(&mut self, control: TaskControl) -> Option<End> {
+        let is_paused = match control {
+            TaskControl::Stop => return Some(End::Stopped),
+            TaskControl::Pause => true,
+            TaskControl::Run => false,
+        };
+        if self
+            .paused
+            .send_if_modified(|paused| std::mem::replace(paused, is_paused) != is_paused)
+        {
+            let state = if is_paused { State::Paused } else { State::Running };
+            info!(connector = %self.spec.connector, task = self.spec.task, state = state.name(), "task");
+            self.report.set(InstanceStatus::of(state));
+        }
+        None
+    }
+
+    async fn group_event(&mut self, event: GroupEvent) -> Option<End> {
+        match event {
+            GroupEvent::Assign { partitions } => {
+                for assigned in partitions {
+                    self.assign(assigned);
+                }
+                None
+            }
+            GroupEvent::Revoke { partitions, ack } => {
+                self.revoke(&partitions.iter().map(own).collect::<Vec<_>>(), ack).await;
+                None
+            }
+            GroupEvent::Lost { partitions } => {
+                let partitions: Vec<TopicPartition> = partitions.iter().map(own).collect();
+                warn!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions lost: records in flight will be delivered again by their new owner");
+                self.stop_actors(&partitions).await;
+                self.engine.lost(partitions).await;
+                None
+            }
+            GroupEvent::State(state) => self.member_state(state),
+        }
+    }
+
+    fn member_state(&mut self, state: MemberState) -> Option<End> {
+        debug!(connector = %self.spec.connector, task = self.spec.task, phase = ?state.phase, detail = state.detail, "group member");
+        if let (Some(dir), Some(member_id)) = (&self.shared.state_dir, &state.member_id) {
+            let record = MemberRecord {
+                group: self.member.group_id().to_string(),
+                member_id: member_id.to_string(),
+            };
+            if self.noted.as_ref() != Some(&record) {
+                dir.joined(record.clone());
+                if let Some(before) = self.noted.replace(record) {
+                    dir.left(&before);
+                }
+            }
+        }
+        (state.phase == MemberPhase::Fenced).then(|| End::Failed(state.detail))
+    }
+
+    fn assign(&mut self, assigned: Assigned) {
+        let topic_partition = TopicPartition::new(Arc::clone(&assigned.topic), assigned.partition);
+        let epoch = assigned.epoch.get();
+        let start = match &assigned.committed {
+            Some(committed) => StartPosition::Offset(committed.offset),
+            None => match self.config.consumer.offset_reset {
+                klamm_kafka::OffsetReset::Earliest => StartPosition::Earliest,
+                klamm_kafka::OffsetReset::Latest => StartPosition::Latest,
+                // The reader finds that there is nothing to start from, and says so.
+                klamm_kafka::OffsetReset::None => StartPosition::Offset(-1),
+            },
+        };
+        info!(connector = %self.spec.connector, task = self.spec.task, partition = %topic_partition, ?start, "partition assigned");
+        let reader = self.shared.pool.open(PartitionRequest {
+            topic: assigned.topic,
+            topic_id: assigned.topic_id,
+            partition: assigned.partition,
+            start,
+            reset: self.config.consumer.offset_reset,
+            settings: Arc::clone(&self.config.consumer.fetch),
+            epoch: assigned.epoch,
+        });
+        let pipeline = Pipeline::new(
+            Arc::clone(&self.config),
+            Arc::clone(&self.sink),
+            topic_partition.clone(),
+            Arc::clone(&self.counters),
+        );
+        let partition = Partition {
+            topic_partition: topic_partition.clone(),
+            reader,
+            pipeline,
+            engine: self.engine.clone(),
+            epoch,
+            paused: self.paused.subscribe(),
+            rng: StdRng::seed_from_u64(self.rng.random()),
+        };
+        let key = topic_partition.clone();
+        let actor = self.actors.spawn(async move { (key, partition.run().await) });
+        self.partitions.insert(topic_partition, actor);
+    }
+
+    /// Intake stops, what is in flight is finished, the commit goes out, then the partitions are handed over.
+    async fn revoke(&mut self, partitions: &[TopicPartition], ack: RevokeAck) {
+        self.stop_actors(partitions).await;
+        let timeout = self.revoke_timeout();
+        let done = self.engine.revoke(partitions.to_vec(), timeout).await;
+        self.commits.now(&self.member, &self.engine, done).await;
+        ack.done();
+        info!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions revoked");
+    }
+
+    /// The longest call and a second more, at most 80 % of the rebalance time-out, so that the commit comes in time.
+    fn revoke_timeout(&self) -> Duration {
+        let calls = self
+            .sink
+            .routes()
+            .iter()
+            .map(|route| route.delivery.call_timeout)
+            .max()
+            .unwrap_or_default();
+        (calls + Duration::from_secs(1)).min(self.config.consumer.rebalance_timeout * 4 / 5)
+    }
+
+    /// Ends the readers of these partitions. Afterwards nothing more of them reaches delivery.
+    async fn stop_actors(&mut self, partitions: &[TopicPartition]) {
+        let actors: Vec<AbortHandle> = partitions
+            .iter()
+            .filter_map(|partition| self.partitions.remove(partition))
+            .collect();
+        actors.iter().for_each(AbortHandle::abort);
+        // An abort takes effect at the actor's next await: until then it may hand over records.
+        while actors.iter().any(|actor| !actor.is_finished()) {
+            match self.actors.join_next().await {
+                Some(end) => self.ended.push_back(end),
+                None => break,
+            }
+        }
+    }
+
+    fn partition_ended(&mut self, end: Result<PartitionEnd, JoinError>) -> Option<End> {
+        match end {
+            Ok((_, Ok(()))) => None,
+            // It was revoked meanwhile: whoever owns it now will meet the same record.
+            Ok((partition, Err(_))) if !self.partitions.contains_key(&partition) => None,
+            Ok((_, Err(trace))) => Some(End::Failed(trace)),
+            Err(error) if error.is_cancelled() => None,
+            Err(error) => Some(End::Failed(format!(
+                "a converter or transform panicked: {error}; please report this"
+            ))),
+        }
+    }
+
+    fn delivery_event(&mut self, event: EngineEvent) -> Option<End> {
+        match event {
+            EngineEvent::Failed(failure) => Some(End::Failed(failure.to_string())),
+            // The task shows FAILED and goes on probing: it shows RUNNING again when a probe succeeds.
+            EngineEvent::AllRoutesUnusable { route, failure } => {
+                let trace = format!("no function can be used, route `{route}`: {failure}");
+                error!(connector = %self.spec.connector, task = self.spec.task, error = trace, "task failed, it is probing and comes back by itself");
+                self.report.set(InstanceStatus::failed(trace));
+                None
+            }
+            EngineEvent::Usable { route } => {
+                info!(connector = %self.spec.connector, task = self.spec.task, %route, "a probe succeeded, task runs again");
+                self.report.set(InstanceStatus::of(State::Running));
+                None
+            }
+            event => {
+                debug!(?event, "unknown event of delivery");
+                None
+            }
+        }
+    }
+
+    async fn end(mut self, end: End) -> Result<(), String> {
+        let partitions: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
+        self.stop_actors(&partitions).await;
+        let timeout = self.shared.worker.shutdown_timeout;
+        // A failed engine only waits for the calls that are out; else what was handed over is delivered.
+        let done = self.engine.shutdown(timeout).await;
+        let result = match end {
+            End::Stopped => Ok(()),
+            End::Failed(trace) => Err(trace),
+        };
+        self.commits.now(&self.member, &self.engine, done).await;
+        // No commit is under way any more, so this is the last reference.
+        if let Some(member) = Arc::into_inner(self.member) {
+            member.leave().await;
+        }
+        if let (Some(dir), Some(member)) = (&self.shared.state_dir, &self.noted) {
+            dir.left(member);
+        }
+        self.engine_tasks.shutdown().await;
+        let (read, filtered, skipped) = self.counters.totals();
+        info!(connector = %self.spec.connector, task = self.spec.task, read, filtered, skipped, "task ended");
+        result
+    }
+}
+
+fn own(partition: &klamm_kafka::TopicPartition) -> TopicPartition {
+    TopicPartition::new(Arc::clone(&partition.topic), partition.partition)
+}

@@ -1,0 +1,269 @@
+//! What happens to one record between Kafka and delivery: convert, transform, route, encode. In order, on its
+//! partition's own actor.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use klamm_connect_api::delivery::{ErrorPolicy, Ordering};
+use klamm_connect_api::sink::{EncodeError, RouteError, RouteIndex, Sink};
+use klamm_connect_api::{DataError, Datum, Header, Origin, Record, TimestampType, TopicPartition};
+use klamm_delivery::{Delivery, Destinations};
+use klamm_kafka::ConsumedRecord;
+
+use super::counters::Counters;
+use crate::config::{ConnectorConfig, Tolerance};
+
+/// Where in Connect's words a record failed (KIP-298).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    KeyConverter,
+    ValueConverter,
+    HeaderConverter,
+    Transformation,
+    TaskPut,
+}
+
+impl Stage {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::KeyConverter => "KEY_CONVERTER",
+            Self::ValueConverter => "VALUE_CONVERTER",
+            Self::HeaderConverter => "HEADER_CONVERTER",
+            Self::Transformation => "TRANSFORMATION",
+            Self::TaskPut => "TASK_PUT",
+        }
+    }
+}
+
+/// A record that cannot go on.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordFailure {
+    pub(crate) origin: Origin,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) stage: Stage,
+    /// Class of the converter, transform or sink that failed.
+    pub(crate) class: &'static str,
+    pub(crate) error: DataError,
+}
+
+impl RecordFailure {
+    /// What decides about the record.
+    pub(crate) fn tolerance(&self, config: &ConnectorConfig, sink: &dyn Sink) -> Tolerated {
+        if self.stage == Stage::TaskPut {
+            return match sink.unrouted_policy() {
+                ErrorPolicy::Fail => Tolerated::No,
+                ErrorPolicy::Log => Tolerated::Yes { log: true },
+                ErrorPolicy::Ignore => Tolerated::Yes { log: false },
+            };
+        }
+        match config.errors.tolerance {
+            Tolerance::None => Tolerated::No,
+            Tolerance::All => Tolerated::Yes { log: config.errors.log },
+        }
+    }
+}
+
+impl fmt::Display for RecordFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let advice = match self.stage {
+            Stage::TaskPut => {
+                "mend the configuration and restart the task, or set `behavior.on.error=log` to skip such records"
+            }
+            Stage::KeyConverter | Stage::ValueConverter | Stage::HeaderConverter | Stage::Transformation => {
+                "mend the record's producer or the configuration and restart the task, or set `errors.tolerance=all` to \
+                 skip such records"
+            }
+        };
+        write!(
+            f,
+            "record {} failed in stage {} with class {}: {}: {}. Its offset is not committed: {advice}",
+            self.origin,
+            self.stage.name(),
+            self.class,
+            self.error.kind().java_class(),
+            self.error,
+        )
+    }
+}
+
+/// Whether a failed record is skipped or fails its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tolerated {
+    No,
+    Yes { log: bool },
+}
+
+/// Converts, transforms, routes and encodes the records of one partition.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    config: Arc<ConnectorConfig>,
+    sink: Arc<dyn Sink>,
+    topic_partition: TopicPartition,
+    counters: Arc<Counters>,
+    hashes_keys: bool,
+    /// Kept between records, so that routing allocates nothing.
+    routes: Vec<RouteIndex>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        config: Arc<ConnectorConfig>,
+        sink: Arc<dyn Sink>,
+        topic_partition: TopicPartition,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let hashes_keys = sink
+            .routes()
+            .iter()
+            .any(|route| route.delivery.ordering == Ordering::Key);
+        Self {
+            config,
+            sink,
+            topic_partition,
+            counters,
+            hashes_keys,
+            routes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &ConnectorConfig {
+        &self.config
+    }
+
+    pub(crate) fn sink(&self) -> &dyn Sink {
+        &*self.sink
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// A delivery that is done at once: the record was filtered or skipped.
+    pub(crate) fn nothing(&self, consumed: &ConsumedRecord) -> Delivery {
+        let origin = self.origin(consumed);
+        Delivery {
+            origin,
+            timestamp: timestamp(consumed),
+            key_hash: None,
+            routes: Destinations::new(),
+        }
+    }
+
+    /// Takes a record to the brink of delivery.
+    pub(crate) fn process(&mut self, consumed: &ConsumedRecord) -> Result<Delivery, Box<RecordFailure>> {
+        let record = self.convert(consumed)?;
+        let transformed = self
+            .config
+            .chain
+            .apply(record)
+            .map_err(|failure| self.failure(consumed, Stage::Transformation, failure.class, failure.error))?;
+        let Some(mut record) = transformed else {
+            self.counters.filtered(1);
+            return Ok(self.nothing(consumed));
+        };
+        self.routes.clear();
+        match self.sink.route(&mut record, &mut self.routes) {
+            Ok(()) => {}
+            Err(RouteError::NoRoute(message)) => {
+                let class = self.config.sink.info().class;
+                return Err(self.failure(consumed, Stage::TaskPut, class, DataError::data(message)));
+            }
+            Err(RouteError::Encode(error)) => return Err(self.encode_failure(consumed, &error)),
+        }
+        if self.routes.is_empty() {
+            self.counters.filtered(1);
+        }
+        let mut delivery = self.nothing(consumed);
+        delivery.key_hash = if self.hashes_keys {
+            consumed.key.as_ref().map(hash)
+        } else {
+            None
+        };
+        for route in &self.routes {
+            match self.sink.encode(*route, &record) {
+                Ok(encoded) => delivery.routes.push((*route, encoded)),
+                Err(error) => return Err(self.encode_failure(consumed, &error)),
+            }
+        }
+        Ok(delivery)
+    }
+
+    fn convert(&self, consumed: &ConsumedRecord) -> Result<Record, Box<RecordFailure>> {
+        let topic = self.topic_partition.topic();
+        let headers = &consumed.headers;
+        let (class, converter) = (self.config.key_converter.0, &self.config.key_converter.1);
+        let key = converter
+            .to_connect(topic, headers, consumed.key.as_ref())
+            .map_err(|error| self.failure(consumed, Stage::KeyConverter, class, error))?;
+        let (class, converter) = (self.config.value_converter.0, &self.config.value_converter.1);
+        let value = converter
+            .to_connect(topic, headers, consumed.value.as_ref())
+            .map_err(|error| self.failure(consumed, Stage::ValueConverter, class, error))?;
+        let mut record = Record::new(self.origin(consumed), key, value);
+        record.timestamp = timestamp(consumed);
+        record.timestamp_type = match consumed.timestamp_type {
+            _ if record.timestamp.is_none() => TimestampType::NoTimestampType,
+            klamm_kafka::TimestampType::CreateTime => TimestampType::CreateTime,
+            klamm_kafka::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+        };
+        if !headers.is_empty() {
+            let (class, converter) = (self.config.header_converter.0, &self.config.header_converter.1);
+            let convert = |(key, value): &(bytes::Bytes, Option<bytes::Bytes>)| {
+                let key = String::from_utf8_lossy(key);
+                let value: Datum = converter.to_connect_header(topic, &key, value.as_ref())?;
+                Ok(Header {
+                    key: Arc::from(key),
+                    value,
+                })
+            };
+            let converted: Result<_, DataError> = headers.iter().map(convert).collect();
+            record.headers = converted.map_err(|error| self.failure(consumed, Stage::HeaderConverter, class, error))?;
+        }
+        Ok(record)
+    }
+
+    fn origin(&self, consumed: &ConsumedRecord) -> Origin {
+        Origin {
+            topic_partition: self.topic_partition.clone(),
+            offset: consumed.offset,
+        }
+    }
+
+    fn encode_failure(&self, consumed: &ConsumedRecord, error: &EncodeError) -> Box<RecordFailure> {
+        let (stage, class) = match error {
+            EncodeError::Key(_) => (Stage::KeyConverter, self.config.key_converter.0),
+            EncodeError::Value(_) => (Stage::ValueConverter, self.config.value_converter.0),
+            EncodeError::Header(_) => (Stage::HeaderConverter, self.config.header_converter.0),
+        };
+        self.failure(consumed, stage, class, error.data_error().clone())
+    }
+
+    fn failure(
+        &self,
+        consumed: &ConsumedRecord,
+        stage: Stage,
+        class: &'static str,
+        error: DataError,
+    ) -> Box<RecordFailure> {
+        Box::new(RecordFailure {
+            origin: self.origin(consumed),
+            timestamp: timestamp(consumed),
+            stage,
+            class,
+            error,
+        })
+    }
+}
+
+/// Kafka writes "no timestamp" as -1.
+fn timestamp(consumed: &ConsumedRecord) -> Option<i64> {
+    (consumed.timestamp >= 0).then_some(consumed.timestamp)
+}
+
+/// Keys in one lane must not overtake each other; two keys that share a hash only wait for each other needlessly.
+fn hash(key: &bytes::Bytes) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,164 @@
+//! A worker: one connection to Kafka, one fetch pool, one herder, and the threads under them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_kafka::KafkaClient;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::WorkerConfig;
+use crate::config_log::{ConfigLog, ConfigLogError, FileConfigLog, MemoryConfigLog};
+use crate::herder::Herder;
+use crate::plugins::Plugins;
+use crate::state_dir::{MemberRecord, StateDir, StateDirError};
+use crate::task::SinkTasks;
+
+/// What shutdown may take beyond the tasks' own time-out: final commits and leaving the groups.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
+/// How long members of the last life may take to leave before tasks join without waiting for them.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a worker does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// `state.dir` cannot be used.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The config log cannot be read.
+    #[error(transparent)]
+    ConfigLog(#[from] ConfigLogError),
+    /// The operating system gives no thread.
+    #[error("the network thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A running worker without its REST API.
+#[derive(Debug)]
+pub struct Worker {
+    herder: Herder,
+    client: Arc<KafkaClient>,
+    net: NetThread,
+    shutdown_timeout: Duration,
+    tasks: JoinSet<()>,
+}
+
+impl Worker {
+    /// Starts a worker on the present tokio runtime: replays the config log and starts what it wishes for. Does not wait
+    /// for Kafka.
+    ///
+    /// # Errors
+    /// `state.dir` is in use or not usable, or the config log is damaged.
+    pub async fn start(config: WorkerConfig, plugins: Plugins) -> Result<Self, StartError> {
+        let state_dir = config
+            .state_dir
+            .as_deref()
+            .map(StateDir::try_open)
+            .transpose()?
+            .map(Arc::new);
+        let log: Arc<dyn ConfigLog> = match &state_dir {
+            Some(dir) => Arc::new(FileConfigLog::try_open(dir.config_log())?),
+            None => Arc::new(MemoryConfigLog::new()),
+        };
+        let net = NetThread::start().map_err(StartError::Thread)?;
+        let client = KafkaClient::new(config.client.clone(), net.handle.clone());
+        let mut tasks = JoinSet::new();
+
+        // Members that a kill -9 left behind hold partitions until their sessions expire. They leave before new ones join.
+        let left_behind = state_dir.as_ref().map(|dir| dir.left_behind()).unwrap_or_default();
+        let (left, may_join) = watch::channel(left_behind.is_empty());
+        if !left_behind.is_empty() {
+            tasks.spawn(leave(Arc::clone(&client), left_behind, left));
+        }
+        let shutdown_timeout = config.shutdown_timeout;
+        let sink_tasks = SinkTasks::new(
+            config.clone(),
+            plugins.clone(),
+            Arc::clone(&client),
+            state_dir,
+            may_join,
+        );
+        let herder = Herder::start(config, plugins, log, Arc::new(sink_tasks)).await?;
+        let follower = herder.clone();
+        tasks.spawn(async move { follower.follow().await });
+        Ok(Self {
+            herder,
+            client,
+            net,
+            shutdown_timeout,
+            tasks,
+        })
+    }
+
+    /// Creates, changes and watches connectors.
+    #[must_use]
+    pub fn herder(&self) -> &Herder {
+        &self.herder
+    }
+
+    /// Tells the id of the Kafka cluster, once it is known.
+    #[must_use]
+    pub fn cluster_id(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
+        let client = Arc::clone(&self.client);
+        Arc::new(move || client.cluster_id().map(|id| id.to_string()))
+    }
+
+    /// Ends the worker: tasks finish what is in flight, commit and leave their groups.
+    pub async fn shutdown(mut self) {
+        self.herder.shutdown(self.shutdown_timeout + SHUTDOWN_MARGIN).await;
+        self.tasks.shutdown().await;
+        self.client.shutdown().await;
+        self.net.stop.cancel();
+        info!("all tasks ended");
+    }
+}
+
+async fn leave(client: Arc<KafkaClient>, members: Vec<MemberRecord>, left: watch::Sender<bool>) {
+    let leaving = async {
+        for MemberRecord { group, member_id } in members {
+            match client.leave_stale_member(&group, &member_id).await {
+                Ok(()) => info!(group, member_id, "a member of the last run left its group"),
+                Err(error) => {
+                    warn!(group, member_id, error = %crate::chain(&error), "a member of the last run did not leave, its session must expire")
+                }
+            }
+        }
+    };
+    if tokio::time::timeout(LEAVE_TIMEOUT, leaving).await.is_err() {
+        warn!(
+            timeout_ms = LEAVE_TIMEOUT.as_millis(),
+            "members of the last run did not leave in time, their sessions must expire"
+        );
+    }
+    left.send_replace(true);
+}
+
+/// The thread of sockets, heartbeats and group state. No plugin code runs on it, so a slow converter or function never
+/// costs a membership.
+#[derive(Debug)]
+struct NetThread {
+    handle: tokio::runtime::Handle,
+    stop: CancellationToken,
+}
+
+impl NetThread {
+    fn start() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        std::thread::Builder::new()
+            .name("klamm-net".to_owned())
+            .spawn(move || runtime.block_on(stopped.cancelled()))?;
+        Ok(Self { handle, stop })
+    }
+}
+
+impl Drop for NetThread {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
