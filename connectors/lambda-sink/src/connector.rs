@@ -17,7 +17,29 @@ const INFO: PluginInfo = PluginInfo {
 
 /// The plugin: makes sinks that invoke AWS Lambda functions.
 ///
-/// All its sinks share one HTTP client, and those with the same endpoint and credentials one Lambda client.
+/// All its sinks share one HTTP client, and those with the same endpoint, region and credentials one Lambda client.
+///
+/// ```
+/// use klamm_connect_api::RawConfig;
+/// use klamm_connect_api::sink::{SinkConnector, SinkContext};
+/// use klamm_lambda_sink::LambdaSinkConnector;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let raw: RawConfig = [
+///     ("connector.class", "AwsLambdaSink"),
+///     ("aws.lambda.configuration.mode", "multiple"),
+///     ("aws.lambda.topic2function.map", "orders;order-fn:prod,payments;pay-fn"),
+///     ("aws.lambda.region", "eu-central-1"),
+/// ]
+/// .map(|(key, value)| (key.to_owned(), value.to_owned()))
+/// .into();
+/// let connector = LambdaSinkConnector::default();
+/// let config = connector.config_def(&raw).parse(&raw)?;
+/// let sink = connector.open(SinkContext { connector: "functions", task: 0, raw: &raw, config: &config })?;
+/// assert_eq!(&*sink.routes()[0].destination, "order-fn:prod (sync)");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct LambdaSinkConnector {
     environment: Environment,

@@ -24,6 +24,8 @@ use crate::config::CredentialsPlan;
 
 /// Credentials are replaced this long before they expire.
 const REFRESH_BEFORE: Duration = Duration::from_secs(300);
+/// Credentials are not replaced again so soon, however short they live.
+const REFRESH_HOLDS: Duration = Duration::from_secs(30);
 /// After a failure nobody asks the chain again for this long: calls in flight would ask one after the other.
 const FAILURE_HOLDS: Duration = Duration::from_secs(1);
 /// Credentials that were refused are replaced at most this often.
@@ -88,6 +90,15 @@ pub(super) struct Chain {
     refresh: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
+/// How good credentials have to be.
+#[derive(Clone, Copy)]
+enum Need {
+    /// Not to be replaced yet.
+    Fresh,
+    /// Not expired.
+    Valid,
+}
+
 struct Current {
     identity: Identity,
     since: Instant,
@@ -95,16 +106,16 @@ struct Current {
 
 impl Chain {
     async fn identity(&self) -> Result<Identity, InvokeError> {
-        if let Some(identity) = self.current(REFRESH_BEFORE) {
+        if let Some(identity) = self.current(Need::Fresh) {
             return Ok(identity);
         }
-        let mut last_failure = match (self.refresh.try_lock(), self.current(Duration::ZERO)) {
+        let mut last_failure = match (self.refresh.try_lock(), self.current(Need::Valid)) {
             (Ok(refresh), _) => refresh,
             // Somebody fetches new ones already, and the old ones still serve.
             (Err(_), Some(identity)) => return Ok(identity),
             (Err(_), None) => self.refresh.lock().await,
         };
-        if let Some(identity) = self.current(REFRESH_BEFORE) {
+        if let Some(identity) = self.current(Need::Fresh) {
             return Ok(identity);
         }
         let failure = match &*last_failure {
@@ -121,17 +132,22 @@ impl Chain {
                 }
             },
         };
-        self.current(Duration::ZERO).ok_or(InvokeError::Credentials(failure))
+        self.current(Need::Valid).ok_or(InvokeError::Credentials(failure))
     }
 
-    /// The credentials at hand, if they are valid for longer than `margin`.
-    fn current(&self, margin: Duration) -> Option<Identity> {
+    /// The credentials at hand, if they will do.
+    fn current(&self, need: Need) -> Option<Identity> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let identity = &current.as_ref()?.identity;
-        let valid = identity
-            .expiration()
-            .is_none_or(|expiration| (self.clock)() + margin < expiration);
-        valid.then(|| identity.clone())
+        let Current { identity, since } = current.as_ref()?;
+        let will_do = identity.expiration().is_none_or(|expiration| {
+            let now = (self.clock)();
+            match need {
+                Need::Valid => now < expiration,
+                Need::Fresh if since.elapsed() < REFRESH_HOLDS => now < expiration,
+                Need::Fresh => now + REFRESH_BEFORE < expiration,
+            }
+        });
+        will_do.then(|| identity.clone())
     }
 
     async fn fetch(&self) -> Result<Identity, String> {
@@ -215,4 +231,58 @@ async fn exchange(http: &HttpClient, request: HttpRequest) -> Result<HttpRespons
         .map_err(ConnectorError::io)?;
     let response = http::Response::from_parts(parts, SdkBody::from(body.to_bytes()));
     HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: fn() -> SystemTime = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+
+    fn chain_with(lives: Option<Duration>) -> Chain {
+        let expiration = lives.map(|lives| NOW() + lives);
+        let identity = Identity::from(Credentials::new("id", "secret", None, expiration, "test"));
+        Chain {
+            region: "eu-west-1".to_owned(),
+            http: Arc::new(HttpClient::new()),
+            clock: NOW,
+            current: Mutex::new(Some(Current {
+                identity,
+                since: Instant::now(),
+            })),
+            refresh: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_are_replaced_before_they_expire_and_not_all_the_time() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let cases = [
+            // time to live, age, fresh, valid, why
+            (None, 1_000_000, true, true, "without an end"),
+            (seconds(301), 60, true, true, "far from its end"),
+            (seconds(299), 60, false, true, "near its end"),
+            (seconds(299), 29, true, true, "near its end, and just fetched"),
+            (seconds(0), 29, false, false, "expired"),
+        ];
+        for (lives, age, fresh, valid, why) in cases {
+            let chain = chain_with(lives);
+            tokio::time::advance(Duration::from_secs(age)).await;
+            let found = (
+                chain.current(Need::Fresh).is_some(),
+                chain.current(Need::Valid).is_some(),
+            );
+            assert_eq!(found, (fresh, valid), "{why}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_credentials_are_dropped_once_a_minute() {
+        let chain = chain_with(None);
+        assert!(!chain.refuse(), "they were just fetched");
+        assert!(chain.current(Need::Valid).is_some());
+        tokio::time::advance(REFUSAL_HOLDS).await;
+        assert!(chain.refuse());
+        assert!(chain.current(Need::Valid).is_none());
+    }
 }
