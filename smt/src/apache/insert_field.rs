@@ -164,7 +164,7 @@ impl InsertField {
             .collect()
     }
 
-    fn into_map(values: Vec<(&Insertion, Option<Value>)>, map: &mut Map) {
+    fn add_to(values: Vec<(&Insertion, Option<Value>)>, map: &mut Map) {
         for (insertion, value) in values {
             let value = match value {
                 // Without a schema nothing would say what an instant is.
@@ -176,7 +176,7 @@ impl InsertField {
         }
     }
 
-    fn into_struct(&self, values: Vec<(&Insertion, Option<Value>)>, source: &Struct) -> Result<Struct, DataError> {
+    fn with_fields(&self, values: Vec<(&Insertion, Option<Value>)>, source: &Struct) -> Result<Struct, DataError> {
         let schema = self.schemas.get(source.schema(), |schema| self.extended(schema))?;
         let mut data = Struct::try_new(schema)?;
         let fields = source.schema().fields().len();
@@ -209,9 +209,9 @@ impl Transform for InsertField {
         let data = self.part.of(&mut record).decoded()?;
         match (&data.schema, &mut data.value) {
             (_, Value::Null) => {}
-            (None, Value::Map(map)) => Self::into_map(values, map),
+            (None, Value::Map(map)) => Self::add_to(values, map),
             (Some(_), Value::Struct(source)) => {
-                let changed = self.into_struct(values, source)?;
+                let changed = self.with_fields(values, source)?;
                 data.schema = Some(Arc::clone(changed.schema()));
                 data.value = Value::Struct(Box::new(changed));
             }

@@ -115,3 +115,6 @@ impl Chain {
         Ok(Some(record))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -300,7 +300,9 @@ impl ConfigDef {
 mod tests {
     use super::*;
 
-    fn raw(entries: &[(&str, &str)]) -> RawConfig {
+    type Settings<'a> = &'a [(&'a str, &'a str)];
+
+    fn raw(entries: Settings<'_>) -> RawConfig {
         entries
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
@@ -321,7 +323,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_key_the_value_and_what_is_accepted() {
-        let cases: [(&[(&str, &str)], &str, &str); 5] = [
+        let cases: [(Settings<'_>, &str, &str); 5] = [
             (
                 &[],
                 "`function`: Missing required configuration \"function\" which has no default value.",

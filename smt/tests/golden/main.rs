@@ -1,0 +1,84 @@
+//! Golden cases recorded from Apache Kafka Connect: converters, transforms, predicates and chains, run the way a sink
+//! task runs them.
+//!
+//! Where Klamm deliberately answers otherwise, `tests/golden/deviations.json` holds the case's id, the reason and what
+//! Klamm answers; the recorded case stays as it is.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod case;
+mod data;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value as Json;
+
+use crate::case::{Outcome, run};
+
+/// The files, and how many of their cases have to run. The others are of converters and transforms that do not exist
+/// yet; a floor only goes up.
+const FILES: [(&str, usize); 11] = [
+    ("converters/header-converters", 11),
+    ("converters/json-schema", 228),
+    ("converters/json-schemaless", 75),
+    ("converters/primitive-converters", 6),
+    ("converters/simple-header", 145),
+    ("converters/string-converter", 16),
+    ("smt/chains", 17),
+    ("smt/insert-field", 86),
+    ("smt/predicates", 51),
+    ("smt/regex-router", 34),
+    ("smt/replace-field", 92),
+];
+
+fn golden(path: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/golden")
+        .join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn records_come_out_as_from_kafka_connect() {
+    let mut deviations: BTreeMap<String, Json> = serde_json::from_str(&golden("deviations.json")).unwrap();
+    let mut failures = Vec::new();
+    for (file, floor) in FILES {
+        let (mut ran, mut skipped) = (0, 0);
+        for line in golden(&format!("{file}.jsonl")).lines() {
+            let case: Json = serde_json::from_str(line).unwrap();
+            let id = case["id"].as_str().unwrap();
+            let outcome = run(&case);
+            if let Outcome::Skipped = outcome {
+                skipped += 1;
+                continue;
+            }
+            ran += 1;
+            let as_connect = outcome.differs_from(&case["expect"]);
+            match (deviations.remove(id), as_connect) {
+                (None, None) => {}
+                (None, Some(difference)) => failures.push(format!("{id}: {difference}")),
+                (Some(_), None) => failures.push(format!("{id}: is no deviation any more, remove it from the list")),
+                (Some(deviation), Some(_)) => {
+                    assert!(deviation["reason"].is_string(), "{id}: a deviation needs a reason");
+                    if let Some(difference) = outcome.differs_from(&deviation["expect"]) {
+                        failures.push(format!("{id}, a deviation: {difference}"));
+                    }
+                }
+            }
+        }
+        println!("{file}: {ran} cases run, {skipped} skipped: their converter or transform is not there yet");
+        assert!(ran >= floor, "{file}: only {ran} cases ran, {floor} have to");
+    }
+    assert!(
+        failures.is_empty(),
+        "{} cases fail:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+    assert!(
+        deviations.is_empty(),
+        "deviations without a case: {:?}",
+        deviations.keys()
+    );
+}
