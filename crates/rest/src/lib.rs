@@ -1,1 +1,58 @@
 //! Kafka Connect's REST API over the Herder.
+//!
+//! **Owns** paths, status codes, JSON shapes and error bodies as Apache Kafka Connect has them, and the HTTP server.
+//! **Does not know** how a connector runs, Kafka, or any destination: it asks the [`Herder`].
+//! **Invariants:** every error has the body `{"error_code", "message"}`; no answer holds the value of a secret; what a
+//! client sends is bounded in size and time, and so is the number of clients.
+#![forbid(unsafe_code)]
+
+mod answers;
+mod body;
+mod error;
+mod handlers;
+mod route;
+mod server;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use klamm_runtime::Herder;
+
+pub use error::RestError;
+pub use server::RestServer;
+
+/// What the worker says about itself.
+#[derive(Clone)]
+pub struct About {
+    /// Version of the worker.
+    pub version: &'static str,
+    /// Commit it was built from.
+    pub commit: &'static str,
+    /// The worker's `host:port` in every status.
+    pub worker_id: String,
+    /// Id of the Kafka cluster; none until it is known.
+    pub kafka_cluster_id: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+}
+
+impl fmt::Debug for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("About")
+            .field("version", &self.version)
+            .field("worker_id", &self.worker_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The API as a service, without a server around it.
+///
+/// Paths are matched by hand, not by axum: Connect's rules for slashes, escapes and matrix parameters, and its answers
+/// without a content type, are not axum's.
+#[must_use]
+pub fn router(herder: Herder, about: About) -> Router {
+    let api = Arc::new(handlers::Api { herder, about });
+    Router::new().fallback(move |request| {
+        let api = Arc::clone(&api);
+        async move { api.answer(request).await }
+    })
+}

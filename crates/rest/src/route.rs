@@ -1,0 +1,181 @@
+//! From a request line to the resource that is meant.
+
+use axum::http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
+
+use crate::error::ApiError;
+
+/// What a path means. Names are decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Resource {
+    Root,
+    Health,
+    Connectors,
+    Connector(String),
+    Config(String),
+    Status(String),
+    Restart(String),
+    Pause(String),
+    Resume(String),
+    Stop(String),
+    Tasks(String),
+    TaskStatus(String, i32),
+    TaskRestart(String, i32),
+    Plugins,
+    PluginConfig(String),
+    PluginValidate(String),
+}
+
+impl Resource {
+    /// # Errors
+    /// 404 for a path that means nothing, 400 for one that cannot be read.
+    pub(crate) fn of(path: &str) -> Result<Self, ApiError> {
+        let segments = segments(path)?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let resource = match *segments {
+            [] => Self::Root,
+            ["health"] => Self::Health,
+            ["connectors"] => Self::Connectors,
+            ["connectors", name] => Self::Connector(name.to_owned()),
+            ["connectors", name, "config"] => Self::Config(name.to_owned()),
+            ["connectors", name, "status"] => Self::Status(name.to_owned()),
+            ["connectors", name, "restart"] => Self::Restart(name.to_owned()),
+            ["connectors", name, "pause"] => Self::Pause(name.to_owned()),
+            ["connectors", name, "resume"] => Self::Resume(name.to_owned()),
+            ["connectors", name, "stop"] => Self::Stop(name.to_owned()),
+            ["connectors", name, "tasks"] => Self::Tasks(name.to_owned()),
+            ["connectors", name, "tasks", task, "status"] => Self::TaskStatus(name.to_owned(), number(task)?),
+            ["connectors", name, "tasks", task, "restart"] => Self::TaskRestart(name.to_owned(), number(task)?),
+            ["connector-plugins"] => Self::Plugins,
+            ["connector-plugins", name, "config"] => Self::PluginConfig(name.to_owned()),
+            ["connector-plugins", name, "config", "validate"] => Self::PluginValidate(name.to_owned()),
+            _ => return Err(ApiError::plain(StatusCode::NOT_FOUND)),
+        };
+        Ok(resource)
+    }
+
+    /// The methods that the resource answers, besides HEAD and OPTIONS.
+    pub(crate) fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Root | Self::Health | Self::Status(_) | Self::Tasks(_) | Self::TaskStatus(..) => &[Method::GET],
+            Self::Plugins | Self::PluginConfig(_) => &[Method::GET],
+            Self::Connectors => &[Method::POST, Method::GET],
+            Self::Connector(_) => &[Method::DELETE, Method::GET],
+            Self::Config(_) => &[Method::PUT, Method::GET],
+            Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::PluginValidate(_) => &[Method::PUT],
+            Self::Restart(_) | Self::TaskRestart(..) => &[Method::POST],
+        }
+    }
+
+    /// The methods as `OPTIONS` lists them.
+    pub(crate) fn allowed(&self) -> String {
+        let methods = self.methods();
+        let head = methods.contains(&Method::GET).then_some("HEAD");
+        let names: Vec<&str> = head
+            .into_iter()
+            .chain(methods.iter().map(Method::as_str))
+            .chain(["OPTIONS"])
+            .collect();
+        names.join(", ")
+    }
+}
+
+/// As Java's `Integer` reads it: a sign and zeros in front are fine.
+fn number(text: &str) -> Result<i32, ApiError> {
+    text.parse().map_err(|_| ApiError::plain(StatusCode::NOT_FOUND))
+}
+
+/// The decoded parts of a path. One slash at the end means nothing, nor do matrix parameters (`;x=1`).
+fn segments(path: &str) -> Result<Vec<String>, ApiError> {
+    let inner = path
+        .strip_prefix('/')
+        .ok_or_else(|| ApiError::plain(StatusCode::NOT_FOUND))?;
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    if inner.is_empty() && path != "//" {
+        return Ok(Vec::new());
+    }
+    inner.split('/').map(segment).collect()
+}
+
+fn segment(raw: &str) -> Result<String, ApiError> {
+    let raw = raw.split(';').next().unwrap_or(raw);
+    if raw.is_empty() {
+        return Err(ApiError::bad_request(
+            "The path has an empty part: remove the doubled slash",
+        ));
+    }
+    if raw == "." || raw == ".." {
+        return Err(ApiError::plain(StatusCode::NOT_FOUND));
+    }
+    let has_bad_escape = raw.split('%').skip(1).any(|rest| {
+        let digits = rest.as_bytes();
+        digits.len() < 2 || !digits.iter().take(2).all(u8::is_ascii_hexdigit)
+    });
+    if has_bad_escape {
+        return Err(ApiError::bad_request(
+            "The path has a `%` that two hexadecimal digits do not follow: write `%25` for a percent sign",
+        ));
+    }
+    let decoded = percent_decode_str(raw).decode_utf8();
+    let decoded = decoded.map_err(|_| ApiError::bad_request("The escapes in the path are not UTF-8"))?;
+    if decoded == "." || decoded == ".." {
+        return Err(ApiError::bad_request("`.` and `..` cannot be names in a path"));
+    }
+    Ok(decoded.into_owned())
+}
+
+/// The parameters of a query, decoded, in order.
+pub(crate) fn query(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        percent_decode_str(&text.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (decode(key), decode(value)))
+        .collect()
+}
+
+/// A boolean parameter as Java reads it: anything but `true` is false, and an empty one is the default.
+pub(crate) fn flag(query: &[(String, String)], name: &str, default: bool) -> bool {
+    match query.iter().find(|(key, _)| key == name) {
+        None => default,
+        Some((_, value)) if value.is_empty() => default,
+        Some((_, value)) => value.eq_ignore_ascii_case("true"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_decoded_and_one_slash_at_the_end_means_nothing() {
+        let cases = [
+            ("/", Resource::Root),
+            ("/connectors/", Resource::Connectors),
+            ("/connectors;x=1", Resource::Connectors),
+            ("/connectors/a%2Fb", Resource::Connector("a/b".to_owned())),
+            ("/connectors/100%25", Resource::Connector("100%".to_owned())),
+            ("/connectors/a+b/config/", Resource::Config("a+b".to_owned())),
+            ("/connectors/%C3%BC", Resource::Connector("ü".to_owned())),
+            ("/connectors/a/tasks/+0/status", Resource::TaskStatus("a".to_owned(), 0)),
+        ];
+        for (path, wanted) in cases {
+            assert_eq!(Resource::of(path).unwrap(), wanted, "{path}");
+        }
+    }
+
+    #[test]
+    fn flags_are_read_as_java_reads_them() {
+        let query = query("a=TRUE&b=yes&c=&d");
+        assert!(flag(&query, "a", false), "any case");
+        assert!(!flag(&query, "b", true), "anything else is false");
+        assert!(
+            flag(&query, "c", true) && flag(&query, "d", true) && flag(&query, "e", true),
+            "the default"
+        );
+    }
+}
