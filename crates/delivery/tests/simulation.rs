@@ -1,0 +1,333 @@
+//! The engine's invariants under random load, faults, revocations and settings. Time is paused and all randomness is
+//! seeded, so a failing case repeats.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test code")]
+#![allow(clippy::cast_sign_loss, reason = "offsets of tests are small and positive")]
+
+mod support;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering};
+use klamm_connect_api::sink::Verdict;
+use klamm_delivery::{Committable, Delivery, Intake, PartitionLimits};
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use support::*;
+
+const PARTITIONS: i32 = 4;
+const LARGEST_CHUNK: usize = 40;
+const RECORD_BYTES: usize = 40;
+const MEMORY: usize = 20_000;
+const MAX_ATTEMPTS: u32 = 60;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push { partition: i32, records: usize },
+    Wait { ms: u64 },
+    Commit,
+    Revoke { partition: i32 },
+    Lose { partition: i32 },
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    seed: u64,
+    routes: Vec<DeliverySettings>,
+    /// Of 100 calls so many are answered with a fault.
+    faults: u32,
+    steps: Vec<Step>,
+}
+
+fn route() -> impl Strategy<Value = DeliverySettings> {
+    (
+        prop_oneof![Just(Ordering::Partition), Just(Ordering::Key), Just(Ordering::None)],
+        prop_oneof![Just(BatchScope::Partition), Just(BatchScope::Route)],
+        1..12_usize,
+        200..600_usize,
+        prop_oneof![Just(0_u64), Just(30)],
+        1..6_usize,
+        any::<bool>(),
+    )
+        .prop_map(|(ordering, batch_scope, batch_records, batch_bytes, linger_ms, max_in_flight, bisect)| {
+            let mut settings = settings();
+            settings.ordering = ordering;
+            settings.batch_scope = batch_scope;
+            settings.batch_records = batch_records;
+            settings.batch_bytes = batch_bytes;
+            settings.linger = Duration::from_millis(linger_ms);
+            settings.max_in_flight = max_in_flight;
+            settings.call_timeout = Duration::from_secs(2);
+            settings.retry.max_attempts = MAX_ATTEMPTS;
+            settings.retry.backoff_max = Duration::from_secs(2);
+            settings.bisect = bisect;
+            settings.error_policy = ErrorPolicy::Ignore;
+            settings
+        })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..PARTITIONS, 0..=LARGEST_CHUNK).prop_map(|(partition, records)| Step::Push { partition, records }),
+        4 => (1..400_u64).prop_map(|ms| Step::Wait { ms }),
+        2 => Just(Step::Commit),
+        1 => (0..PARTITIONS).prop_map(|partition| Step::Revoke { partition }),
+        1 => (0..PARTITIONS).prop_map(|partition| Step::Lose { partition }),
+    ]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (
+        any::<u64>(),
+        prop::collection::vec(route(), 1..3),
+        prop_oneof![Just(0), 1..60_u32],
+        prop::collection::vec(step(), 1..60),
+    )
+        .prop_map(|(seed, routes, faults, steps)| Case { seed, routes, faults, steps })
+}
+
+/// The content of this record is refused, always.
+fn is_poison(partition: i32, offset: i64) -> bool {
+    (offset * 31 + i64::from(partition)) % 23 == 0
+}
+
+/// Where a record goes: nowhere, to one route, or to all.
+fn routes_of(offset: i64, routes: usize) -> Vec<usize> {
+    match offset % 7 {
+        0 => Vec::new(),
+        1 => vec![0],
+        _ => (0..routes).collect(),
+    }
+}
+
+/// Compaction holes.
+fn exists(offset: i64) -> bool {
+    offset % 9 != 4
+}
+
+fn faulty(seed: u64, faults: u32) -> impl FnMut(&Seen) -> Reply + Send {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut counted: HashMap<(usize, i32, i64), u32> = HashMap::new();
+    move |seen| {
+        let delay = Duration::from_millis(rng.random_range(0..80));
+        let has_poison = seen.records.iter().any(|(partition, offset)| is_poison(*partition, *offset));
+        if !rng.random_ratio(faults.min(100), 100) {
+            let verdict = if has_poison { poison() } else { Verdict::Accepted };
+            return Reply::After(delay, verdict);
+        }
+        // A good record must never run out of attempts, so that its fate is known.
+        let may_count = seen
+            .records
+            .iter()
+            .all(|(partition, offset)| counted.get(&(seen.route, *partition, *offset)).is_none_or(|n| *n < 20));
+        let kind = rng.random_range(0..if may_count { 7 } else { 3 });
+        if kind >= 3 {
+            for (partition, offset) in &seen.records {
+                *counted.entry((seen.route, *partition, *offset)).or_default() += 1;
+            }
+        }
+        match kind {
+            0 => Reply::After(delay, throttled()),
+            1 => Reply::After(delay, unreachable()),
+            2 => Reply::After(delay, unusable()),
+            3 => Reply::After(delay, failed()),
+            4 => Reply::After(delay, reset()),
+            5 => Reply::Hang,
+            _ if has_poison => Reply::After(delay, failed()),
+            _ => {
+                let failed = (0..seen.records.len()).filter(|_| rng.random_bool(0.3)).collect();
+                let failure = failure("Item");
+                Reply::After(delay, Verdict::PartlyAccepted { failed, failure })
+            }
+        }
+    }
+}
+
+/// A partition as its consumer group sees it.
+struct Reader {
+    intake: Option<Intake>,
+    position: i64,
+    committed: i64,
+}
+
+struct Simulation {
+    world: World,
+    case: Case,
+    readers: BTreeMap<i32, Reader>,
+    epoch: u64,
+    /// Records pushed, once per route, and those without a route.
+    pushed: u64,
+    filtered: u64,
+}
+
+impl Simulation {
+    fn new(case: Case) -> Self {
+        let sink = FakeSink::new(case.routes.clone(), faulty(case.seed, case.faults));
+        sink.log(|log| log.has_restarts = true);
+        let limits = PartitionLimits {
+            buffer_records: 60,
+            buffer_bytes: 9_000,
+            window_records: 150,
+        };
+        let world = World::with(&sink, limits, MEMORY, case.seed);
+        Self {
+            world,
+            case,
+            readers: BTreeMap::new(),
+            epoch: 0,
+            pushed: 0,
+            filtered: 0,
+        }
+    }
+
+    fn assigned(&mut self, partition: i32) -> &mut Reader {
+        let reader = self.readers.entry(partition).or_insert(Reader {
+            intake: None,
+            position: 0,
+            committed: 0,
+        });
+        if reader.intake.is_none() {
+            self.epoch += 1;
+            reader.position = reader.committed;
+            self.world.sink.log(|log| log.restart(partition));
+            reader.intake = Some(self.world.engine.assign(tp(partition), self.epoch, reader.position));
+        }
+        reader
+    }
+
+    async fn run(mut self) -> Result<(), TestCaseError> {
+        for step in self.case.steps.clone() {
+            match step {
+                Step::Push { partition, records } => self.push(partition, records).await?,
+                Step::Wait { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
+                Step::Commit => self.commit()?,
+                Step::Revoke { partition } => {
+                    let timeout = Duration::from_secs(60);
+                    let commits = self.world.engine.revoke(vec![tp(partition)], timeout).await;
+                    self.note_commits(&commits)?;
+                    self.give_back(partition);
+                }
+                Step::Lose { partition } => {
+                    self.world.engine.lost(vec![tp(partition)]).await;
+                    self.give_back(partition);
+                    // The old calls end before the partition may come back, so that lanes can be watched.
+                    tokio::time::sleep(Duration::from_secs(3)).await;
+                }
+            }
+            self.check()?;
+        }
+        self.finish().await
+    }
+
+    fn give_back(&mut self, partition: i32) {
+        if let Some(reader) = self.readers.get_mut(&partition) {
+            reader.intake = None;
+            self.world.sink.log(|log| log.away.insert(partition));
+        }
+    }
+
+    async fn push(&mut self, partition: i32, records: usize) -> Result<(), TestCaseError> {
+        let routes = self.case.routes.len();
+        let reader = self.assigned(partition);
+        let mut chunk: Vec<Delivery> = Vec::new();
+        let mut position = reader.position;
+        while chunk.len() < records {
+            if exists(position) {
+                let size = usize::try_from(position).unwrap() * 7 % RECORD_BYTES;
+                chunk.push(sized(partition, position, &routes_of(position, routes), size));
+            }
+            position += 1;
+        }
+        let sent: usize = chunk.iter().map(|delivery| delivery.routes.len()).sum();
+        let filtered = chunk.iter().filter(|delivery| delivery.routes.is_empty()).count();
+        reader.position = position;
+        let intake = reader.intake.as_mut().unwrap();
+        let pushed = tokio::time::timeout(Duration::from_secs(3600), intake.push(chunk, position)).await;
+        prop_assert!(matches!(pushed, Ok(Ok(()))), "a push never got in: {:#?}", self.world.engine.status());
+        self.pushed += sent as u64;
+        self.filtered += filtered as u64;
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), TestCaseError> {
+        let commits = self.world.engine.committable();
+        self.note_commits(&commits)?;
+        self.world.engine.committed(&commits);
+        Ok(())
+    }
+
+    /// An offset is never committable before every record up to it is done on every route.
+    fn note_commits(&mut self, commits: &[Committable]) -> Result<(), TestCaseError> {
+        let routes = self.case.routes.len();
+        for commit in commits {
+            let partition = commit.topic_partition.partition();
+            let reader = self.readers.get_mut(&partition).unwrap();
+            prop_assert!(commit.offset >= reader.committed, "{commit:?} goes back behind {}", reader.committed);
+            prop_assert!(commit.offset <= reader.position, "{commit:?} is ahead of {}", reader.position);
+            for offset in (reader.committed..commit.offset).filter(|offset| exists(*offset)) {
+                for route in routes_of(offset, routes) {
+                    let is_accepted = self.world.sink.log(|log| log.accepted.contains_key(&(route, partition, offset)));
+                    prop_assert!(
+                        is_accepted || is_poison(partition, offset),
+                        "{commit:?}, but {partition}@{offset} is not done on route {route}"
+                    );
+                }
+            }
+            reader.committed = commit.offset;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let violations = self.world.sink.log(|log| log.violations.clone());
+        prop_assert!(violations.is_empty(), "{violations:#?}");
+        // The bound, and one chunk for each partition that holds nothing else.
+        let chunk = LARGEST_CHUNK * self.case.routes.len() * (128 + RECORD_BYTES);
+        let most = MEMORY + chunk * usize::try_from(PARTITIONS).unwrap();
+        let used = self.world.memory.used_bytes();
+        prop_assert!(used <= most, "{used} bytes are held, at most {most} may be");
+        for partition in self.world.engine.status().partitions {
+            prop_assert!(partition.buffered_records <= 60.max(LARGEST_CHUNK), "{partition:?}");
+        }
+        Ok(())
+    }
+
+    /// Everything assigned is delivered in the end, and every record pushed is accounted for exactly once.
+    async fn finish(mut self) -> Result<(), TestCaseError> {
+        let commits = self.world.engine.shutdown(Duration::from_secs(100_000)).await;
+        self.note_commits(&commits)?;
+        self.check()?;
+        for (partition, reader) in &self.readers {
+            if reader.intake.is_some() {
+                let committed = (reader.committed, reader.position);
+                prop_assert_eq!(committed.0, committed.1, "partition {} was not finished", partition);
+            }
+        }
+        prop_assert!(self.world.actors.join_next().await.unwrap().is_ok(), "the actor panicked");
+        self.readers.clear();
+        prop_assert_eq!(self.world.memory.used_bytes(), 0);
+        let status = self.world.engine.status();
+        let settled: u64 = status.routes.iter().map(|r| r.delivered_records + r.skipped_records).sum();
+        prop_assert_eq!(settled + status.dropped_records + status.late_records, self.pushed);
+        prop_assert_eq!(status.filtered_records, self.filtered);
+        prop_assert_eq!(status.failed_records, 0);
+        let delivered: u64 = status.routes.iter().map(|route| route.delivered_records).sum();
+        let accepted: usize = self.world.sink.log(|log| log.accepted.values().sum());
+        prop_assert!(delivered <= accepted as u64);
+        if status.late_records == 0 {
+            prop_assert_eq!(delivered, accepted as u64);
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_invariants_hold_whatever_happens(case in case()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async { Simulation::new(case).run().await })?;
+    }
+}
