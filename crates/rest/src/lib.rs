@@ -48,7 +48,6 @@ impl fmt::Debug for About {
 ///
 /// Paths are matched by hand, not by axum: Connect's rules for slashes, escapes and matrix parameters, and its answers
 /// without a content type, are not axum's.
-#[must_use]
 pub fn router(herder: Herder, about: About) -> Router {
     let api = Arc::new(handlers::Api { herder, about });
     Router::new().fallback(move |request| {

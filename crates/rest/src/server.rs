@@ -121,7 +121,7 @@ fn host_and_port(listener: &str) -> Result<(&str, u16), RestError> {
 
 /// Takes connections until told to stop, then waits for them to end. Its end cuts those that are left.
 async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, mut stopped: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
+    let mut connections: JoinSet<()> = JoinSet::new();
     loop {
         let next = async {
             // The semaphore is never closed: without a permit there is nothing to accept with.
@@ -129,7 +129,7 @@ async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, 
             (listener.accept().await, permit)
         };
         tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => break,
+            _ = stopped.changed() => break,
             Some(_) = connections.join_next() => {}
             (accepted, permit) = next => match accepted {
                 Ok((stream, _)) => {
@@ -159,7 +159,7 @@ async fn serve_connection(stream: TcpStream, router: Router, mut stopped: watch:
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         result = connection.as_mut() => Some(result),
-        _ = stopped.wait_for(|stopped| *stopped) => None,
+        _ = stopped.changed() => None,
     };
     let result = match ended {
         Some(result) => result,
