@@ -36,6 +36,9 @@ const API_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections to a broker that wait for nobody else's call; more are closed after use.
 const PARKED_PER_BROKER: usize = 4;
 
+/// Shared connections by address and purpose.
+type Links = HashMap<(Arc<str>, Purpose), Arc<Link>>;
+
 /// What a shared connection is for. A broker answers one request per connection at a time, so purposes do not mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
@@ -53,7 +56,7 @@ pub(crate) enum Purpose {
 pub struct KafkaClient {
     config: Arc<ClientConfig>,
     dialer: Dialer,
-    links: Mutex<HashMap<(Arc<str>, Purpose), Arc<Link>>>,
+    links: Mutex<Links>,
     parked: Mutex<HashMap<Arc<str>, Vec<Connection>>>,
     coordinators: Mutex<HashMap<Arc<str>, Arc<str>>>,
     metadata: Metadata,
@@ -226,6 +229,13 @@ impl KafkaClient {
                 api,
                 after: API_TIMEOUT,
             })
+    }
+}
+
+impl Drop for KafkaClient {
+    fn drop(&mut self) {
+        // For a client that nobody shut down: its tasks hold it only while they have something to do.
+        self.dialer.stop.cancel();
     }
 }
 

@@ -56,10 +56,10 @@ impl Shared {
 
     async fn heartbeats(&self, during: During) -> Disturbance {
         let interval = self.config.heartbeat_interval;
-        let mut last = Instant::now();
+        let mut next = Instant::now() + interval;
         loop {
-            sleep_until(last + interval).await;
-            last = Instant::now();
+            sleep_until(next).await;
+            next = Instant::now() + interval;
             match self.heartbeat().await {
                 Ok(None) => {}
                 Ok(Some(Disturbance::Rebalance)) if during == During::Rebalance => {}
@@ -72,7 +72,7 @@ impl Shared {
                         return std::future::pending().await; // the member's task is about to end
                     }
                     // Not a whole interval later, as the session runs on.
-                    last = Instant::now() - (interval - interval.min(self.client.config().retry_backoff));
+                    next = Instant::now() + interval.min(self.client.config().retry_backoff);
                 }
             }
         }

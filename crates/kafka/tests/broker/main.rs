@@ -12,6 +12,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+/// Brokers of the cluster under test.
+pub const BROKERS: u32 = 1;
+
 mod fetch;
 mod formats;
 mod group;

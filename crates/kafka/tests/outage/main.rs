@@ -11,6 +11,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+/// Brokers of the cluster under test.
+pub const BROKERS: u32 = 1;
+
 use std::sync::Arc;
 use std::time::Duration;
 

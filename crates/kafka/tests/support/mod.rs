@@ -109,7 +109,7 @@ pub fn unique(stem: &str) -> String {
 }
 
 pub fn client() -> Arc<KafkaClient> {
-    let mut config = ClientConfig::new([broker().bootstrap.as_str()]);
+    let mut config = ClientConfig::new(broker().bootstrap.split(','));
     config.metadata_max_age = Duration::from_millis(500);
     KafkaClient::new(config, net())
 }
@@ -166,7 +166,7 @@ pub fn offsets(records: &[ConsumedRecord]) -> Vec<i64> {
 
 /// rskafka: the independent client that writes.
 pub async fn producer() -> rskafka::client::Client {
-    rskafka::client::ClientBuilder::new(vec![broker().bootstrap.clone()])
+    rskafka::client::ClientBuilder::new(broker().bootstrap.split(',').map(str::to_owned).collect())
         .build()
         .await
         .unwrap()

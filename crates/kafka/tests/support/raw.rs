@@ -39,7 +39,7 @@ pub fn call<R: Request>(version: i16, request: &R) -> R::Response {
     let mut body = BytesMut::new();
     header.encode(&mut body, R::header_version(version)).unwrap();
     request.encode(&mut body, version).unwrap();
-    let mut stream = TcpStream::connect(&broker().bootstrap).unwrap();
+    let mut stream = TcpStream::connect(broker().bootstrap.split(',').next().unwrap()).unwrap();
     stream
         .write_all(&u32::try_from(body.len()).unwrap().to_be_bytes())
         .unwrap();
@@ -67,7 +67,7 @@ pub fn try_create_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) 
     let creatable = CreatableTopic::default()
         .with_name(name(topic))
         .with_num_partitions(partitions)
-        .with_replication_factor(1)
+        .with_replication_factor(-1)
         .with_configs(configs.iter().chain(&[("retention.ms", "-1")]).map(config).collect());
     let response = call(
         5,
