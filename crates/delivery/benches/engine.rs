@@ -108,7 +108,13 @@ fn chunks(total: usize, size: usize) -> Vec<(i32, Vec<Delivery>)> {
                     },
                     timestamp: None,
                     key_hash: Some((offset as u64 % 5000).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
-                    routes: std::iter::once((RouteIndex(0), Encoded { bytes: vec![b'x'; size] })).collect(),
+                    routes: std::iter::once((
+                        RouteIndex(0),
+                        Encoded {
+                            bytes: vec![b'x'; size],
+                        },
+                    ))
+                    .collect(),
                 })
                 .collect();
             chunks.push((partition, records));
@@ -140,7 +146,10 @@ async fn run(settings: DeliverySettings, chunks: Vec<(i32, Vec<Delivery>)>, tota
     let started = tokio::time::Instant::now();
     for (partition, records) in chunks {
         let position = records.last().unwrap().origin.offset + 1;
-        intakes[usize::try_from(partition).unwrap()].push(records, position).await.unwrap();
+        intakes[usize::try_from(partition).unwrap()]
+            .push(records, position)
+            .await
+            .unwrap();
     }
     engine.done_records(total as u64).await;
     let elapsed = started.elapsed();
@@ -149,7 +158,10 @@ async fn run(settings: DeliverySettings, chunks: Vec<(i32, Vec<Delivery>)>, tota
 }
 
 fn benches(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     let mut measure = |group: &str, batch: usize, size: usize, total: usize| {
         let mut group = criterion.benchmark_group(group);
         group.throughput(Throughput::Elements(total as u64)).sample_size(10);

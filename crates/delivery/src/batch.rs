@@ -237,3 +237,83 @@ fn divide_between_keys(mut items: Vec<Item>) -> Division {
     }
     Division::Independent(vec![first, second])
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use klamm_connect_api::TopicPartition;
+
+    use super::*;
+    use crate::ledger::Ledger;
+
+    pub(crate) fn item(partition: usize, offset: i64, key_hash: Option<u64>) -> Item {
+        let now = Instant::now();
+        Item {
+            origin: Origin {
+                topic_partition: TopicPartition::new("orders", i32::try_from(partition).unwrap()),
+                offset,
+            },
+            encoded: Encoded { bytes: Vec::new() },
+            ticket: Ledger::new(offset).arrive(offset, 1, now).unwrap(),
+            partition,
+            key_hash,
+            timestamp: None,
+            arrived: now,
+        }
+    }
+
+    pub(crate) fn part_of(items: Vec<Item>) -> Box<Part> {
+        Part::sealed(0, items)
+    }
+
+    fn offsets(part: &Part) -> Vec<i64> {
+        part.items.iter().map(|item| item.origin.offset).collect()
+    }
+
+    fn pieces(items: Vec<Item>, ordering: Ordering) -> Vec<Vec<i64>> {
+        part_of(items)
+            .split(ordering)
+            .iter()
+            .map(|part| offsets(part))
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_is_split_first_by_partition() {
+        let items = vec![item(1, 5, None), item(0, 7, None), item(1, 6, None)];
+        assert_eq!(pieces(items, Ordering::Partition), [vec![7], vec![5, 6]]);
+    }
+
+    #[test]
+    fn keys_stay_together_and_may_go_in_parallel() {
+        let keys = [Some(1), Some(2), Some(1), None, Some(3), Some(2)];
+        let items = keys
+            .into_iter()
+            .zip(0..)
+            .map(|(key, offset)| item(0, offset, key))
+            .collect();
+        assert_eq!(pieces(items, Ordering::Key), [vec![0, 1, 2, 5], vec![3, 4]]);
+    }
+
+    #[test]
+    fn pieces_of_one_lane_follow_each_other_in_offset_order() {
+        let items = (0..8).map(|offset| item(0, offset, Some(1))).collect();
+        let mut parts = part_of(items).split(Ordering::Key);
+        let mut seen = Vec::new();
+        while let Some(mut part) = parts.pop() {
+            assert!(parts.is_empty(), "one at a time");
+            if part.items.len() > 1 {
+                parts = part.split(Ordering::Key);
+            } else {
+                seen.extend(offsets(&part));
+                parts.extend(part.next_of_lane());
+            }
+        }
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn without_order_the_halves_go_in_parallel() {
+        let items = (0..5).map(|offset| item(0, offset, None)).collect();
+        assert_eq!(pieces(items, Ordering::None), [vec![0, 1], vec![2, 3, 4]]);
+    }
+}

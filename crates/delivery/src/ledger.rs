@@ -115,3 +115,97 @@ impl Ledger {
         self.entries.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is undone, by offset, with the routes that are missing.
+    struct Naive {
+        undone: BTreeMap<i64, u32>,
+        position: i64,
+    }
+
+    impl Naive {
+        fn commit(&self) -> i64 {
+            self.undone.keys().next().copied().unwrap_or(self.position)
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Arrive {
+            gap: i64,
+            routes: u32,
+        },
+        Advance {
+            by: i64,
+        },
+        /// Completes one route of some undone record.
+        Complete {
+            which: usize,
+        },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..4_i64, 0..3_u32).prop_map(|(gap, routes)| Step::Arrive { gap, routes }),
+            1 => (0..5_i64).prop_map(|by| Step::Advance { by }),
+            3 => any::<usize>().prop_map(|which| Step::Complete { which }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_naive_model(start in 0..100_i64, steps in prop::collection::vec(step(), 0..200)) {
+            let now = Instant::now();
+            let mut ledger = Ledger::new(start);
+            let mut naive = Naive { undone: BTreeMap::new(), position: start };
+            let mut tickets: BTreeMap<i64, Ticket> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Arrive { gap, routes } => {
+                        let offset = naive.position + gap;
+                        let ticket = ledger.arrive(offset, routes, now).unwrap();
+                        naive.position = offset + 1;
+                        if routes > 0 {
+                            naive.undone.insert(offset, routes);
+                            tickets.insert(offset, ticket);
+                        }
+                    }
+                    Step::Advance { by } => {
+                        naive.position += by;
+                        ledger.advance(naive.position);
+                    }
+                    Step::Complete { which } => {
+                        let Some((&offset, missing)) = naive.undone.iter_mut().nth(which % tickets.len().max(1)) else {
+                            continue;
+                        };
+                        *missing -= 1;
+                        let is_done = *missing == 0;
+                        prop_assert_eq!(ledger.complete(tickets[&offset]), is_done);
+                        if is_done {
+                            naive.undone.remove(&offset);
+                            tickets.remove(&offset);
+                        }
+                    }
+                }
+                prop_assert_eq!(ledger.commit(), naive.commit());
+                prop_assert_eq!(ledger.oldest().map(|oldest| oldest.offset), naive.undone.keys().next().copied());
+                prop_assert!(ledger.window() >= naive.undone.len());
+            }
+        }
+    }
+
+    #[test]
+    fn an_offset_that_goes_back_is_refused() {
+        let mut ledger = Ledger::new(10);
+        assert_eq!(ledger.arrive(9, 1, Instant::now()), Err(OutOfOrder { expected: 10 }));
+        ledger.arrive(10, 1, Instant::now()).unwrap();
+        assert_eq!(ledger.arrive(10, 1, Instant::now()), Err(OutOfOrder { expected: 11 }));
+    }
+}

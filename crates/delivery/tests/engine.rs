@@ -35,7 +35,12 @@ fn refuse(bad: &'static [i64], verdict: Verdict) -> impl FnMut(&Seen) -> Reply {
 async fn one_record_leaves_at_once() {
     let sink = FakeSink::new(with(|_| {}), |_| now(Verdict::Accepted));
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 5).push(records(0, 5..6), 6).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 5)
+        .push(records(0, 5..6), 6)
+        .await
+        .unwrap();
     world.committable(0, 6).await;
     assert_eq!(sink.calls()[0].at_ms, 0);
 }
@@ -44,7 +49,12 @@ async fn one_record_leaves_at_once() {
 async fn a_chunk_becomes_full_batches_and_a_rest() {
     let sink = FakeSink::new(with(|s| s.batch_records = 4), |_| now(Verdict::Accepted));
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..10), 10).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..10), 10)
+        .await
+        .unwrap();
     world.committable(0, 10).await;
     let sizes: Vec<_> = sink.calls().iter().map(|call| call.records.len()).collect();
     assert_eq!(sizes, [4, 4, 2]);
@@ -55,7 +65,12 @@ async fn a_batch_ends_before_the_byte_limit() {
     // Brackets and three records of 10 bytes with their commas: 2 + 3 * 11 = 35.
     let sink = FakeSink::new(with(|s| s.batch_bytes = 35), |_| now(Verdict::Accepted));
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..7), 7).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..7), 7)
+        .await
+        .unwrap();
     world.committable(0, 7).await;
     let sizes: Vec<_> = sink.calls().iter().map(|call| call.bytes).collect();
     assert_eq!(sizes, [35, 35, 13]);
@@ -90,17 +105,31 @@ async fn linger_counts_from_the_oldest_record() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_batch_does_not_linger() {
-    let sink = FakeSink::new(with(|s| (s.linger, s.batch_records) = (ms(50), 3)), |_| now(Verdict::Accepted));
+    let sink = FakeSink::new(with(|s| (s.linger, s.batch_records) = (ms(50), 3)), |_| {
+        now(Verdict::Accepted)
+    });
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..4), 4).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..4), 4)
+        .await
+        .unwrap();
     world.committable(0, 4).await;
-    let calls: Vec<_> = sink.calls().iter().map(|call| (call.at_ms / 10, call.records.len())).collect();
+    let calls: Vec<_> = sink
+        .calls()
+        .iter()
+        .map(|call| (call.at_ms / 10, call.records.len()))
+        .collect();
     assert_eq!(calls, [(0, 3), (5, 1)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn scope_route_mixes_partitions_in_one_call() {
-    let sink = FakeSink::new(with(|s| (s.linger, s.batch_scope) = (ms(20), BatchScope::Route)), |_| now(Verdict::Accepted));
+    let sink = FakeSink::new(
+        with(|s| (s.linger, s.batch_scope) = (ms(20), BatchScope::Route)),
+        |_| now(Verdict::Accepted),
+    );
     let world = World::new(&sink);
     let (mut a, mut b) = (world.engine.assign(tp(0), 1, 0), world.engine.assign(tp(1), 1, 0));
     a.push(records(0, 0..2), 2).await.unwrap();
@@ -119,8 +148,18 @@ async fn ordering_partition_sends_one_call_of_a_partition_at_a_time() {
     let script = |_: &Seen| Reply::After(ms(10), Verdict::Accepted);
     let sink = FakeSink::new(with(|s| s.batch_records = 1), script);
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..3), 3).await.unwrap();
-    world.engine.assign(tp(1), 1, 0).push(records(1, 0..3), 3).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..3), 3)
+        .await
+        .unwrap();
+    world
+        .engine
+        .assign(tp(1), 1, 0)
+        .push(records(1, 0..3), 3)
+        .await
+        .unwrap();
     world.committable(0, 3).await;
     world.committable(1, 3).await;
     let starts: Vec<_> = sink.calls().iter().map(|call| call.at_ms / 10).collect();
@@ -131,9 +170,17 @@ async fn ordering_partition_sends_one_call_of_a_partition_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn ordering_none_uses_all_permits() {
     let script = |_: &Seen| Reply::After(ms(10), Verdict::Accepted);
-    let sink = FakeSink::new(with(|s| (s.batch_records, s.max_in_flight, s.ordering) = (1, 4, Ordering::None)), script);
+    let sink = FakeSink::new(
+        with(|s| (s.batch_records, s.max_in_flight, s.ordering) = (1, 4, Ordering::None)),
+        script,
+    );
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..6), 6).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..6), 6)
+        .await
+        .unwrap();
     world.committable(0, 6).await;
     let starts: Vec<_> = sink.calls().iter().map(|call| call.at_ms / 10).collect();
     assert_eq!(starts, [0, 0, 0, 0, 1, 1]);
@@ -149,7 +196,12 @@ async fn a_slow_key_does_not_hold_other_keys() {
     };
     let sink = FakeSink::new(with(|s| (s.batch_records, s.ordering) = (1, Ordering::Key)), script);
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..20), 20).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..20), 20)
+        .await
+        .unwrap();
     sink.until("the fast keys", |log| log.accepted.len() >= 17).await;
     assert!(sink.calls().last().unwrap().at_ms < 1000);
     world.committable(0, 20).await;
@@ -161,15 +213,31 @@ async fn bisection_finds_exactly_the_poison_records() {
     for ordering in [Ordering::Partition, Ordering::Key, Ordering::None] {
         let sink = FakeSink::new(with(|s| s.ordering = ordering), refuse(&[3, 41, 42, 99], poison()));
         let world = World::new(&sink);
-        world.engine.assign(tp(0), 1, 0).push(records(0, 0..100), 100).await.unwrap();
+        world
+            .engine
+            .assign(tp(0), 1, 0)
+            .push(records(0, 0..100), 100)
+            .await
+            .unwrap();
         world.committable(0, 100).await;
         let route = &world.engine.status().routes[0];
-        assert_eq!((route.delivered_records, route.skipped_records), (96, 4), "{ordering:?}");
+        assert_eq!(
+            (route.delivered_records, route.skipped_records),
+            (96, 4),
+            "{ordering:?}"
+        );
         sink.log(|log| {
             assert!(log.accepted.values().all(|times| *times == 1), "{ordering:?}");
-            assert!(![3, 41, 42, 99].iter().any(|bad| log.accepted.contains_key(&(0, 0, *bad))));
+            assert!(
+                ![3, 41, 42, 99]
+                    .iter()
+                    .any(|bad| log.accepted.contains_key(&(0, 0, *bad)))
+            );
         });
-        assert!(sink.calls().iter().all(|call| call.at_ms == 0), "poison waits for nothing");
+        assert!(
+            sink.calls().iter().all(|call| call.at_ms == 0),
+            "poison waits for nothing"
+        );
         world.assert_no_violations();
     }
 }
@@ -178,7 +246,12 @@ async fn bisection_finds_exactly_the_poison_records() {
 async fn a_failing_batch_gets_one_retry_then_its_pieces_go_at_once() {
     let sink = FakeSink::new(with(|s| s.retry.max_attempts = 6), refuse(&[2], failed()));
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..4), 4).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..4), 4)
+        .await
+        .unwrap();
     world.committable(0, 4).await;
     let calls: Vec<_> = sink.calls().iter().map(Seen::offsets).collect();
     let wanted: Vec<Vec<i64>> = vec![
@@ -193,7 +266,10 @@ async fn a_failing_batch_gets_one_retry_then_its_pieces_go_at_once() {
     ];
     assert_eq!(calls, wanted);
     let times: Vec<_> = sink.calls().iter().map(|call| call.at_ms).collect();
-    assert!(times[1..5].iter().all(|at| *at == times[1]), "pieces go without backoff: {times:?}");
+    assert!(
+        times[1..5].iter().all(|at| *at == times[1]),
+        "pieces go without backoff: {times:?}"
+    );
     let route = &world.engine.status().routes[0];
     assert_eq!((route.delivered_records, route.skipped_records), (3, 1));
 }
@@ -216,13 +292,21 @@ async fn backoff_stays_under_its_growing_bound() {
         refuse(&[0], failed()),
     );
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..1), 1).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..1), 1)
+        .await
+        .unwrap();
     world.committable(0, 1).await;
     let times: Vec<_> = sink.calls().iter().map(|call| call.at_ms).collect();
     assert_eq!(times.len(), 12);
     let bounds = [200, 400, 800, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000];
     for ((pair, bound), attempt) in times.windows(2).zip(bounds).zip(1..) {
-        assert!(pair[1] - pair[0] <= bound + 1, "delay {attempt} of {times:?} is above {bound}");
+        assert!(
+            pair[1] - pair[0] <= bound + 1,
+            "delay {attempt} of {times:?} is above {bound}"
+        );
     }
     assert!(times[11] > 500, "delays are drawn, not zero: {times:?}");
 }
@@ -245,10 +329,18 @@ async fn the_destinations_wish_for_a_delay_is_honoured_up_to_five_minutes() {
         };
         let sink = FakeSink::new(with(|_| {}), script);
         let world = World::new(&sink);
-        world.engine.assign(tp(0), 1, 0).push(records(0, 0..1), 1).await.unwrap();
+        world
+            .engine
+            .assign(tp(0), 1, 0)
+            .push(records(0, 0..1), 1)
+            .await
+            .unwrap();
         world.committable(0, 1).await;
         let second = sink.calls()[1].at_ms;
-        assert!((at_ms..=at_ms + 1).contains(&second), "sent again at {second}, wanted {at_ms}");
+        assert!(
+            (at_ms..=at_ms + 1).contains(&second),
+            "sent again at {second}, wanted {at_ms}"
+        );
     }
 }
 
@@ -261,7 +353,12 @@ async fn throttles_do_not_count_as_attempts_and_never_split() {
     };
     let sink = FakeSink::new(with(|_| {}), script);
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..4), 4).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..4), 4)
+        .await
+        .unwrap();
     world.committable(0, 4).await;
     let calls = sink.calls();
     assert_eq!(calls.len(), 21);
@@ -281,18 +378,35 @@ async fn a_probe_that_succeeds_ends_all_waits_and_no_new_batch_goes_before() {
             after: Some(Duration::from_secs(280)),
             failure: failure("TooMany"),
         };
-        now(if down.load(Atomic::Relaxed) { wait_an_hour } else { Verdict::Accepted })
+        now(if down.load(Atomic::Relaxed) {
+            wait_an_hour
+        } else {
+            Verdict::Accepted
+        })
     };
     let sink = FakeSink::new(with(|_| {}), script);
     let world = World::new(&sink);
     for partition in 0..4 {
-        world.engine.assign(tp(partition), 1, 0).push(records(partition, 0..1), 1).await.unwrap();
+        world
+            .engine
+            .assign(tp(partition), 1, 0)
+            .push(records(partition, 0..1), 1)
+            .await
+            .unwrap();
     }
     sink.until("all are throttled once", |log| log.calls.len() == 4).await;
-    world.engine.assign(tp(4), 1, 0).push(records(4, 0..1), 1).await.unwrap();
+    world
+        .engine
+        .assign(tp(4), 1, 0)
+        .push(records(4, 0..1), 1)
+        .await
+        .unwrap();
     sink.until("two probes", |log| log.calls.len() == 6).await;
     assert!(sink.calls().iter().all(|call| call.partition != 4));
-    assert!(matches!(world.engine.status().routes[0].health, RouteHealth::Throttled { .. }));
+    assert!(matches!(
+        world.engine.status().routes[0].health,
+        RouteHealth::Throttled { .. }
+    ));
     is_down.store(false, Atomic::Relaxed);
     for partition in 0..5 {
         world.committable(partition, 1).await;
@@ -304,9 +418,16 @@ async fn a_probe_that_succeeds_ends_all_waits_and_no_new_batch_goes_before() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_longer_than_the_retry_timeout_goes_to_the_policy() {
-    let sink = FakeSink::new(with(|s| s.retry.timeout = Some(Duration::from_secs(60))), |_| now(unreachable()));
+    let sink = FakeSink::new(with(|s| s.retry.timeout = Some(Duration::from_secs(60))), |_| {
+        now(unreachable())
+    });
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..4), 4).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..4), 4)
+        .await
+        .unwrap();
     let started = tokio::time::Instant::now();
     world.committable(0, 4).await;
     let elapsed = started.elapsed().as_secs();
@@ -320,7 +441,12 @@ async fn records_that_are_too_old_go_to_the_policy_without_a_call() {
     let world = World::new(&sink);
     // Timestamps are the offsets: at 1,002 ms the records 0 and 1 are too old.
     world.clock.store(1002, Atomic::Relaxed);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..5), 5).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..5), 5)
+        .await
+        .unwrap();
     world.committable(0, 5).await;
     assert_eq!(sink.calls()[0].offsets(), [2, 3, 4]);
     assert_eq!(world.engine.status().routes[0].skipped_records, 2);
@@ -373,7 +499,12 @@ async fn indices_that_name_nothing_count_as_a_failure_of_all() {
     let sink = FakeSink::new(with(|_| {}), script);
     sink.log(|log| log.has_restarts = true);
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..3), 3).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..3), 3)
+        .await
+        .unwrap();
     world.committable(0, 3).await;
     assert_eq!(sink.calls()[1].offsets(), [0, 1, 2]);
 }
@@ -383,11 +514,20 @@ async fn a_call_without_answer_times_out_and_counts_as_possible_duplicate() {
     let mut calls = 0;
     let script = move |_: &Seen| {
         calls += 1;
-        if calls == 1 { Reply::Hang } else { now(Verdict::Accepted) }
+        if calls == 1 {
+            Reply::Hang
+        } else {
+            now(Verdict::Accepted)
+        }
     };
     let sink = FakeSink::new(with(|_| {}), script);
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(records(0, 0..3), 3).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..3), 3)
+        .await
+        .unwrap();
     world.committable(0, 3).await;
     let at = sink.calls()[1].at_ms;
     assert!((50_000..50_300).contains(&at), "{at}");
@@ -403,7 +543,9 @@ async fn policy_fail_stops_the_task_and_keeps_the_offset() {
     let mut world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 0);
     intake.push(records(0, 0..3), 3).await.unwrap();
-    let Some(EngineEvent::Failed(failure)) = world.events.recv().await else { panic!("wanted a failure") };
+    let Some(EngineEvent::Failed(failure)) = world.events.recv().await else {
+        panic!("wanted a failure")
+    };
     assert_eq!(
         failure.to_string(),
         "record orders-0@1 failed on route `route-0` (function-0) after 4 attempts: FunctionError: scripted"
@@ -411,7 +553,10 @@ async fn policy_fail_stops_the_task_and_keeps_the_offset() {
     assert!(intake.push(records(0, 3..4), 4).await.is_err());
     let commits = world.engine.shutdown(ms(1000)).await;
     assert_eq!(offset_in(&commits, 0), Some(1));
-    assert!(!sink.calls().iter().any(|call| call.offsets() == [2]), "nothing is sent after the failure");
+    assert!(
+        !sink.calls().iter().any(|call| call.offsets() == [2]),
+        "nothing is sent after the failure"
+    );
     assert_eq!(world.engine.status().failed_records, 1);
 }
 
@@ -420,16 +565,25 @@ async fn an_unusable_route_is_probed_slowly_and_the_owner_is_told() {
     let is_down = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let down = Arc::clone(&is_down);
     let sink = FakeSink::new(with(|_| {}), move |_| {
-        now(if down.load(Atomic::Relaxed) { unusable() } else { Verdict::Accepted })
+        now(if down.load(Atomic::Relaxed) {
+            unusable()
+        } else {
+            Verdict::Accepted
+        })
     });
     let mut world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 0);
     intake.push(records(0, 0..1), 1).await.unwrap();
     let event = world.events.recv().await;
-    assert!(matches!(&event, Some(EngineEvent::AllRoutesUnusable { failure, .. }) if &*failure.class == "ResourceNotFound"));
+    assert!(
+        matches!(&event, Some(EngineEvent::AllRoutesUnusable { failure, .. }) if &*failure.class == "ResourceNotFound")
+    );
     let times: Vec<_> = sink.calls().iter().map(|call| call.at_ms / 1000).collect();
     assert!(times == [0, 30] || times == [0, 30, 60], "{times:?}");
-    assert!(matches!(world.engine.status().routes[0].health, RouteHealth::Unusable { .. }));
+    assert!(matches!(
+        world.engine.status().routes[0].health,
+        RouteHealth::Unusable { .. }
+    ));
     is_down.store(false, Atomic::Relaxed);
     assert!(matches!(world.events.recv().await, Some(EngineEvent::Usable { .. })));
     world.committable(0, 1).await;
@@ -442,7 +596,10 @@ async fn one_usable_route_keeps_the_task_running() {
     });
     let mut world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 0);
-    intake.push(vec![sized(0, 0, &[0], 5), sized(0, 1, &[1], 5)], 2).await.unwrap();
+    intake
+        .push(vec![sized(0, 0, &[0], 5), sized(0, 1, &[1], 5)], 2)
+        .await
+        .unwrap();
     sink.until("ten probes", |log| log.calls.len() > 10).await;
     assert!(world.events.try_recv().is_err());
     assert_eq!(world.offset_of(0), Some(0), "the stuck route holds the offset");
@@ -455,7 +612,12 @@ async fn a_record_of_two_routes_is_done_when_both_have_accepted_it() {
         Reply::After(if seen.route == 1 { ms(500) } else { ms(1) }, Verdict::Accepted)
     });
     let world = World::new(&sink);
-    world.engine.assign(tp(0), 1, 0).push(vec![sized(0, 0, &[0, 1], 5)], 1).await.unwrap();
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(vec![sized(0, 0, &[0, 1], 5)], 1)
+        .await
+        .unwrap();
     sink.until("the first route", |log| log.accepted.len() == 1).await;
     assert_eq!(world.offset_of(0), Some(0));
     world.committable(0, 1).await;
@@ -467,7 +629,9 @@ async fn a_panic_in_the_sink_fails_the_task_only() {
     let mut world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 0);
     intake.push(records(0, 0..1), 1).await.unwrap();
-    let Some(EngineEvent::Failed(failure)) = world.events.recv().await else { panic!("wanted a failure") };
+    let Some(EngineEvent::Failed(failure)) = world.events.recv().await else {
+        panic!("wanted a failure")
+    };
     assert_eq!(&*failure.failure.class, "Panic");
     assert!(failure.to_string().contains("scripted panic"), "{failure}");
     assert_eq!(failure.origin.unwrap().offset, 0);
@@ -492,7 +656,9 @@ async fn a_reader_that_goes_back_fails_the_task() {
     let mut world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 10);
     intake.push(records(0, 9..10), 11).await.unwrap();
-    let Some(EngineEvent::Failed(failure)) = world.events.recv().await else { panic!("wanted a failure") };
+    let Some(EngineEvent::Failed(failure)) = world.events.recv().await else {
+        panic!("wanted a failure")
+    };
     assert_eq!(&*failure.failure.class, "OffsetOrder");
 }
 
@@ -523,7 +689,9 @@ async fn what_was_not_acknowledged_is_committable_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_owner_is_woken_after_enough_done_records() {
-    let sink = FakeSink::new(with(|s| s.batch_records = 1), |_| Reply::After(ms(1), Verdict::Accepted));
+    let sink = FakeSink::new(with(|s| s.batch_records = 1), |_| {
+        Reply::After(ms(1), Verdict::Accepted)
+    });
     let world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 0);
     let push = async { intake.push(records(0, 0..50), 50).await.unwrap() };
@@ -534,7 +702,9 @@ async fn the_owner_is_woken_after_enough_done_records() {
 
 #[tokio::test(start_paused = true)]
 async fn revoke_waits_for_calls_and_starts_none() {
-    let sink = FakeSink::new(with(|s| s.batch_records = 2), |_| Reply::After(ms(100), Verdict::Accepted));
+    let sink = FakeSink::new(with(|s| s.batch_records = 2), |_| {
+        Reply::After(ms(100), Verdict::Accepted)
+    });
     let world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 0);
     intake.push(records(0, 0..6), 6).await.unwrap();
@@ -581,7 +751,9 @@ async fn late_answers_are_counted_and_not_committed() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_sends_what_lingers() {
-    let sink = FakeSink::new(with(|s| s.linger = Duration::from_secs(60)), |_| Reply::After(ms(10), Verdict::Accepted));
+    let sink = FakeSink::new(with(|s| s.linger = Duration::from_secs(60)), |_| {
+        Reply::After(ms(10), Verdict::Accepted)
+    });
     let mut world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 0);
     intake.push(records(0, 0..3), 3).await.unwrap();
@@ -595,7 +767,11 @@ async fn shutdown_sends_what_lingers() {
 #[tokio::test(start_paused = true)]
 async fn shutdown_ends_in_time_and_commits_what_is_done() {
     let sink = FakeSink::new(with(|s| s.batch_records = 1), |seen| {
-        if seen.offsets() == [2] { Reply::Hang } else { now(Verdict::Accepted) }
+        if seen.offsets() == [2] {
+            Reply::Hang
+        } else {
+            now(Verdict::Accepted)
+        }
     });
     let mut world = World::new(&sink);
     let mut intake = world.engine.assign(tp(0), 1, 0);
@@ -611,7 +787,13 @@ async fn shutdown_ends_in_time_and_commits_what_is_done() {
 #[tokio::test(start_paused = true)]
 async fn dropping_the_handles_ends_the_engine_and_gives_memory_back() {
     let sink = FakeSink::new(with(|_| {}), |_| Reply::Hang);
-    let World { engine, events, memory, mut actors, .. } = World::new(&sink);
+    let World {
+        engine,
+        events,
+        memory,
+        mut actors,
+        ..
+    } = World::new(&sink);
     let mut intake = engine.assign(tp(0), 1, 0);
     intake.push(records(0, 0..5), 5).await.unwrap();
     sink.until("the call", |log| log.calls.len() == 1).await;
@@ -622,7 +804,10 @@ async fn dropping_the_handles_ends_the_engine_and_gives_memory_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_partition_makes_the_reader_wait() {
-    let limits = PartitionLimits { buffer_records: 10, ..PartitionLimits::default() };
+    let limits = PartitionLimits {
+        buffer_records: 10,
+        ..PartitionLimits::default()
+    };
     let sink = FakeSink::new(with(|_| {}), |_| Reply::After(ms(100), Verdict::Accepted));
     let world = World::with(&sink, limits, 64 << 20, 1);
     let mut intake = world.engine.assign(tp(0), 1, 0);
@@ -638,7 +823,10 @@ async fn a_full_partition_makes_the_reader_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn done_records_behind_an_undone_one_fill_the_window() {
-    let limits = PartitionLimits { window_records: 20, ..PartitionLimits::default() };
+    let limits = PartitionLimits {
+        window_records: 20,
+        ..PartitionLimits::default()
+    };
     let sink = FakeSink::new(with(|s| (s.ordering, s.batch_records) = (Ordering::None, 1)), |seen| {
         if seen.offsets() == [0] {
             Reply::After(Duration::from_secs(30), Verdict::Accepted)
@@ -657,7 +845,11 @@ async fn done_records_behind_an_undone_one_fill_the_window() {
 #[tokio::test(start_paused = true)]
 async fn at_the_workers_bound_every_partition_still_moves_one_chunk() {
     let sink = FakeSink::new(with(|s| s.batch_records = 1), |seen| {
-        if seen.partition == 0 { Reply::Hang } else { Reply::After(ms(5), Verdict::Accepted) }
+        if seen.partition == 0 {
+            Reply::Hang
+        } else {
+            Reply::After(ms(5), Verdict::Accepted)
+        }
     });
     let world = World::with(&sink, PartitionLimits::default(), 500, 1);
     let (mut stuck, mut live) = (world.engine.assign(tp(0), 1, 0), world.engine.assign(tp(1), 1, 0));
@@ -673,12 +865,19 @@ async fn at_the_workers_bound_every_partition_still_moves_one_chunk() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_push_closes_the_intake_so_that_nothing_is_skipped() {
-    let limits = PartitionLimits { buffer_records: 1, ..PartitionLimits::default() };
+    let limits = PartitionLimits {
+        buffer_records: 1,
+        ..PartitionLimits::default()
+    };
     let sink = FakeSink::new(with(|_| {}), |_| Reply::After(ms(100), Verdict::Accepted));
     let world = World::with(&sink, limits, 64 << 20, 1);
     let mut intake = world.engine.assign(tp(0), 1, 0);
     intake.push(records(0, 0..1), 1).await.unwrap();
-    assert!(tokio::time::timeout(ms(1), intake.push(records(0, 1..2), 2)).await.is_err());
+    assert!(
+        tokio::time::timeout(ms(1), intake.push(records(0, 1..2), 2))
+            .await
+            .is_err()
+    );
     world.committable(0, 1).await;
     assert!(intake.push(records(0, 2..3), 3).await.is_err());
     tokio::time::sleep(ms(500)).await;
@@ -687,7 +886,9 @@ async fn a_cancelled_push_closes_the_intake_so_that_nothing_is_skipped() {
 
 #[tokio::test(start_paused = true)]
 async fn an_assignment_without_revocation_replaces_the_old_one() {
-    let sink = FakeSink::new(with(|s| s.batch_records = 1), |_| Reply::After(ms(100), Verdict::Accepted));
+    let sink = FakeSink::new(with(|s| s.batch_records = 1), |_| {
+        Reply::After(ms(100), Verdict::Accepted)
+    });
     let world = World::new(&sink);
     let mut old = world.engine.assign(tp(0), 1, 0);
     old.push(records(0, 0..5), 5).await.unwrap();

@@ -50,21 +50,23 @@ fn route() -> impl Strategy<Value = DeliverySettings> {
         1..6_usize,
         any::<bool>(),
     )
-        .prop_map(|(ordering, batch_scope, batch_records, batch_bytes, linger_ms, max_in_flight, bisect)| {
-            let mut settings = settings();
-            settings.ordering = ordering;
-            settings.batch_scope = batch_scope;
-            settings.batch_records = batch_records;
-            settings.batch_bytes = batch_bytes;
-            settings.linger = Duration::from_millis(linger_ms);
-            settings.max_in_flight = max_in_flight;
-            settings.call_timeout = Duration::from_secs(2);
-            settings.retry.max_attempts = MAX_ATTEMPTS;
-            settings.retry.backoff_max = Duration::from_secs(2);
-            settings.bisect = bisect;
-            settings.error_policy = ErrorPolicy::Ignore;
-            settings
-        })
+        .prop_map(
+            |(ordering, batch_scope, batch_records, batch_bytes, linger_ms, max_in_flight, bisect)| {
+                let mut settings = settings();
+                settings.ordering = ordering;
+                settings.batch_scope = batch_scope;
+                settings.batch_records = batch_records;
+                settings.batch_bytes = batch_bytes;
+                settings.linger = Duration::from_millis(linger_ms);
+                settings.max_in_flight = max_in_flight;
+                settings.call_timeout = Duration::from_secs(2);
+                settings.retry.max_attempts = MAX_ATTEMPTS;
+                settings.retry.backoff_max = Duration::from_secs(2);
+                settings.bisect = bisect;
+                settings.error_policy = ErrorPolicy::Ignore;
+                settings
+            },
+        )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -84,7 +86,12 @@ fn case() -> impl Strategy<Value = Case> {
         prop_oneof![Just(0), 1..60_u32],
         prop::collection::vec(step(), 1..60),
     )
-        .prop_map(|(seed, routes, faults, steps)| Case { seed, routes, faults, steps })
+        .prop_map(|(seed, routes, faults, steps)| Case {
+            seed,
+            routes,
+            faults,
+            steps,
+        })
 }
 
 /// The content of this record is refused, always.
@@ -111,7 +118,10 @@ fn faulty(seed: u64, faults: u32) -> impl FnMut(&Seen) -> Reply + Send {
     let mut counted: HashMap<(usize, i32, i64), u32> = HashMap::new();
     move |seen| {
         let delay = Duration::from_millis(rng.random_range(0..80));
-        let has_poison = seen.records.iter().any(|(partition, offset)| is_poison(*partition, *offset));
+        let has_poison = seen
+            .records
+            .iter()
+            .any(|(partition, offset)| is_poison(*partition, *offset));
         if !rng.random_ratio(faults.min(100), 100) {
             let verdict = if has_poison { poison() } else { Verdict::Accepted };
             return Reply::After(delay, verdict);
@@ -244,7 +254,11 @@ impl Simulation {
         reader.position = position;
         let intake = reader.intake.as_mut().unwrap();
         let pushed = tokio::time::timeout(Duration::from_secs(3600), intake.push(chunk, position)).await;
-        prop_assert!(matches!(pushed, Ok(Ok(()))), "a push never got in: {:#?}", self.world.engine.status());
+        prop_assert!(
+            matches!(pushed, Ok(Ok(()))),
+            "a push never got in: {:#?}",
+            self.world.engine.status()
+        );
         self.pushed += sent as u64;
         self.filtered += filtered as u64;
         Ok(())
@@ -263,11 +277,22 @@ impl Simulation {
         for commit in commits {
             let partition = commit.topic_partition.partition();
             let reader = self.readers.get_mut(&partition).unwrap();
-            prop_assert!(commit.offset >= reader.committed, "{commit:?} goes back behind {}", reader.committed);
-            prop_assert!(commit.offset <= reader.position, "{commit:?} is ahead of {}", reader.position);
+            prop_assert!(
+                commit.offset >= reader.committed,
+                "{commit:?} goes back behind {}",
+                reader.committed
+            );
+            prop_assert!(
+                commit.offset <= reader.position,
+                "{commit:?} is ahead of {}",
+                reader.position
+            );
             for offset in (reader.committed..commit.offset).filter(|offset| exists(*offset)) {
                 for route in routes_of(offset, routes) {
-                    let is_accepted = self.world.sink.log(|log| log.accepted.contains_key(&(route, partition, offset)));
+                    let is_accepted = self
+                        .world
+                        .sink
+                        .log(|log| log.accepted.contains_key(&(route, partition, offset)));
                     prop_assert!(
                         is_accepted || is_poison(partition, offset),
                         "{commit:?}, but {partition}@{offset} is not done on route {route}"
@@ -304,11 +329,18 @@ impl Simulation {
                 prop_assert_eq!(committed.0, committed.1, "partition {} was not finished", partition);
             }
         }
-        prop_assert!(self.world.actors.join_next().await.unwrap().is_ok(), "the actor panicked");
+        prop_assert!(
+            self.world.actors.join_next().await.unwrap().is_ok(),
+            "the actor panicked"
+        );
         self.readers.clear();
         prop_assert_eq!(self.world.memory.used_bytes(), 0);
         let status = self.world.engine.status();
-        let settled: u64 = status.routes.iter().map(|r| r.delivered_records + r.skipped_records).sum();
+        let settled: u64 = status
+            .routes
+            .iter()
+            .map(|r| r.delivered_records + r.skipped_records)
+            .sum();
         prop_assert_eq!(settled + status.dropped_records + status.late_records, self.pushed);
         prop_assert_eq!(status.filtered_records, self.filtered);
         prop_assert_eq!(status.failed_records, 0);
@@ -323,7 +355,7 @@ impl Simulation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_invariants_hold_whatever_happens(case in case()) {

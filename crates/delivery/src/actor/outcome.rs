@@ -254,9 +254,9 @@ impl Actor {
         }
     }
 
-    /// The part is settled: the next piece of its lane may go.
+    /// The part is settled: the next piece of its lane may go, unless its partition left while the part was in a call.
     pub(super) fn follow(&mut self, mut part: Box<Part>) {
-        if let Some(next) = part.next_of_lane() {
+        if let Some(next) = part.next_of_lane().and_then(|next| self.shed(next)) {
             self.routes[part.route].ready.push_front(next);
         }
     }

@@ -41,7 +41,9 @@ pub fn failure(class: &str) -> Failure {
 }
 
 pub fn failed() -> Verdict {
-    Verdict::Failed { failure: failure("FunctionError") }
+    Verdict::Failed {
+        failure: failure("FunctionError"),
+    }
 }
 
 pub fn throttled() -> Verdict {
@@ -69,11 +71,15 @@ pub fn reset() -> Verdict {
 }
 
 pub fn poison() -> Verdict {
-    Verdict::Poison { failure: failure("Poison") }
+    Verdict::Poison {
+        failure: failure("Poison"),
+    }
 }
 
 pub fn unusable() -> Verdict {
-    Verdict::Unusable { failure: failure("ResourceNotFound") }
+    Verdict::Unusable {
+        failure: failure("ResourceNotFound"),
+    }
 }
 
 /// A call as the destination saw it.
@@ -222,7 +228,8 @@ impl Drop for InFlight<'_> {
             for origin in self.call.origins.iter() {
                 log.in_flight.remove(&(route, self.sink.lane(route, origin)));
                 if !self.is_answered {
-                    log.unknown.insert((route, origin.topic_partition.partition(), origin.offset));
+                    log.unknown
+                        .insert((route, origin.topic_partition.partition(), origin.offset));
                 }
             }
             *log.calls_in_flight.entry(route).or_default() -= 1;
@@ -256,7 +263,11 @@ impl Sink for FakeSink {
                 route,
                 at_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap(),
                 partition: call.origins[0].topic_partition.partition(),
-                records: call.origins.iter().map(|o| (o.topic_partition.partition(), o.offset)).collect(),
+                records: call
+                    .origins
+                    .iter()
+                    .map(|o| (o.topic_partition.partition(), o.offset))
+                    .collect(),
                 bytes: call.body.len(),
             };
             self.log(|log| {
@@ -275,7 +286,10 @@ impl Sink for FakeSink {
                 }
                 let mut last = BTreeMap::new();
                 for origin in call.origins.iter() {
-                    if last.insert(self.lane(route, origin), origin.offset).is_some_and(|before| before >= origin.offset) {
+                    if last
+                        .insert(self.lane(route, origin), origin.offset)
+                        .is_some_and(|before| before >= origin.offset)
+                    {
                         wrong.push(format!("{origin} is out of order in its call"));
                     }
                 }
@@ -284,10 +298,14 @@ impl Sink for FakeSink {
                     let before = log.first_sent.entry(lane).or_insert(i64::MIN);
                     if origin.offset > *before {
                         *before = origin.offset;
-                    } else if !log.sent.contains(&(route, origin.topic_partition.partition(), origin.offset)) {
+                    } else if !log
+                        .sent
+                        .contains(&(route, origin.topic_partition.partition(), origin.offset))
+                    {
                         wrong.push(format!("{origin} is first sent after {before} of its lane"));
                     }
-                    log.sent.insert((route, origin.topic_partition.partition(), origin.offset));
+                    log.sent
+                        .insert((route, origin.topic_partition.partition(), origin.offset));
                     if log.away.contains(&origin.topic_partition.partition()) {
                         wrong.push(format!("{origin} is sent after its partition was given back"));
                     }
@@ -301,7 +319,8 @@ impl Sink for FakeSink {
                 if *in_flight > settings.max_in_flight {
                     wrong.push(format!("{in_flight} calls in flight"));
                 }
-                log.violations.extend(wrong.into_iter().map(|what| format!("{what}: {seen:?}")));
+                log.violations
+                    .extend(wrong.into_iter().map(|what| format!("{what}: {seen:?}")));
                 log.calls.push(seen.clone());
             });
             self.changed.notify_waiters();
@@ -346,7 +365,8 @@ impl Sink for FakeSink {
                     let lane = (route, self.lane(route, origin));
                     let before = log.last_accepted.insert(lane, origin.offset);
                     if before.is_some_and(|before| before > origin.offset) && !log.has_restarts {
-                        log.violations.push(format!("{origin} was accepted after {before:?} of its lane"));
+                        log.violations
+                            .push(format!("{origin} was accepted after {before:?} of its lane"));
                     }
                 }
             });
@@ -423,7 +443,14 @@ pub fn sized(partition: i32, offset: i64, routes: &[usize], bytes: usize) -> Del
         key_hash: key_of(offset),
         routes: routes
             .iter()
-            .map(|route| (RouteIndex(*route), Encoded { bytes: vec![b'x'; bytes] }))
+            .map(|route| {
+                (
+                    RouteIndex(*route),
+                    Encoded {
+                        bytes: vec![b'x'; bytes],
+                    },
+                )
+            })
             .collect(),
     }
 }
@@ -463,7 +490,12 @@ impl World {
             wall_clock: Arc::new(move || time.load(Atomic::Relaxed)),
         };
         let mut actors = JoinSet::new();
-        let (engine, events) = Engine::start(config, Arc::<FakeSink>::clone(sink), Arc::<WorkerMemory>::clone(&memory), &mut actors);
+        let (engine, events) = Engine::start(
+            config,
+            Arc::<FakeSink>::clone(sink),
+            Arc::<WorkerMemory>::clone(&memory),
+            &mut actors,
+        );
         Self {
             engine,
             events,
@@ -478,7 +510,10 @@ impl World {
     pub async fn committable(&self, partition: i32, offset: i64) {
         for _ in 0..1_000_000 {
             let status = self.engine.status();
-            let found = status.partitions.iter().find(|status| status.topic_partition == tp(partition));
+            let found = status
+                .partitions
+                .iter()
+                .find(|status| status.topic_partition == tp(partition));
             if found.is_some_and(|status| status.committable == offset) {
                 return;
             }
