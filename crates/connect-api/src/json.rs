@@ -65,18 +65,19 @@ fn must_escape(byte: u8) -> bool {
 /// Length of the part before the first byte that cannot stand in a JSON string as it is: a quote, a backslash or a
 /// control character. Looks at eight bytes at a time.
 #[must_use]
+#[inline]
 pub fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The high bit of each byte that is zero. Exact up to the first such byte, which is all that is asked.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    // Sets the high bit of each byte that is less than `n`: exact up to the first such byte, which is all that is
+    // asked. A byte equals another one if their difference is less than 1.
+    let less = |word: u64, n: u64| word.wrapping_sub(n * ONES) & !word;
     let (words, tail) = bytes.as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let below_space = zeros(word & (0xe0 * ONES));
-        let quote = zeros(word ^ (u64::from(b'"') * ONES));
-        let backslash = zeros(word ^ (u64::from(b'\\') * ONES));
-        let found = below_space | quote | backslash;
+        let quote = less(word ^ (u64::from(b'"') * ONES), 1);
+        let backslash = less(word ^ (u64::from(b'\\') * ONES), 1);
+        let found = (less(word, 0x20) | quote | backslash) & HIGH;
         if found != 0 {
             return i * 8 + (found.trailing_zeros() / 8) as usize;
         }

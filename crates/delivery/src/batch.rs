@@ -99,7 +99,7 @@ pub(crate) struct Part {
     /// What the last call came to.
     pub(crate) last_failure: Option<Failure>,
     /// Later pieces of the same lane, the next one last. They go when this part is settled.
-    pub(crate) followers: Vec<Box<Part>>,
+    pub(crate) followers: Vec<Self>,
 }
 
 /// Where a part comes from.
@@ -112,8 +112,8 @@ pub(crate) enum Stage {
 }
 
 impl Part {
-    pub(crate) fn sealed(route: usize, items: Vec<Item>) -> Box<Self> {
-        Box::new(Self {
+    pub(crate) fn sealed(route: usize, items: Vec<Item>) -> Self {
+        Self {
             route,
             items,
             attempts: 0,
@@ -122,11 +122,11 @@ impl Part {
             first_call: None,
             last_failure: None,
             followers: Vec::new(),
-        })
+        }
     }
 
-    fn piece(&self, items: Vec<Item>) -> Box<Self> {
-        Box::new(Self {
+    fn piece(&self, items: Vec<Item>) -> Self {
+        Self {
             route: self.route,
             items,
             attempts: self.attempts,
@@ -135,12 +135,16 @@ impl Part {
             first_call: self.first_call,
             last_failure: self.last_failure.clone(),
             followers: Vec::new(),
-        })
+        }
     }
 
-    /// Splits a part of at least two records: by partition, else between lanes, else a lane in half. Only the halves
-    /// of one lane wait for each other; all others may go at the same time.
-    pub(crate) fn split(mut self: Box<Self>, ordering: Ordering) -> Vec<Box<Self>> {
+    /// Splits a part into pieces: by partition, else between lanes, else a lane in half. Only the halves
+    /// of one lane wait for each other; all others may go at the same time. A single record is a piece of its own.
+    pub(crate) fn split(mut self, ordering: Ordering) -> Vec<Self> {
+        if self.items.len() == 1 {
+            self.stage = Stage::Piece;
+            return vec![self];
+        }
         let items = std::mem::take(&mut self.items);
         match divide(items, ordering) {
             Division::Independent(groups) => {
@@ -157,7 +161,7 @@ impl Part {
     }
 
     /// The part that may go when this one is settled.
-    pub(crate) fn next_of_lane(&mut self) -> Option<Box<Self>> {
+    pub(crate) fn next_of_lane(&mut self) -> Option<Self> {
         let mut next = self.followers.pop()?;
         debug_assert!(next.followers.is_empty(), "a follower waits alone");
         next.followers = std::mem::take(&mut self.followers);
@@ -230,9 +234,9 @@ fn divide_between_keys(mut items: Vec<Item>) -> Division {
     let (mut first, mut second) = (Vec::new(), Vec::new());
     for (item, lane) in items.into_iter().zip(lanes) {
         if lane < lanes_in_first {
-            first.push(item)
+            first.push(item);
         } else {
-            second.push(item)
+            second.push(item);
         }
     }
     Division::Independent(vec![first, second])
@@ -261,7 +265,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn part_of(items: Vec<Item>) -> Box<Part> {
+    pub(crate) fn part_of(items: Vec<Item>) -> Part {
         Part::sealed(0, items)
     }
 
@@ -270,11 +274,7 @@ pub(crate) mod tests {
     }
 
     fn pieces(items: Vec<Item>, ordering: Ordering) -> Vec<Vec<i64>> {
-        part_of(items)
-            .split(ordering)
-            .iter()
-            .map(|part| offsets(part))
-            .collect()
+        part_of(items).split(ordering).iter().map(offsets).collect()
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) struct PartitionHandle {
     /// Set by the actor alone.
     pub(crate) slot: OnceLock<Slot>,
     /// An assignment that was never revoked.
-    replaces: Mutex<Option<Arc<PartitionHandle>>>,
+    replaces: Mutex<Option<Arc<Self>>>,
     limits: PartitionLimits,
     memory: Arc<dyn MemoryBudget>,
     state: Mutex<State>,

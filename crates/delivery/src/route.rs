@@ -29,7 +29,7 @@ pub(crate) struct RouteState {
     pub(crate) overhead_bytes: usize,
     pub(crate) permits: Permits,
     /// Parts that may go now.
-    pub(crate) ready: VecDeque<Box<Part>>,
+    pub(crate) ready: VecDeque<Part>,
     /// Parts that may go later; the number keeps parts of the same time apart and in order.
     pub(crate) waiting: BTreeMap<(Instant, u64), Waiting>,
     /// Partitions whose lanes may have records to take, each once.
@@ -60,7 +60,7 @@ impl fmt::Debug for RouteState {
 /// A part that is not to be sent yet.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) part: Box<Part>,
+    pub(crate) part: Part,
     pub(crate) cause: Cause,
 }
 
@@ -176,7 +176,7 @@ impl RouteState {
     }
 
     /// Parts that ran out of time, with those that only wait taken out of their queues.
-    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<Box<Part>> {
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<Part> {
         let Some(timeout) = self.settings.retry.timeout else {
             return Vec::new();
         };

@@ -295,7 +295,8 @@ impl Simulation {
                         .log(|log| log.accepted.contains_key(&(route, partition, offset)));
                     prop_assert!(
                         is_accepted || is_poison(partition, offset),
-                        "{commit:?}, but {partition}@{offset} is not done on route {route}"
+                        "{commit:?}, but {partition}@{offset} is not done on route {route}: {:#?}",
+                        self.world.sink.calls_of(route, partition, offset)
                     );
                 }
             }

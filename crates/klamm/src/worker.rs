@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use klamm_connect_api::ConfigErrors;
+use klamm_lambda_sink::{Environment, LambdaSinkConnector};
 use klamm_rest::{About, RestError, RestServer};
 use klamm_runtime::{Herder, HerderError, Plugins, SubmittedConfig, TargetState, WorkerConfig};
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ use crate::files::ConnectorFile;
 #[must_use]
 pub fn plugins() -> Plugins {
     Plugins::new()
-        .with_sink(Arc::new(klamm_lambda_sink::LambdaSinkConnector::new()))
+        .with_sink(Arc::new(LambdaSinkConnector::new(Environment::process())))
         .with_converters(klamm_converters::converters())
         .with_header_converters(klamm_converters::header_converters())
         .with_transforms(klamm_smt::transforms())

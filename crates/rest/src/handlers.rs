@@ -5,8 +5,10 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use klamm_connect_api::PluginKind;
-use klamm_runtime::{ConnectorInfo, Herder, HerderError, Put, Restart, TargetState, connector_config_def};
+use klamm_connect_api::{PluginInfo, PluginKind};
+use klamm_runtime::{
+    ConnectorInfo, ConnectorStatus, Herder, HerderError, Put, Restart, TargetState, connector_config_def,
+};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::About;
@@ -75,7 +77,9 @@ impl Api {
         }
         let takes_body = method == Method::POST || method == Method::PUT;
         if takes_body && !body.is_end_stream() && !is_json(&head.headers) {
-            return Err(ApiError::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+            let refused = ApiError::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            let has_type = head.headers.contains_key(header::CONTENT_TYPE);
+            return Err(if has_type { refused } else { refused.with_content_type() });
         }
         if !accepts_json(&head.headers) {
             return Err(ApiError::plain(StatusCode::NOT_ACCEPTABLE));
@@ -185,10 +189,7 @@ impl Api {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         let status = self.herder.restart(name, restart).await?;
-        Ok(json(
-            StatusCode::ACCEPTED,
-            &StatusAnswer::new(name, status, self.kind_of(name), &self.about.worker_id),
-        ))
+        Ok(json(StatusCode::ACCEPTED, &self.shown(name, status)))
     }
 
     async fn restart_task(&self, name: &str, task: i32) -> Answer {
@@ -251,30 +252,30 @@ impl Api {
     }
 
     fn info(&self, info: ConnectorInfo) -> ConnectorAnswer {
-        let kind = self.kind(&info);
+        let kind = kind(self.plugin(&info));
         ConnectorAnswer::new(info, kind)
     }
 
     fn status(&self, name: &str) -> Result<StatusAnswer, HerderError> {
-        let status = self.herder.status(name)?;
-        Ok(StatusAnswer::new(
-            name,
-            status,
-            self.kind_of(name),
-            &self.about.worker_id,
-        ))
+        Ok(self.shown(name, self.herder.status(name)?))
     }
 
-    fn kind_of(&self, name: &str) -> &'static str {
-        self.herder.connector(name).map_or("unknown", |info| self.kind(&info))
+    fn shown(&self, name: &str, mut status: ConnectorStatus) -> StatusAnswer {
+        let plugin = self.herder.connector(name).ok().and_then(|info| self.plugin(&info));
+        // One that is stopped has no plugin running: then it is the version that would run.
+        status.version = status.version.or(plugin.map(|plugin| plugin.version));
+        StatusAnswer::new(name, status, kind(plugin), &self.about.worker_id)
     }
 
-    /// `unknown` for a connector whose class this worker does not have.
-    fn kind(&self, info: &ConnectorInfo) -> &'static str {
-        let class = info.config.get("connector.class");
-        let sink = class.and_then(|class| self.herder.plugins().sink(class.trim()));
-        if sink.is_some() { "sink" } else { "unknown" }
+    /// None for a connector whose class this worker does not have.
+    fn plugin(&self, info: &ConnectorInfo) -> Option<&PluginInfo> {
+        let class = info.config.get("connector.class")?;
+        self.herder.plugins().sink(class.trim()).map(|sink| sink.info())
     }
+}
+
+fn kind(plugin: Option<&PluginInfo>) -> &'static str {
+    plugin.map_or("unknown", |plugin| plugin.kind.name())
 }
 
 fn health() -> Response {

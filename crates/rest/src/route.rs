@@ -82,7 +82,8 @@ impl Resource {
 
 /// As Java's `Integer` reads it: a sign and zeros in front are fine.
 fn number(text: &str) -> Result<i32, ApiError> {
-    text.parse().map_err(|_| ApiError::plain(StatusCode::NOT_FOUND))
+    text.parse()
+        .map_err(|_| ApiError::plain(StatusCode::NOT_FOUND).with_content_type())
 }
 
 /// The decoded parts of a path. One slash at the end means nothing, nor do matrix parameters (`;x=1`).

@@ -45,6 +45,57 @@ pub(super) struct Number<'a> {
     pub(super) is_integer: bool,
 }
 
+/// What is missing or too much at the scanner's place. One byte, so that the hot path moves no error about.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Value,
+    CommaOrBracket,
+    CommaOrBrace,
+    Name,
+    Colon,
+    EscapedControl,
+    Escape,
+    Digit,
+    BlankAfterNumber,
+    Word,
+    LessDepth,
+    ShorterNumber,
+}
+
+impl Due {
+    #[cold]
+    fn at(self, at: usize, len: usize) -> DataError {
+        let what = match self {
+            Self::Value => "a value",
+            Self::CommaOrBracket => "`,` or `]`",
+            Self::CommaOrBrace => "`,` or `}`",
+            Self::Name => "a name in double quotes",
+            Self::Colon => "`:`",
+            Self::EscapedControl if at >= len => "the end of a string",
+            Self::EscapedControl => "an escaped control character",
+            Self::Escape => "a JSON escape",
+            Self::Digit => "a digit",
+            Self::BlankAfterNumber => "a blank after a number",
+            Self::Word => "`true`, `false` or `null`",
+            Self::LessDepth => {
+                let message = format!("the JSON text is nested more than {MAX_DEPTH} levels deep");
+                return DataError::new(DataErrorKind::Serialization, message);
+            }
+            Self::ShorterNumber => {
+                let message =
+                    format!("not JSON: the number that ends at byte {at} has more than {MAX_NUMBER} characters");
+                return DataError::new(DataErrorKind::Serialization, message);
+            }
+        };
+        let message = if at >= len {
+            format!("not JSON: the text ends at byte {at} where {what} is due")
+        } else {
+            format!("not JSON: {what} is due at byte {at}")
+        };
+        DataError::new(DataErrorKind::Serialization, message)
+    }
+}
+
 /// A place in a JSON text.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner<'a> {
@@ -74,31 +125,15 @@ impl<'a> Scanner<'a> {
         self.is_strict
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
     /// The text from `start` up to here. Both stand next to an ASCII character, so neither splits another one.
     pub(super) fn text_from(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
-    fn expected(&self, what: &str) -> DataError {
-        let message = if self.at >= self.text.len() {
-            format!("not JSON: the text ends at byte {} where {what} is due", self.at)
-        } else {
-            format!("not JSON: {what} is due at byte {}", self.at)
-        };
-        DataError::new(DataErrorKind::Serialization, message)
-    }
-
     /// Steps over blanks.
+    #[inline]
     pub(super) fn blank(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+        while let b' ' | b'\n' | b'\r' | b'\t' = self.byte() {
             self.at += 1;
         }
     }
@@ -109,161 +144,61 @@ impl<'a> Scanner<'a> {
         self.at >= self.text.len()
     }
 
-    fn eat(&mut self, byte: u8) -> bool {
-        let is_there = self.peek() == Some(byte);
-        self.at += usize::from(is_there);
-        is_there
-    }
-
     /// The kind of the value that begins here, blanks skipped.
     pub(super) fn kind(&mut self) -> Result<Kind, DataError> {
         self.blank();
-        match self.peek() {
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::Array),
-            Some(b'"') => Ok(Kind::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            Some(b't' | b'f') => Ok(Kind::Boolean),
-            Some(b'n') => Ok(Kind::Null),
-            _ => Err(self.expected("a value")),
+        match self.byte() {
+            b'{' => Ok(Kind::Object),
+            b'[' => Ok(Kind::Array),
+            b'"' => Ok(Kind::String),
+            b'-' | b'0'..=b'9' => Ok(Kind::Number),
+            b't' | b'f' => Ok(Kind::Boolean),
+            b'n' => Ok(Kind::Null),
+            _ => Err(self.error(Due::Value)),
         }
-    }
-
-    fn enter(&mut self) -> Result<(), DataError> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            let message = format!("the JSON text is nested more than {MAX_DEPTH} levels deep");
-            return Err(DataError::new(DataErrorKind::Serialization, message));
-        }
-        self.at += 1;
-        Ok(())
     }
 
     /// Enters the array that begins here.
     pub(super) fn enter_array(&mut self) -> Result<(), DataError> {
-        self.enter()
+        self.enter().map_err(|due| self.error(due))
     }
 
     /// Steps to the next element of the array, or out of it.
     pub(super) fn next_element(&mut self, is_first: bool) -> Result<bool, DataError> {
-        self.blank();
-        if self.eat(b']') {
-            self.depth -= 1;
-            return Ok(false);
-        }
-        if is_first || self.eat(b',') {
-            return Ok(true);
-        }
-        Err(self.expected("`,` or `]`"))
+        self.step_in_array(is_first).map_err(|due| self.error(due))
     }
 
     /// Enters the object that begins here.
     pub(super) fn enter_object(&mut self) -> Result<(), DataError> {
-        self.enter()
+        self.enter().map_err(|due| self.error(due))
     }
 
     /// Steps to the value of the object's next member and gives its name, or steps out of the object.
     pub(super) fn next_member(&mut self, is_first: bool) -> Result<Option<Cow<'a, str>>, DataError> {
-        match self.skip_name(is_first)? {
-            Some(name) => name.text().map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn skip_name(&mut self, is_first: bool) -> Result<Option<RawString<'a>>, DataError> {
-        self.blank();
-        if self.eat(b'}') {
-            self.depth -= 1;
+        if !self.step_in_object(is_first).map_err(|due| self.error(due))? {
             return Ok(None);
         }
-        if !is_first {
-            if !self.eat(b',') {
-                return Err(self.expected("`,` or `}`"));
-            }
-            self.blank();
-        }
-        if self.peek() != Some(b'"') {
-            return Err(self.expected("a name in double quotes"));
-        }
-        let name = self.raw_string()?;
-        self.blank();
-        if !self.eat(b':') {
-            return Err(self.expected("`:`"));
-        }
+        let name = self.string()?;
+        self.colon().map_err(|due| self.error(due))?;
         Ok(Some(name))
     }
 
     /// The string that begins here.
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, DataError> {
-        self.raw_string()?.text()
-    }
-
-    fn raw_string(&mut self) -> Result<RawString<'a>, DataError> {
-        self.at += 1;
-        let start = self.at;
-        let mut has_escapes = false;
-        loop {
-            self.at += plain_prefix(self.rest());
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    has_escapes = true;
-                    self.at += match self.rest() {
-                        [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
-                        [_, b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => 6,
-                        _ => return Err(self.expected("a JSON escape")),
-                    };
-                }
-                Some(_) => return Err(self.expected("an escaped control character")),
-                None => return Err(self.expected("the end of a string")),
-            }
-        }
-        let raw = self.text_from(start);
-        self.at += 1;
-        Ok(RawString { raw, has_escapes })
-    }
-
-    fn digits(&mut self) -> usize {
-        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += count;
-        count
+        let start = self.at + 1;
+        let has_escapes = self.skip_string().map_err(|due| self.error(due))?;
+        let raw = self.text.get(start..self.at - 1).unwrap_or_default();
+        Ok(if has_escapes {
+            Cow::Owned(unescape(raw))
+        } else {
+            Cow::Borrowed(raw)
+        })
     }
 
     /// The number that begins here.
     pub(super) fn number(&mut self) -> Result<Number<'a>, DataError> {
         let start = self.at;
-        self.eat(b'-');
-        let leads_with_zero = self.peek() == Some(b'0');
-        match self.digits() {
-            0 => return Err(self.expected("a digit")),
-            1 => {}
-            _ if leads_with_zero => self.is_strict = false,
-            _ => {}
-        }
-        let mut is_integer = true;
-        if self.eat(b'.') {
-            is_integer = false;
-            if self.digits() == 0 {
-                return Err(self.expected("a digit"));
-            }
-        }
-        if self.eat(b'e') || self.eat(b'E') {
-            is_integer = false;
-            if !self.eat(b'-') {
-                self.eat(b'+');
-            }
-            if self.digits() == 0 {
-                return Err(self.expected("a digit"));
-            }
-        }
-        if self.at - start > MAX_NUMBER {
-            let message = format!("not JSON: the number at byte {start} has more than {MAX_NUMBER} characters");
-            return Err(DataError::new(DataErrorKind::Serialization, message));
-        }
-        let is_at_top = self.depth == 0;
-        if is_at_top && !matches!(self.peek(), None | Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            return Err(self.expected("a blank after a number"));
-        }
+        let is_integer = self.skip_number().map_err(|due| self.error(due))?;
         Ok(Number {
             text: self.text_from(start),
             is_integer,
@@ -272,68 +207,213 @@ impl<'a> Scanner<'a> {
 
     /// The boolean that begins here.
     pub(super) fn boolean(&mut self) -> Result<bool, DataError> {
-        let value = self.peek() == Some(b't');
-        self.word(if value { b"true" } else { b"false" })?;
+        let value = self.byte() == b't';
+        self.word(if value { b"true" } else { b"false" })
+            .map_err(|due| self.error(due))?;
         Ok(value)
     }
 
     /// Steps over the null that begins here.
     pub(super) fn null(&mut self) -> Result<(), DataError> {
-        self.word(b"null")
+        self.word(b"null").map_err(|due| self.error(due))
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), DataError> {
+    /// Steps over the value that begins here, checking all of it.
+    pub(super) fn skip(&mut self) -> Result<(), DataError> {
+        let mut hot = self.clone();
+        let result = hot.skip_value();
+        *self = hot;
+        result.map_err(|due| self.error(due))
+    }
+
+    fn error(&self, due: Due) -> DataError {
+        due.at(self.at, self.text.len())
+    }
+}
+
+/// The hot part: small results, nothing kept, no recursion.
+impl Scanner<'_> {
+    /// The byte here; 0, which stands nowhere in JSON, at the end.
+    #[inline]
+    fn byte(&self) -> u8 {
+        self.text.as_bytes().get(self.at).copied().unwrap_or_default()
+    }
+
+    #[inline]
+    fn rest(&self) -> &[u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn eat(&mut self, byte: u8) -> bool {
+        let is_there = self.byte() == byte;
+        self.at += usize::from(is_there);
+        is_there
+    }
+
+    #[inline]
+    fn enter(&mut self) -> Result<(), Due> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Due::LessDepth);
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn step_in_array(&mut self, is_first: bool) -> Result<bool, Due> {
+        self.blank();
+        if !is_first && self.eat(b',') {
+            return Ok(true);
+        }
+        if self.eat(b']') {
+            self.depth -= 1;
+            return Ok(false);
+        }
+        if is_first { Ok(true) } else { Err(Due::CommaOrBracket) }
+    }
+
+    /// Steps to the quote of the next name, or out of the object.
+    #[inline]
+    fn step_in_object(&mut self, is_first: bool) -> Result<bool, Due> {
+        self.blank();
+        if !is_first && self.eat(b',') {
+            self.blank();
+        } else if self.eat(b'}') {
+            self.depth -= 1;
+            return Ok(false);
+        } else if !is_first {
+            return Err(Due::CommaOrBrace);
+        }
+        if self.byte() == b'"' { Ok(true) } else { Err(Due::Name) }
+    }
+
+    #[inline]
+    fn colon(&mut self) -> Result<(), Due> {
+        self.blank();
+        if self.eat(b':') { Ok(()) } else { Err(Due::Colon) }
+    }
+
+    /// Steps over a string; whether it has escapes.
+    #[inline(always)]
+    fn skip_string(&mut self) -> Result<bool, Due> {
+        self.at += 1;
+        self.at += plain_prefix(self.rest());
+        if self.eat(b'"') {
+            return Ok(false);
+        }
+        // A function of the position alone, so that the scanner can stay in registers.
+        let (at, result) = skip_escapes(self.text.as_bytes(), self.at);
+        self.at = at;
+        result.map(|()| true)
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<usize, Due> {
+        let start = self.at;
+        while self.byte().is_ascii_digit() {
+            self.at += 1;
+        }
+        if self.at == start {
+            Err(Due::Digit)
+        } else {
+            Ok(self.at - start)
+        }
+    }
+
+    /// Steps over a number; whether it is an integer.
+    #[inline]
+    fn skip_number(&mut self) -> Result<bool, Due> {
+        let start = self.at;
+        self.eat(b'-');
+        let leads_with_zero = self.byte() == b'0';
+        if self.digits()? > 1 && leads_with_zero {
+            self.is_strict = false;
+        }
+        let mut is_integer = true;
+        if self.eat(b'.') {
+            is_integer = false;
+            self.digits()?;
+        }
+        if let b'e' | b'E' = self.byte() {
+            self.at += 1;
+            is_integer = false;
+            if let b'+' | b'-' = self.byte() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        if self.at - start > MAX_NUMBER {
+            return Err(Due::ShorterNumber);
+        }
+        let is_at_top = self.depth == 0;
+        if is_at_top && self.at < self.text.len() && !matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
+            return Err(Due::BlankAfterNumber);
+        }
+        Ok(is_integer)
+    }
+
+    #[inline(always)]
+    fn word(&mut self, word: &[u8]) -> Result<(), Due> {
         let Some(after) = self.rest().strip_prefix(word) else {
-            return Err(self.expected("`true`, `false` or `null`"));
+            return Err(Due::Word);
         };
-        if after
-            .first()
-            .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii())
-        {
-            return Err(self.expected("`true`, `false` or `null`"));
+        let next = after.first().copied().unwrap_or(b' ');
+        if next.is_ascii_alphanumeric() || next == b'_' || !next.is_ascii() {
+            return Err(Due::Word);
         }
         self.at += word.len();
         Ok(())
     }
 
-    /// Steps over the value that begins here, checking all of it. Does not recurse.
-    pub(super) fn skip(&mut self) -> Result<(), DataError> {
+    #[inline]
+    fn skip_value(&mut self) -> Result<(), Due> {
         let mut nesting = Nesting::default();
+        let mut name_is_due = false;
         loop {
-            match self.kind()? {
-                Kind::Object => {
-                    self.enter_object()?;
-                    nesting.push(true);
-                    if self.skip_name(true)?.is_some() {
+            if name_is_due {
+                self.skip_string()?;
+                self.colon()?;
+                name_is_due = false;
+            }
+            self.blank();
+            match self.byte() {
+                b'"' => {
+                    self.skip_string()?;
+                }
+                b'{' => {
+                    self.enter()?;
+                    name_is_due = self.step_in_object(true)?;
+                    if name_is_due {
+                        nesting.push(true);
                         continue;
                     }
-                    nesting.pop();
                 }
-                Kind::Array => {
-                    self.enter_array()?;
-                    nesting.push(false);
-                    if self.next_element(true)? {
+                b'[' => {
+                    self.enter()?;
+                    if self.step_in_array(true)? {
+                        nesting.push(false);
                         continue;
                     }
-                    nesting.pop();
                 }
-                Kind::String => {
-                    self.raw_string()?;
+                b'-' | b'0'..=b'9' => {
+                    self.skip_number()?;
                 }
-                Kind::Number => {
-                    self.number()?;
-                }
-                Kind::Boolean => {
-                    self.boolean()?;
-                }
-                Kind::Null => self.null()?,
+                b't' => self.word(b"true")?,
+                b'f' => self.word(b"false")?,
+                b'n' => self.word(b"null")?,
+                _ => return Err(Due::Value),
             }
             // A value has ended: leave what ends with it, up to where another value is due.
             loop {
                 let goes_on = match nesting.top() {
                     None => return Ok(()),
-                    Some(true) => self.skip_name(false)?.is_some(),
-                    Some(false) => self.next_element(false)?,
+                    Some(true) => {
+                        name_is_due = self.step_in_object(false)?;
+                        name_is_due
+                    }
+                    Some(false) => self.step_in_array(false)?,
                 };
                 if goes_on {
                     break;
@@ -344,20 +424,18 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// A string between its quotes, escapes checked and not resolved.
-#[derive(Debug, Clone, Copy)]
-struct RawString<'a> {
-    raw: &'a str,
-    has_escapes: bool,
-}
-
-impl<'a> RawString<'a> {
-    fn text(self) -> Result<Cow<'a, str>, DataError> {
-        if self.has_escapes {
-            Ok(Cow::Owned(unescape(self.raw)))
-        } else {
-            Ok(Cow::Borrowed(self.raw))
-        }
+/// Goes on from the first byte of a string that is not plain, to behind its end or to what is wrong with it.
+fn skip_escapes(text: &[u8], mut at: usize) -> (usize, Result<(), Due>) {
+    loop {
+        let rest = text.get(at..).unwrap_or_default();
+        at += match rest {
+            [b'"', ..] => return (at + 1, Ok(())),
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            [b'\\', b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => 6,
+            [b'\\', ..] => return (at, Err(Due::Escape)),
+            _ => return (at, Err(Due::EscapedControl)),
+        };
+        at += plain_prefix(text.get(at..).unwrap_or_default());
     }
 }
 
@@ -426,6 +504,7 @@ impl Default for Nesting {
 
 impl Nesting {
     /// The scanner has checked the depth before.
+    #[inline]
     fn push(&mut self, is_object: bool) {
         if let Some(word) = self.bits.get_mut(self.len / 64) {
             let bit = 1 << (self.len % 64);
@@ -434,10 +513,12 @@ impl Nesting {
         self.len += 1;
     }
 
+    #[inline]
     fn pop(&mut self) {
         self.len = self.len.saturating_sub(1);
     }
 
+    #[inline]
     fn top(&self) -> Option<bool> {
         let last = self.len.checked_sub(1)?;
         self.bits.get(last / 64).map(|word| word >> (last % 64) & 1 == 1)

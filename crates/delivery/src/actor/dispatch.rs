@@ -18,7 +18,7 @@ use crate::status::{Outage, count};
 /// A call that has ended, with the records it sent.
 #[derive(Debug)]
 pub(super) struct Called {
-    pub(super) part: Box<Part>,
+    pub(super) part: Part,
     pub(super) answer: Answer,
 }
 
@@ -59,7 +59,7 @@ impl Actor {
         }
     }
 
-    fn next_part(&mut self, route: usize) -> Option<Box<Part>> {
+    fn next_part(&mut self, route: usize) -> Option<Part> {
         let state = &mut self.routes[route];
         let Some((outage, _)) = &state.outage else {
             return state.ready.pop_front().or_else(|| self.seal(route));
@@ -107,7 +107,7 @@ impl Actor {
     }
 
     /// The next batch that is full or has lingered long enough.
-    fn seal(&mut self, route: usize) -> Option<Box<Part>> {
+    fn seal(&mut self, route: usize) -> Option<Part> {
         let items = match self.routes[route].settings.batch_scope {
             BatchScope::Partition => self.seal_of_partition(route),
             BatchScope::Route => self.seal_of_route(route),
@@ -200,7 +200,7 @@ impl Actor {
     }
 
     /// Sends a part, unless its records have grown too old.
-    fn start(&mut self, part: Box<Part>) {
+    fn start(&mut self, part: Part) {
         let route = part.route;
         if self.routes[route].is_expired(&part, self.now) {
             return self.give_up_late(part);
@@ -226,7 +226,7 @@ impl Actor {
     }
 
     /// Hands records older than `record_max_age` to the error policy; answers with what is left to send.
-    fn drop_aged(&mut self, mut part: Box<Part>) -> Option<Box<Part>> {
+    fn drop_aged(&mut self, mut part: Part) -> Option<Part> {
         let route = part.route;
         let Some(max_age) = self.routes[route].settings.record_max_age else {
             return Some(part);
@@ -262,7 +262,7 @@ impl Actor {
     }
 
     /// Puts a part aside until `delay` has passed.
-    pub(super) fn put_aside(&mut self, part: Box<Part>, delay: Duration, cause: Cause) {
+    pub(super) fn put_aside(&mut self, part: Part, delay: Duration, cause: Cause) {
         let state = &mut self.routes[part.route];
         state.watch_expiry(&part);
         self.next_wait += 1;
@@ -347,7 +347,7 @@ struct CallLimits {
 }
 
 /// Builds the payload and sends it. A panic of the sink ends here.
-async fn call(sink: Arc<dyn Sink>, part: Box<Part>, limits: CallLimits) -> Called {
+async fn call(sink: Arc<dyn Sink>, part: Part, limits: CallLimits) -> Called {
     let attempt = AssertUnwindSafe(attempt(&*sink, &part, limits)).catch_unwind().await;
     let answer = attempt.unwrap_or_else(|panic| Answer::Broken {
         class: "Panic",

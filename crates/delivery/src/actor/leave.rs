@@ -114,7 +114,7 @@ impl Actor {
     }
 
     /// As `shed`, but a part that waits is kept when the engine has failed: only what leaves is dropped.
-    fn shed_or_abandon(&mut self, part: Box<Part>) -> Option<Box<Part>> {
+    fn shed_or_abandon(&mut self, part: Part) -> Option<Part> {
         if part.items.iter().all(|item| self.may_send(item.partition)) {
             return Some(part);
         }

@@ -68,7 +68,7 @@ impl Actor {
         self.reap();
     }
 
-    fn on_verdict(&mut self, mut part: Box<Part>, verdict: Verdict) {
+    fn on_verdict(&mut self, mut part: Part, verdict: Verdict) {
         let route = part.route;
         match verdict {
             Verdict::Accepted => {
@@ -120,10 +120,8 @@ impl Actor {
             Verdict::Poison { failure } => {
                 self.recover(route);
                 part.last_failure = Some(failure);
-                if let Some(part) = self.shed(part) {
-                    let next = retry::after_refusal(&part);
-                    self.go_on(part, next, None);
-                }
+                let next = retry::after_refusal(&part);
+                self.go_on(part, next, None);
             }
             Verdict::Unusable { failure } => {
                 self.begin_outage(route, Outage::Unusable, &failure);
@@ -138,16 +136,17 @@ impl Actor {
     }
 
     /// A call failed in a way that counts.
-    fn on_attempt(&mut self, mut part: Box<Part>, failure: Failure, after: Option<Duration>) {
+    fn on_attempt(&mut self, mut part: Part, failure: Failure, after: Option<Duration>) {
         part.attempts += 1;
         part.last_failure = Some(failure);
-        if let Some(part) = self.shed(part) {
-            let next = retry::after_attempt(&part, &self.routes[part.route].settings);
-            self.go_on(part, next, after);
-        }
+        let next = retry::after_attempt(&part, &self.routes[part.route].settings);
+        self.go_on(part, next, after);
     }
 
-    fn go_on(&mut self, mut part: Box<Part>, next: Next, after: Option<Duration>) {
+    /// `next` was decided over all records of the call: a record that only stands alone because the others' partitions
+    /// left has not been sent alone yet.
+    fn go_on(&mut self, part: Part, next: Next, after: Option<Duration>) {
+        let Some(mut part) = self.shed(part) else { return };
         let state = &mut self.routes[part.route];
         if state.is_expired(&part, self.now) {
             return self.give_up_late(part);
@@ -169,7 +168,7 @@ impl Actor {
     }
 
     /// A call failed because of the destination's state: not an attempt.
-    fn wait_for_destination(&mut self, mut part: Box<Part>, outage: Outage, after: Option<Duration>, failure: Failure) {
+    fn wait_for_destination(&mut self, mut part: Part, outage: Outage, after: Option<Duration>, failure: Failure) {
         self.begin_outage(part.route, outage, &failure);
         part.last_failure = Some(failure);
         let Some(mut part) = self.shed(part) else { return };
@@ -255,14 +254,14 @@ impl Actor {
     }
 
     /// The part is settled: the next piece of its lane may go, unless its partition left while the part was in a call.
-    pub(super) fn follow(&mut self, mut part: Box<Part>) {
+    pub(super) fn follow(&mut self, mut part: Part) {
         if let Some(next) = part.next_of_lane().and_then(|next| self.shed(next)) {
             self.routes[part.route].ready.push_front(next);
         }
     }
 
     /// Drops records of partitions that are leaving; answers with what may be sent again.
-    pub(super) fn shed(&mut self, mut part: Box<Part>) -> Option<Box<Part>> {
+    pub(super) fn shed(&mut self, mut part: Part) -> Option<Part> {
         if self.has_failed {
             self.abandon(part);
             return None;
@@ -284,7 +283,7 @@ impl Actor {
     }
 
     /// Lets go of records that are not done.
-    pub(super) fn abandon(&mut self, mut part: Box<Part>) {
+    pub(super) fn abandon(&mut self, mut part: Part) {
         let mut parts = VecDeque::from(std::mem::take(&mut part.followers));
         parts.push_front(part);
         for mut part in parts {
@@ -293,7 +292,7 @@ impl Actor {
     }
 
     /// Time ran out while it waited.
-    pub(super) fn give_up_late(&mut self, mut part: Box<Part>) {
+    pub(super) fn give_up_late(&mut self, mut part: Part) {
         let timeout_ms = self.routes[part.route]
             .settings
             .retry
@@ -311,7 +310,7 @@ impl Actor {
     }
 
     /// The error policy decides over all records of the part.
-    fn give_up(&mut self, mut part: Box<Part>) {
+    fn give_up(&mut self, mut part: Part) {
         let items = std::mem::take(&mut part.items);
         let failure = part.last_failure.clone().unwrap_or_else(|| Failure {
             class: "Unknown".into(),

@@ -105,6 +105,7 @@ type Script = Box<dyn FnMut(&Seen) -> Reply + Send>;
 #[derive(Default)]
 pub struct Log {
     pub calls: Vec<Seen>,
+    replies: Vec<(Seen, String)>,
     /// Lanes with a call in flight, by route.
     in_flight: HashSet<(usize, Lane)>,
     pub calls_in_flight: BTreeMap<usize, usize>,
@@ -182,6 +183,14 @@ impl FakeSink {
 
     pub fn calls(&self) -> Vec<Seen> {
         self.log(|log| log.calls.clone())
+    }
+
+    /// The calls that held a record, with their answers.
+    pub fn calls_of(&self, route: usize, partition: i32, offset: i64) -> Vec<(Seen, String)> {
+        self.log(|log| {
+            let is_of = |seen: &Seen| seen.route == route && seen.records.contains(&(partition, offset));
+            log.replies.iter().filter(|(seen, _)| is_of(seen)).cloned().collect()
+        })
     }
 
     /// Waits until the log is as wanted.
@@ -330,6 +339,7 @@ impl Sink for FakeSink {
                 is_answered: false,
             };
             let reply = (self.script.lock().unwrap())(&seen);
+            self.log(|log| log.replies.push((seen.clone(), format!("{reply:?}"))));
             let verdict = match reply {
                 Reply::After(delay, verdict) => {
                     if !delay.is_zero() {

@@ -25,7 +25,10 @@ pub const BROKERS: u32 = 3;
 /// Appends one record, however long it takes the cluster to have a leader with enough replicas.
 async fn produce_somehow(dead: usize, topic: &str, partition: i32, value: &str) {
     let brokers = broker().bootstrap.split(',').enumerate();
-    let alive: Vec<_> = brokers.filter(|(index, _)| index + 1 != dead).map(|(_, address)| address.to_owned()).collect();
+    let alive: Vec<_> = brokers
+        .filter(|(index, _)| index + 1 != dead)
+        .map(|(_, address)| address.to_owned())
+        .collect();
     loop {
         let sent = async {
             let client = ClientBuilder::new(alive.clone()).build().await?;
@@ -63,7 +66,7 @@ async fn readers_and_members_follow_leaders_and_coordinators() {
         if round > 1 {
             broker().run(&["start", &(round - 1).to_string()]);
         }
-        broker().run(&["kill", &round.to_string()]);
+        broker().run(&["stop", &round.to_string()]);
         let value = format!("round {round}");
         for partition in 0..3 {
             produce_somehow(round, "t", partition, &value).await;
@@ -93,7 +96,12 @@ async fn readers_and_members_follow_leaders_and_coordinators() {
             metadata: String::new(),
         };
         let committed = async {
-            while held == 0 || member.commit(vec![commit(i64::try_from(round).unwrap())]).await.is_err() {
+            while held == 0
+                || member
+                    .commit(vec![commit(i64::try_from(round).unwrap())])
+                    .await
+                    .is_err()
+            {
                 match events.recv().await.unwrap() {
                     GroupEvent::Assign { partitions } => held = partitions.len(),
                     GroupEvent::Revoke { ack, .. } => {

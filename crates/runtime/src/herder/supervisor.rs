@@ -190,6 +190,8 @@ impl Connector {
         match self.supervisor.tasks.plan(&name, &wish.config) {
             Ok(plan) => {
                 self.plan = Some((plan, Arc::clone(&wish.config)));
+                // Tasks are shown below their connector, which may be new.
+                self.show(State::Running);
                 info!(connector = %name, tasks = plan.tasks, "connector starts");
                 for number in 0..plan.tasks {
                     self.start_task(number);
