@@ -70,6 +70,14 @@ impl ApiError {
             has_content_type: false,
         }
     }
+
+    /// The same error where Connect had already found the resource.
+    pub(crate) fn with_content_type(self) -> Self {
+        Self {
+            has_content_type: true,
+            ..self
+        }
+    }
 }
 
 impl From<HerderError> for ApiError {

@@ -166,6 +166,11 @@ impl Api {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let base = host.map(|host| format!("http://{host}")).unwrap_or_default();
         let location = format!("{base}/connectors/{}", utf8_percent_encode(&info.name, LOCATION));
+        // A new connector has no tasks yet; those of a deleted one of the same name may still be ending.
+        let info = ConnectorInfo {
+            tasks: Vec::new(),
+            ..info
+        };
         let mut response = json(StatusCode::CREATED, &self.info(info));
         // Printable ASCII after encoding; a host that is none was refused before.
         if let Ok(location) = HeaderValue::from_str(&location) {
