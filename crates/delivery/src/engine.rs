@@ -139,7 +139,8 @@ pub struct Engine {
 
 impl Engine {
     /// Starts an engine whose actor is spawned into `actors`. The receiver must be read: events that do not fit wait
-    /// in the engine.
+    /// in the engine. Plugin panics come as [`EngineEvent::Failed`]; if the actor's task itself ends with a panic, that
+    /// is a defect of the engine: every intake is closed then, and nothing more is committed.
     pub fn start(
         config: EngineConfig,
         sink: Arc<dyn Sink>,
@@ -229,7 +230,7 @@ impl Engine {
         let (reply, drained) = oneshot::channel();
         let command = Command::Revoke {
             handles: handles.clone(),
-            until: Instant::now() + timeout,
+            until: deadline(timeout),
             reply,
         };
         if self.commands.send(command).await.is_ok() {
@@ -309,7 +310,7 @@ impl Engine {
         self.shared.close();
         let (reply, ended) = oneshot::channel();
         let command = Command::Shutdown {
-            until: Instant::now() + timeout,
+            until: deadline(timeout),
             reply,
         };
         if self.commands.send(command).await.is_ok() {
@@ -332,4 +333,10 @@ impl Engine {
             late_records: shared.late_records.load(Ordering::Relaxed),
         }
     }
+}
+
+/// A time-out of any length; the longest ones end in some decades.
+fn deadline(timeout: Duration) -> Instant {
+    const DECADES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    Instant::now() + timeout.min(DECADES)
 }

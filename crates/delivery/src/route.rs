@@ -121,10 +121,12 @@ impl RouteState {
     pub(crate) fn new(
         name: Arc<str>,
         destination: Arc<str>,
-        settings: DeliverySettings,
+        mut settings: DeliverySettings,
         builder: Box<dyn PayloadBuilder>,
         open: BatchId,
     ) -> Self {
+        // A call of no records would never end the queue.
+        settings.batch_records = settings.batch_records.max(1);
         Self {
             name,
             destination,

@@ -900,3 +900,45 @@ async fn an_assignment_without_revocation_replaces_the_old_one() {
     let seen: Vec<_> = sink.calls().iter().flat_map(Seen::offsets).collect();
     assert_eq!(seen, [0, 3], "what the old assignment held is dropped");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_waits_ends_when_the_actor_is_aborted() {
+    let limits = PartitionLimits {
+        buffer_records: 1,
+        ..PartitionLimits::default()
+    };
+    let sink = FakeSink::new(with(|_| {}), |_| Reply::Hang);
+    let mut world = World::with(&sink, limits, 64 << 20, 1);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(records(0, 0..1), 1).await.unwrap();
+    let push = intake.push(records(0, 1..2), 2);
+    let abort = async {
+        sink.until("the call", |log| log.calls.len() == 1).await;
+        world.actors.shutdown().await;
+    };
+    assert!(tokio::join!(push, abort).0.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_left_alone_by_a_revocation_still_gets_its_own_call() {
+    let sink = FakeSink::new(
+        with(|s| (s.batch_scope, s.linger) = (BatchScope::Route, ms(10))),
+        |seen| {
+            let verdict = if seen.records.len() > 1 {
+                poison()
+            } else {
+                Verdict::Accepted
+            };
+            Reply::After(ms(100), verdict)
+        },
+    );
+    let world = World::new(&sink);
+    let (mut leaving, mut staying) = (world.engine.assign(tp(0), 1, 0), world.engine.assign(tp(1), 1, 0));
+    leaving.push(records(0, 0..3), 3).await.unwrap();
+    staying.push(records(1, 0..1), 1).await.unwrap();
+    sink.until("the call", |log| log.calls.len() == 1).await;
+    world.engine.revoke(vec![tp(0)], ms(1000)).await;
+    world.committable(1, 1).await;
+    assert_eq!(sink.calls()[1].records, [(1, 0)]);
+    assert_eq!(world.engine.status().routes[0].delivered_records, 1);
+}

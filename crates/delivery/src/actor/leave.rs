@@ -233,10 +233,10 @@ impl Actor {
                 }
             }
         }
-        for drain in self.drains {
+        for drain in std::mem::take(&mut self.drains) {
             drain.reply.send(()).ok();
         }
-        for reply in self.ending.into_iter().flat_map(|ending| ending.replies) {
+        for reply in self.ending.take().into_iter().flat_map(|ending| ending.replies) {
             reply.send(()).ok();
         }
     }

@@ -32,7 +32,7 @@ use dispatch::Called;
 use leave::{Drain, Ending};
 
 /// Most orders that are taken in before batches are packed.
-const COMMANDS_AT_ONCE: usize = 256;
+const COMMANDS_AT_ONCE: usize = 64;
 
 /// What handles ask of the actor.
 #[derive(Debug)]
@@ -409,5 +409,12 @@ impl Actor {
     fn new_batch(&mut self) -> BatchId {
         self.next_batch += 1;
         BatchId(self.next_batch)
+    }
+}
+
+/// However the actor ends, nobody waits for room that it will never give back.
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }
