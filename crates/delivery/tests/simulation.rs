@@ -315,6 +315,7 @@ impl Simulation {
         prop_assert!(used <= most, "{used} bytes are held, at most {most} may be");
         for partition in self.world.engine.status().partitions {
             prop_assert!(partition.buffered_records <= 60.max(LARGEST_CHUNK), "{partition:?}");
+            prop_assert!(partition.buffered_bytes <= 9_000.max(chunk), "{partition:?}");
         }
         Ok(())
     }
