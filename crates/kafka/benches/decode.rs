@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "bench code")]
 
 #[path = "../tests/support/encode.rs"]
+#[allow(unreachable_pub, dead_code, reason = "shared with the tests")]
 mod encode;
 
 use bytes::Bytes;

@@ -32,6 +32,10 @@ fn name(topic: &str) -> TopicName {
 
 /// One request on a connection of its own.
 pub fn call<R: Request>(version: i16, request: &R) -> R::Response {
+    call_at(broker().bootstrap.split(',').next().unwrap(), version, request).unwrap()
+}
+
+fn call_at<R: Request>(address: &str, version: i16, request: &R) -> std::io::Result<R::Response> {
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
@@ -39,18 +43,42 @@ pub fn call<R: Request>(version: i16, request: &R) -> R::Response {
     let mut body = BytesMut::new();
     header.encode(&mut body, R::header_version(version)).unwrap();
     request.encode(&mut body, version).unwrap();
-    let mut stream = TcpStream::connect(broker().bootstrap.split(',').next().unwrap()).unwrap();
-    stream
-        .write_all(&u32::try_from(body.len()).unwrap().to_be_bytes())
-        .unwrap();
-    stream.write_all(&body).unwrap();
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(&u32::try_from(body.len()).unwrap().to_be_bytes())?;
+    stream.write_all(&body)?;
     let mut length = [0; 4];
-    stream.read_exact(&mut length).unwrap();
+    stream.read_exact(&mut length)?;
     let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
-    stream.read_exact(&mut answer).unwrap();
+    stream.read_exact(&mut answer)?;
     let mut answer = Bytes::from(answer);
     ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
-    R::Response::decode(&mut answer, version).unwrap()
+    Ok(R::Response::decode(&mut answer, version).unwrap())
+}
+
+/// Appends a batch, whichever broker leads the partition and however long the cluster takes to have a leader.
+pub fn produce_somehow(topic: &str, partition: i32, batch: &TestBatch) {
+    let request = produce_request(None, topic, partition, batch);
+    for address in broker().bootstrap.split(',').cycle() {
+        let answer = call_at(address, 8, &request);
+        if answer.is_ok_and(|answer| answer.responses[0].partition_responses[0].error_code == 0) {
+            return;
+        }
+        yield_now();
+    }
+}
+
+fn produce_request(transaction: Option<&str>, topic: &str, partition: i32, batch: &TestBatch) -> ProduceRequest {
+    let data = PartitionProduceData::default()
+        .with_index(partition)
+        .with_records(Some(Bytes::from(batch.encode())));
+    let data = TopicProduceData::default()
+        .with_name(name(topic))
+        .with_partition_data(vec![data]);
+    ProduceRequest::default()
+        .with_transactional_id(transaction.map(|id| TransactionalId(text(id))))
+        .with_acks(-1)
+        .with_timeout_ms(5_000)
+        .with_topic_data(vec![data])
 }
 
 pub fn create_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) {
@@ -110,17 +138,7 @@ pub fn produce(topic: &str, batch: &TestBatch) -> i64 {
 
 fn produce_in(transaction: Option<&str>, topic: &str, batch: &TestBatch) -> i64 {
     loop {
-        let data = PartitionProduceData::default()
-            .with_index(0)
-            .with_records(Some(Bytes::from(batch.encode())));
-        let data = TopicProduceData::default()
-            .with_name(name(topic))
-            .with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_transactional_id(transaction.map(|id| TransactionalId(text(id))))
-            .with_acks(-1)
-            .with_timeout_ms(10_000)
-            .with_topic_data(vec![data]);
+        let request = produce_request(transaction, topic, 0, batch);
         let response = call(8, &request);
         let answer = &response.responses[0].partition_responses[0];
         match ResponseError::try_from_code(answer.error_code) {
