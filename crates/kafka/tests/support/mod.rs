@@ -51,7 +51,7 @@ pub fn broker() -> &'static Broker {
             .spawn()
             .unwrap();
         let up = Command::new(testbed())
-            .args(["up", "--dir"])
+            .args(["up", "--brokers", &crate::BROKERS.to_string(), "--dir"])
             .arg(&dir)
             .output()
             .unwrap();
