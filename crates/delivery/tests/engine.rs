@@ -942,3 +942,23 @@ async fn a_record_left_alone_by_a_revocation_still_gets_its_own_call() {
     assert_eq!(sink.calls()[1].records, [(1, 0)]);
     assert_eq!(world.engine.status().routes[0].delivered_records, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_push_cancelled_before_the_full_queue_gives_its_room_back() {
+    use futures_util::FutureExt;
+    let sink = FakeSink::new(with(|_| {}), |_| now(Verdict::Accepted));
+    let world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    // Without a yield the actor takes nothing out, so the queue fills.
+    tokio::task::unconstrained(async {
+        for position in 0.. {
+            let mut other = world.engine.assign(tp(1), 1, position);
+            if other.push(Vec::new(), position).now_or_never().is_none() {
+                break;
+            }
+        }
+        assert!(intake.push(records(0, 0..1), 1).now_or_never().is_none());
+    })
+    .await;
+    assert_eq!(world.memory.used_bytes(), 0);
+}
