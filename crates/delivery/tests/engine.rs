@@ -709,7 +709,9 @@ async fn revoke_waits_for_calls_and_starts_none() {
     let mut intake = world.engine.assign(tp(0), 1, 0);
     intake.push(records(0, 0..6), 6).await.unwrap();
     sink.until("the first call", |log| log.calls.len() == 1).await;
+    let started = tokio::time::Instant::now();
     let commits = world.engine.revoke(vec![tp(0)], ms(5000)).await;
+    assert!(started.elapsed() <= ms(101), "it waits for the call, not for its time");
     assert_eq!(offset_in(&commits, 0), Some(2));
     assert!(intake.push(records(0, 6..7), 7).await.is_err());
     tokio::time::sleep(ms(1000)).await;
