@@ -235,7 +235,7 @@ async fn one_bad_record_is_found_and_its_neighbours_are_delivered() {
         );
     });
     assert!(
-        worker.log().contains("bad-0@37"),
+        worker.log().contains("topic=\"bad\" partition=0 offset=37"),
         "the skipped record is named in the log"
     );
     worker.terminate().await.unwrap();
@@ -362,11 +362,14 @@ async fn a_poison_record_fails_the_task_or_is_skipped_as_tolerated() {
 }
 
 #[tokio::test]
-async fn a_missing_function_pauses_its_route_and_says_what_to_do() {
+async fn a_missing_or_forbidden_function_pauses_its_route_and_says_what_to_do() {
     let Some(kafka) = Broker::shared() else { return };
     let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
     let lambda = FakeLambda::start().await.unwrap();
     lambda.function("there");
+    lambda
+        .function("forbidden")
+        .respond(Answer::exception(Exception::AccessDeniedException));
     for topic in ["missing.a", "missing.b"] {
         producer.create_topic(topic, 1).await.unwrap();
     }
@@ -375,7 +378,10 @@ async fn a_missing_function_pauses_its_route_and_says_what_to_do() {
     let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
     let settings = [
         ("aws.lambda.configuration.mode", "multiple"),
-        ("aws.lambda.topic2function.map", "missing.a;not-there,missing.b;there"),
+        (
+            "aws.lambda.topic2function.map",
+            "missing.a;not-there,missing.a;forbidden,missing.b;there",
+        ),
     ];
     create(
         &worker,
@@ -389,12 +395,19 @@ async fn a_missing_function_pauses_its_route_and_says_what_to_do() {
         })
         .await
         .unwrap();
-    wait::until("the log to name the function", wait::LIMIT, || async {
+    let named = wait::until("the log to name functions and permission", wait::LIMIT, || async {
         let log = worker.log();
-        (log.contains("not-there") && log.contains("lambda:InvokeFunction")).then_some(())
-    })
-    .await
-    .unwrap();
+        let wanted = [
+            "function `not-there`",
+            "create the function",
+            "function `forbidden`",
+            "lambda:InvokeFunction",
+        ];
+        wanted.iter().all(|text| log.contains(text)).then_some(())
+    });
+    if let Err(error) = named.await {
+        panic!("{error:#}\n{}", worker.log());
+    }
     tasks_are(&worker, "missing", &["RUNNING"]).await;
     worker.terminate().await.unwrap();
 }
@@ -636,6 +649,14 @@ async fn topics_may_come_later_by_name_and_by_pattern_and_may_grow() {
         .tool("topics", &["--alter", "--topic", "later.named", "--partitions", "3"])
         .await
         .unwrap();
+    // rskafka keeps the metadata that it has: a new client sees the new partitions.
+    wait::until("the new partitions to have leaders", wait::LIMIT, || async {
+        let producer = Producer::connect(kafka.bootstrap()).await.ok()?;
+        producer.produce("later.named", 2, Vec::new(), CODECS[0]).await.ok()
+    })
+    .await
+    .unwrap();
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
     let grown = producer.produce_json("later.named", 3, 5..20, CODECS[0]).await.unwrap();
     lambda
         .wait_for("partitions that came later", |log| {

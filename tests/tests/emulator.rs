@@ -103,7 +103,7 @@ async fn sync_async_function_error_and_missing_function() {
         .unwrap();
     wait::until("the log to name the missing function", wait::LIMIT, || async {
         let log = worker.log();
-        (log.contains("nobody") && log.contains("lambda:InvokeFunction")).then_some(())
+        (log.contains("function `nobody`") && log.contains("create the function")).then_some(())
     })
     .await
     .unwrap();

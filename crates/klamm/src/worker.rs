@@ -135,6 +135,8 @@ impl WorkerBuilder {
         if self.is_in_memory {
             config = config.in_memory();
         }
+        let plugins = self.plugins.unwrap_or_else(plugins);
+        config.check_plugins(&plugins)?;
         let listeners = config.listeners.clone();
         let rest = if self.has_rest {
             Some(RestServer::bind(&listeners).await?)
@@ -142,24 +144,13 @@ impl WorkerBuilder {
             None
         };
         let addresses = rest.as_ref().map(RestServer::addresses).unwrap_or_default();
-        let runtime = klamm_runtime::Worker::start(config, self.plugins.unwrap_or_else(plugins)).await?;
+        let runtime = klamm_runtime::Worker::start(config, plugins).await?;
 
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        if let Some(rest) = rest {
-            let about = About {
-                version: env!("CARGO_PKG_VERSION"),
-                commit: option_env!("KLAMM_COMMIT").unwrap_or("unknown"),
-                worker_id: addresses.first().map(ToString::to_string).unwrap_or_default(),
-                kafka_cluster_id: runtime.cluster_id(),
-            };
-            tasks.spawn(rest.serve(runtime.herder().clone(), about, stop.clone().cancelled_owned()));
-        }
-        let worker = Worker {
+        let mut worker = Worker {
             runtime,
             addresses,
-            stop,
-            tasks,
+            stop: CancellationToken::new(),
+            tasks: JoinSet::new(),
         };
         for connector in self.connectors {
             let ConnectorFile {
@@ -171,6 +162,17 @@ impl WorkerBuilder {
                 worker.shutdown().await;
                 return Err(StartError::Connector { name, source });
             }
+        }
+        // Whoever gets an answer finds every connector that was given at the start.
+        if let Some(rest) = rest {
+            let about = About {
+                version: env!("CARGO_PKG_VERSION"),
+                commit: option_env!("KLAMM_COMMIT").unwrap_or("unknown"),
+                worker_id: worker.addresses.first().map(ToString::to_string).unwrap_or_default(),
+                kafka_cluster_id: worker.runtime.cluster_id(),
+            };
+            let stop = worker.stop.clone().cancelled_owned();
+            worker.tasks.spawn(rest.serve(worker.runtime.herder().clone(), about, stop));
         }
         Ok(worker)
     }

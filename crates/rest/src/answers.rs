@@ -260,30 +260,15 @@ struct ConfigAnswer {
 impl ConfigAnswer {
     fn new(key: &ValidatedKey) -> Self {
         let definition = key.definition.as_ref();
-        let is_secret = definition.is_some_and(|definition| definition.config_type == ConfigType::Password);
-        let (value, errors) = match &key.value {
-            Some(secret) if is_secret => {
-                // A validator may quote what it refuses.
-                let hidden = |error: &String| {
-                    if secret.is_empty() {
-                        error.clone()
-                    } else {
-                        error.replace(secret, MASK)
-                    }
-                };
-                (Some(MASK.to_owned()), key.errors.iter().map(hidden).collect())
-            }
-            value => (value.clone(), key.errors.clone()),
-        };
         Self {
             definition: definition.map(|definition| Definition::new(definition, &key.group, key.order_in_group)),
             value: ValueAnswer {
                 name: key.name.clone(),
-                value,
+                value: key.value.clone(),
                 recommended_values: definition
                     .map(|definition| definition.recommended.clone())
                     .unwrap_or_default(),
-                errors,
+                errors: key.errors.clone(),
                 visible: true,
             },
         }

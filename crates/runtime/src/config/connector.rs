@@ -278,6 +278,20 @@ impl ConnectorConfig {
     }
 }
 
+/// Checks what the worker sets for all its connectors: converters and consumers.
+///
+/// # Errors
+/// Everything that is wrong, under the worker's keys.
+pub(super) fn check_worker(worker: &WorkerConfig, plugins: &Plugins) -> Result<(), ConfigErrors> {
+    let raw = RawConfig::new();
+    let mut check = Check { raw: &raw, worker, plugins, validation: Validation::default() };
+    check.converter("key.converter", ConverterRole::Key);
+    check.converter("value.converter", ConverterRole::Value);
+    check.header_converter();
+    check.consumer();
+    check.validation.check()
+}
+
 impl Check<'_> {
     fn run(&mut self, sink: &Arc<dyn SinkConnector>) -> Option<ConnectorConfig> {
         let common = self.add(&common_def(self.plugins));

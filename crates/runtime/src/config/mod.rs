@@ -8,7 +8,7 @@ mod worker;
 pub(crate) use connector::Tolerance;
 pub use connector::connector_config_def;
 pub(crate) use connector::{ConnectorConfig, effective_group_id};
-pub(crate) use secrets::{mask, unmask};
+pub(crate) use secrets::{is_secret, mask, unmask};
 pub use validation::{ValidatedKey, Validation};
 pub use worker::{WorkerConfig, worker_config_def};
 

@@ -20,7 +20,8 @@ const SECRET_NAMES: [&str; 9] = [
     "private.key",
 ];
 
-fn is_secret(key: &str, raw: &RawConfig, plugins: &Plugins) -> bool {
+/// Whether the value of `key` must never be shown.
+pub(crate) fn is_secret(key: &str, raw: &RawConfig, plugins: &Plugins) -> bool {
     let lower = key.to_ascii_lowercase();
     if SECRET_NAMES.iter().any(|name| lower.contains(name)) {
         return true;

@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use klamm_connect_api::config::Evaluated;
 use klamm_connect_api::{ConfigError, ConfigErrors, ConfigKey};
 
+use super::secrets::MASK;
+
 /// One key of a validation answer.
 #[derive(Debug, Clone)]
 pub struct ValidatedKey {
@@ -14,7 +16,7 @@ pub struct ValidatedKey {
     pub group: String,
     /// Place in its group, from 1.
     pub order_in_group: usize,
-    /// The text it is set to, or its default. Secrets are in clear: the edge masks them.
+    /// The text it is set to, or its default; secrets are masked.
     pub value: Option<String>,
     /// What is wrong with it.
     pub errors: Vec<String>,
@@ -75,6 +77,19 @@ impl Validation {
             value,
             errors,
         });
+    }
+
+    /// Masks the values of secret keys, also where an error quotes them.
+    pub(crate) fn mask(&mut self, is_secret: impl Fn(&str) -> bool) {
+        for key in self.keys.iter_mut().filter(|key| is_secret(&key.name)) {
+            let Some(secret) = key.value.replace(MASK.to_owned()) else {
+                key.value = None;
+                continue;
+            };
+            if !secret.is_empty() {
+                key.errors.iter_mut().for_each(|error| *error = error.replace(&secret, MASK));
+            }
+        }
     }
 
     /// Puts an error at a key; one that is not listed yet is added without a definition.

@@ -5,7 +5,9 @@ use klamm_connect_api::config::{Scope, Validator};
 use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, RawConfig};
 use klamm_kafka::{ClientConfig, UnknownKey};
 
+use super::connector::check_worker;
 use super::{config_error_key, stripped};
+use crate::plugins::Plugins;
 
 /// Settings of a worker, parsed.
 #[derive(Debug, Clone)]
@@ -252,6 +254,14 @@ impl WorkerConfig {
     pub fn in_memory(mut self) -> Self {
         self.state_dir = None;
         self
+    }
+
+    /// Checks the converters and consumer settings that the worker sets for all its connectors.
+    ///
+    /// # Errors
+    /// Each key that is wrong, with what is accepted.
+    pub fn check_plugins(&self, plugins: &Plugins) -> Result<(), ConfigErrors> {
+        check_worker(self, plugins)
     }
 
     /// How long one task may take to stop: its share of the shutdown time-out, and then the final commit.

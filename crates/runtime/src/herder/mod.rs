@@ -22,7 +22,7 @@ pub use error::{HerderError, HerderErrorKind};
 pub use status::{ConnectorStatus, InstanceStatus, State, TaskReport};
 pub use supervisor::{TaskControl, TaskPlan, TaskSpec, Tasks};
 
-use crate::config::{ConnectorConfig, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask};
+use crate::config::{ConnectorConfig, SubmittedConfig, Validation, WorkerConfig, effective_group_id, is_secret, mask, unmask};
 use crate::config_log::{Appended, ConfigLog, ConfigLogError, ConfigRecord, LogPosition, Restart, TargetState};
 use crate::plugins::Plugins;
 use state::{Change, ConfigState, ConnectorEntry};
@@ -397,6 +397,7 @@ impl Herder {
             validation.errors("", errors);
         }
         self.with_state(|state| self.check_group(&mut validation, name.trim(), &config, state));
+        validation.mask(|key| self.is_secret(key, &config));
         Ok(validation)
     }
 
@@ -467,6 +468,7 @@ impl Herder {
                 validation.errors("", errors);
             }
             self.check_group(&mut validation, name, &config, state);
+            validation.mask(|key| self.is_secret(key, &config));
             validation
                 .check()
                 .map_err(|errors| refused(validation.error_count(), errors.as_slice()))?;
@@ -484,12 +486,13 @@ impl Herder {
         .await
     }
 
+    fn is_secret(&self, key: &str, config: &SubmittedConfig) -> bool {
+        is_secret(key, &given(config), &self.shared.plugins)
+    }
+
     /// Two connectors in one consumer group would take each other's partitions.
     fn check_group(&self, validation: &mut Validation, name: &str, config: &SubmittedConfig, state: &ConfigState) {
-        let raw: RawConfig = config
-            .iter()
-            .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
-            .collect();
+        let raw = given(config);
         let group = effective_group_id(name, &raw, &self.shared.worker);
         let other = state.connectors().iter().find(|(other, entry)| {
             *other != name && effective_group_id(other, &entry.config, &self.shared.worker) == group
@@ -587,6 +590,8 @@ impl Herder {
                     (Some(_), None) => {
                         if let Some(handle) = replica.supervisors.remove(&name) {
                             handle.desired.send_replace(None);
+                            // A namesake that is created at once must not show these tasks while they end.
+                            self.shared.board.remove(&name);
                             replica.ending.insert(name, handle.desired);
                         }
                     }
@@ -621,6 +626,11 @@ impl Herder {
         });
         replica.supervisors.insert(name, Handle { desired, commands });
     }
+}
+
+/// The entries that have a value.
+fn given(config: &SubmittedConfig) -> RawConfig {
+    config.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect()
 }
 
 fn not_found(name: &str) -> HerderError {
