@@ -964,3 +964,25 @@ async fn a_push_cancelled_before_the_full_queue_gives_its_room_back() {
     .await;
     assert_eq!(world.memory.used_bytes(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_done_at_once_take_no_place_in_the_window() {
+    let limits = PartitionLimits {
+        window_records: 20,
+        ..PartitionLimits::default()
+    };
+    let sink = FakeSink::new(with(|_| {}), |_| {
+        Reply::After(Duration::from_secs(30), Verdict::Accepted)
+    });
+    let world = World::with(&sink, limits, 64 << 20, 1);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake
+        .push((0..19).map(|offset| sized(0, offset, &[], 0)).collect(), 19)
+        .await
+        .unwrap();
+    world.committable(0, 19).await;
+    intake.push(records(0, 19..20), 20).await.unwrap();
+    let started = tokio::time::Instant::now();
+    intake.push(records(0, 20..21), 21).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
