@@ -58,31 +58,29 @@ pub fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+#[inline]
 fn must_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 /// Length of the part before the first byte that cannot stand in a JSON string as it is: a quote, a backslash or a
-/// control character. Looks at eight bytes at a time.
+/// control character.
 #[must_use]
 #[inline]
 pub fn plain_prefix(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // Sets the high bit of each byte that is less than `n`: exact up to the first such byte, which is all that is
-    // asked. A byte equals another one if their difference is less than 1.
-    let less = |word: u64, n: u64| word.wrapping_sub(n * ONES) & !word;
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let quote = less(word ^ (u64::from(b'"') * ONES), 1);
-        let backslash = less(word ^ (u64::from(b'\\') * ONES), 1);
-        let found = (less(word, 0x20) | quote | backslash) & HIGH;
+    // Compilers turn the comparison of 16 bytes into a few vector instructions; a search byte by byte they do not.
+    let (blocks, tail) = bytes.as_chunks::<16>();
+    for (i, block) in blocks.iter().enumerate() {
+        let mut found = [0_u8; 16];
+        for (found, byte) in found.iter_mut().zip(block) {
+            *found = if must_escape(*byte) { 0xff } else { 0 };
+        }
+        let found = u128::from_le_bytes(found);
         if found != 0 {
-            return i * 8 + (found.trailing_zeros() / 8) as usize;
+            return i * 16 + (found.trailing_zeros() / 8) as usize;
         }
     }
-    words.len() * 8 + tail.iter().position(|byte| must_escape(*byte)).unwrap_or(tail.len())
+    blocks.len() * 16 + tail.iter().position(|byte| must_escape(*byte)).unwrap_or(tail.len())
 }
 
 fn escape(byte: u8, out: &mut Vec<u8>) {

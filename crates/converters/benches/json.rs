@@ -60,9 +60,6 @@ fn json(criterion: &mut Criterion) {
             black_box(out.len())
         });
     });
-    group.bench_function("utf8", |bencher| {
-        bencher.iter(|| std::str::from_utf8(black_box(&bytes)).unwrap().len());
-    });
     group.bench_function("serde_json skips it (for comparison)", |bencher| {
         bencher.iter(|| serde_json::from_slice::<&serde_json::value::RawValue>(black_box(&bytes)).unwrap());
     });

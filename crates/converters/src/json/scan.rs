@@ -133,6 +133,9 @@ impl<'a> Scanner<'a> {
     /// Steps over blanks.
     #[inline]
     pub(super) fn blank(&mut self) {
+        if self.byte() > b' ' {
+            return;
+        }
         while let b' ' | b'\n' | b'\r' | b'\t' = self.byte() {
             self.at += 1;
         }
@@ -246,9 +249,11 @@ impl Scanner<'_> {
 
     #[inline]
     fn eat(&mut self, byte: u8) -> bool {
-        let is_there = self.byte() == byte;
-        self.at += usize::from(is_there);
-        is_there
+        if self.byte() != byte {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
     #[inline]
@@ -406,19 +411,28 @@ impl Scanner<'_> {
                 _ => return Err(Due::Value),
             }
             // A value has ended: leave what ends with it, up to where another value is due.
-            loop {
-                let goes_on = match nesting.top() {
-                    None => return Ok(()),
-                    Some(true) => {
+            while let Some(is_object) = nesting.top() {
+                self.blank();
+                match self.byte() {
+                    b',' if is_object => {
                         name_is_due = self.step_in_object(false)?;
-                        name_is_due
+                        break;
                     }
-                    Some(false) => self.step_in_array(false)?,
-                };
-                if goes_on {
-                    break;
+                    b',' => {
+                        self.at += 1;
+                        break;
+                    }
+                    b'}' if is_object => {}
+                    b']' if !is_object => {}
+                    _ if is_object => return Err(Due::CommaOrBrace),
+                    _ => return Err(Due::CommaOrBracket),
                 }
+                self.at += 1;
+                self.depth -= 1;
                 nesting.pop();
+            }
+            if nesting.is_empty() {
+                return Ok(());
             }
         }
     }
@@ -486,17 +500,19 @@ fn escaped(letter: u8) -> u8 {
     }
 }
 
-/// Which of the nested values are objects, as a stack of bits.
+/// Which of the nested values are objects, as a stack of bits; the uppermost word is at hand.
 #[derive(Debug)]
 struct Nesting {
-    bits: [u64; MAX_DEPTH.div_ceil(64)],
+    full: [u64; MAX_DEPTH.div_ceil(64)],
+    top: u64,
     len: usize,
 }
 
 impl Default for Nesting {
     fn default() -> Self {
         Self {
-            bits: [0; MAX_DEPTH.div_ceil(64)],
+            full: [0; MAX_DEPTH.div_ceil(64)],
+            top: 0,
             len: 0,
         }
     }
@@ -506,21 +522,33 @@ impl Nesting {
     /// The scanner has checked the depth before.
     #[inline]
     fn push(&mut self, is_object: bool) {
-        if let Some(word) = self.bits.get_mut(self.len / 64) {
-            let bit = 1 << (self.len % 64);
-            *word = if is_object { *word | bit } else { *word & !bit };
+        if self.len.is_multiple_of(64)
+            && let Some(full) = self.full.get_mut(self.len / 64)
+        {
+            *full = self.top;
         }
+        self.top = self.top << 1 | u64::from(is_object);
         self.len += 1;
     }
 
     #[inline]
     fn pop(&mut self) {
-        self.len = self.len.saturating_sub(1);
+        self.len -= 1;
+        self.top >>= 1;
+        if self.len.is_multiple_of(64)
+            && let Some(full) = self.full.get(self.len / 64)
+        {
+            self.top = *full;
+        }
     }
 
     #[inline]
     fn top(&self) -> Option<bool> {
-        let last = self.len.checked_sub(1)?;
-        self.bits.get(last / 64).map(|word| word >> (last % 64) & 1 == 1)
+        if self.len == 0 { None } else { Some(self.top & 1 == 1) }
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.len == 0
     }
 }

@@ -91,6 +91,19 @@ fn nesting_is_bounded_and_what_is_within_the_bound_can_be_decoded_and_written() 
 }
 
 #[test]
+fn every_bracket_is_closed_by_its_own_kind() {
+    let open = "{\"a\":[1,".repeat(200);
+    let close = "]}".repeat(200);
+    assert!(read(&plain(), format!("{open}2{close}").as_bytes()).is_ok());
+    for at in [0, 1, 63, 64, 127, 128, 129, 255, 256, 399] {
+        let mut wrong = close.clone().into_bytes();
+        wrong[at] = if wrong[at] == b']' { b'}' } else { b']' };
+        let text = [open.as_bytes(), b"2", &wrong].concat();
+        assert!(read(&plain(), &text).is_err(), "bracket {at} is of the wrong kind");
+    }
+}
+
+#[test]
 fn escapes_are_resolved() {
     let cases = [
         (r#""\\\\n\"\/\b""#, "\\\\n\"/\u{8}"),
