@@ -986,3 +986,20 @@ async fn records_that_are_done_at_once_take_no_place_in_the_window() {
     intake.push(records(0, 20..21), 21).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_route_is_not_unusable() {
+    let mut calls = 0;
+    let sink = FakeSink::new(with(|_| {}), move |_| {
+        calls += 1;
+        now(if calls == 1 { unusable() } else { throttled() })
+    });
+    let mut world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(records(0, 0..1), 1).await.unwrap();
+    sink.until("two minutes", |log| {
+        log.calls.last().is_some_and(|call| call.at_ms > 120_000)
+    })
+    .await;
+    assert!(world.events.try_recv().is_err());
+}

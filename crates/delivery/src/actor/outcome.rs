@@ -242,8 +242,10 @@ impl Actor {
 
     pub(super) fn announce_unusable(&mut self) {
         self.all_unusable_at = None;
-        let longest =
-            (0..self.routes.len()).min_by_key(|route| self.routes[*route].outage.as_ref().map(|(_, since)| *since));
+        let since = |route: &usize| self.routes[*route].outage.as_ref().map(|(_, since)| *since);
+        let longest = (0..self.routes.len())
+            .filter(|route| since(route).is_some())
+            .min_by_key(since);
         if let Some(route) = longest
             && let Some(failure) = self.shared.routes[route].failure()
         {
