@@ -172,7 +172,9 @@ impl WorkerBuilder {
                 kafka_cluster_id: worker.runtime.cluster_id(),
             };
             let stop = worker.stop.clone().cancelled_owned();
-            worker.tasks.spawn(rest.serve(worker.runtime.herder().clone(), about, stop));
+            worker
+                .tasks
+                .spawn(rest.serve(worker.runtime.herder().clone(), about, stop));
         }
         Ok(worker)
     }

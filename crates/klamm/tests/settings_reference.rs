@@ -1,6 +1,8 @@
 //! `docs/settings.md` is generated from the definitions that also check configurations.
 //! `KLAMM_UPDATE_DOCS=1 cargo test -p klamm --test settings_reference` writes it anew.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 use std::fmt::Write;
 use std::path::Path;
 

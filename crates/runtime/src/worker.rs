@@ -122,7 +122,7 @@ async fn leave(client: Arc<KafkaClient>, members: Vec<MemberRecord>, left: watch
             match client.leave_stale_member(&group, &member_id).await {
                 Ok(()) => info!(group, member_id, "a member of the last run left its group"),
                 Err(error) => {
-                    warn!(group, member_id, error = %crate::chain(&error), "a member of the last run did not leave, its session must expire")
+                    warn!(group, member_id, error = %crate::chain(&error), "a member of the last run did not leave, its session must expire");
                 }
             }
         }

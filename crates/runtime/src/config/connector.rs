@@ -284,7 +284,12 @@ impl ConnectorConfig {
 /// Everything that is wrong, under the worker's keys.
 pub(super) fn check_worker(worker: &WorkerConfig, plugins: &Plugins) -> Result<(), ConfigErrors> {
     let raw = RawConfig::new();
-    let mut check = Check { raw: &raw, worker, plugins, validation: Validation::default() };
+    let mut check = Check {
+        raw: &raw,
+        worker,
+        plugins,
+        validation: Validation::default(),
+    };
     check.converter("key.converter", ConverterRole::Key);
     check.converter("value.converter", ConverterRole::Value);
     check.header_converter();

@@ -87,7 +87,9 @@ impl Validation {
                 continue;
             };
             if !secret.is_empty() {
-                key.errors.iter_mut().for_each(|error| *error = error.replace(&secret, MASK));
+                key.errors
+                    .iter_mut()
+                    .for_each(|error| *error = error.replace(&secret, MASK));
             }
         }
     }

@@ -22,7 +22,9 @@ pub use error::{HerderError, HerderErrorKind};
 pub use status::{ConnectorStatus, InstanceStatus, State, TaskReport};
 pub use supervisor::{TaskControl, TaskPlan, TaskSpec, Tasks};
 
-use crate::config::{ConnectorConfig, SubmittedConfig, Validation, WorkerConfig, effective_group_id, is_secret, mask, unmask};
+use crate::config::{
+    ConnectorConfig, SubmittedConfig, Validation, WorkerConfig, effective_group_id, is_secret, mask, unmask,
+};
 use crate::config_log::{Appended, ConfigLog, ConfigLogError, ConfigRecord, LogPosition, Restart, TargetState};
 use crate::plugins::Plugins;
 use state::{Change, ConfigState, ConnectorEntry};
@@ -630,7 +632,10 @@ impl Herder {
 
 /// The entries that have a value.
 fn given(config: &SubmittedConfig) -> RawConfig {
-    config.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect()
+    config
+        .iter()
+        .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
+        .collect()
 }
 
 fn not_found(name: &str) -> HerderError {

@@ -310,7 +310,7 @@ impl SinkTask {
                 }
             }
         }
-        (state.phase == MemberPhase::Fenced).then(|| End::Failed(state.detail))
+        (state.phase == MemberPhase::Fenced).then_some(End::Failed(state.detail))
     }
 
     fn assign(&mut self, assigned: Assigned) {
