@@ -35,6 +35,15 @@ async fn records_of_every_codec_are_acknowledged_in_order() {
     );
 }
 
+/// A process that was killed is gone a moment before the kernel has closed its sockets.
+async fn refuses_connections(address: &str) {
+    wait::until("connections to be refused", wait::LIMIT, || async {
+        tokio::net::TcpStream::connect(address).await.is_err().then_some(())
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_killed_broker_comes_back_with_its_records_and_goes_away_with_its_handle() {
     let Some(kafka) = Broker::own(&[]) else { return };
@@ -45,7 +54,7 @@ async fn a_killed_broker_comes_back_with_its_records_and_goes_away_with_its_hand
         .await
         .unwrap();
     kafka.kill(1).await.unwrap();
-    assert!(tokio::net::TcpStream::connect(kafka.bootstrap()).await.is_err());
+    refuses_connections(kafka.bootstrap()).await;
     kafka.start_again(1).await.unwrap();
     assert_eq!(
         kafka.tool("get-offsets", &["--topic", "kept"]).await.unwrap().trim(),
@@ -53,7 +62,7 @@ async fn a_killed_broker_comes_back_with_its_records_and_goes_away_with_its_hand
     );
     let (address, dir) = (kafka.bootstrap().to_owned(), kafka.server().dir().to_owned());
     drop(kafka);
-    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    refuses_connections(&address).await;
     assert!(!dir.exists());
 }
 
