@@ -37,6 +37,9 @@ pub enum StartError {
 }
 
 /// A running worker without its REST API.
+///
+/// Dropping it aborts everything at once: records in flight will be delivered again. [`Worker::shutdown`] ends it
+/// without that.
 #[derive(Debug)]
 pub struct Worker {
     herder: Herder,
@@ -113,6 +116,13 @@ impl Worker {
         self.client.shutdown().await;
         self.net.stop.cancel();
         info!("all tasks ended");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Herders may live on elsewhere, and their tasks with them.
+        self.herder.abort();
     }
 }
 

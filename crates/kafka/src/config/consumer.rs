@@ -108,6 +108,14 @@ impl ConsumerConfig {
         }
     }
 
+    /// How long partitions may take to be given up in a rebalance before they count as lost: what is left of
+    /// `max.poll.interval.ms` once the join has its time to arrive.
+    pub fn revoke_timeout(&self) -> Duration {
+        // The coordinator's clock started up to a heartbeat ago.
+        let left = self.rebalance_timeout.saturating_sub(2 * self.heartbeat_interval);
+        left.max(self.rebalance_timeout / 2)
+    }
+
     /// Reads the settings, and tells which keys nobody reads.
     ///
     /// # Errors

@@ -105,11 +105,11 @@ impl Intake {
 
     /// What the reader gets next, if it is there. Taking makes room.
     pub(super) fn take(&self) -> Option<Result<FetchedSection, FetchError>> {
+        if let Some(failure) = self.take_failure() {
+            return Some(Err(failure));
+        }
         let mut state = self.state();
-        let taken = if let Some(failure) = state.failure.take() {
-            self.retry.notify_one();
-            Some(Err(failure))
-        } else if state.is_paused {
+        let taken = if state.is_paused {
             None
         } else {
             state.ready.take().map(|(section, _)| Ok(section))
@@ -120,6 +120,16 @@ impl Intake {
         state.is_shelved = false;
         self.wake(state);
         taken
+    }
+
+    /// An error that waits for the reader. Taking it lets the route try again.
+    pub(super) fn take_failure(&self) -> Option<FetchError> {
+        let mut state = self.state();
+        let failure = state.failure.take()?;
+        state.is_shelved = false;
+        self.retry.notify_one();
+        self.wake(state);
+        Some(failure)
     }
 
     /// Changes the state and tells the session.

@@ -169,6 +169,29 @@ impl PartitionReader {
         }
     }
 
+    /// Waits until it is known where the reading starts, which `Earliest` and `Latest` must ask the leader for.
+    ///
+    /// # Errors
+    /// As [`PartitionReader::next`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn started(&mut self) -> Result<i64, FetchError> {
+        loop {
+            let arrived = self.intake.arrived.notified();
+            if let Some(failure) = self.intake.take_failure() {
+                return Err(failure);
+            }
+            if let Some(position) = self.intake.position() {
+                return Ok(position);
+            }
+            tokio::select! {
+                () = arrived => {}
+                () = self.client.stop().cancelled() => return Err(FetchError::ShutDown),
+            }
+        }
+    }
+
     /// Goes on at `offset`; what was fetched before is dropped.
     pub fn seek(&mut self, offset: i64) {
         self.intake.update(|state| {
@@ -211,7 +234,8 @@ impl PartitionReader {
 impl Drop for PartitionReader {
     fn drop(&mut self) {
         self.intake.closed.cancel();
-        let home = self.intake.state().home.clone();
+        // Taken under the lock that sets it: either this leaves, or the session sees the closed reader.
+        let home = self.intake.state().home.take();
         if let Some(home) = home {
             home.leave(&self.intake.partition);
         }

@@ -210,6 +210,8 @@ async fn find(client: &KafkaClient, intake: &Intake) -> Result<i32, Obstacle> {
         let mut state = intake.state();
         if state.ticket == ticket {
             state.position = Position::At(offset);
+            // Whoever waits to know where the reading starts.
+            intake.arrived.notify_one();
         }
     }
     let state = intake.state();

@@ -70,8 +70,16 @@ impl Shared {
         }
         door.joining.push(Arc::clone(intake));
         drop(door);
-        intake.state().home = Some(Arc::clone(self));
-        self.wake();
+        let mut state = intake.state();
+        if intake.closed.is_cancelled() {
+            // The reader was dropped before it could know where to leave.
+            drop(state);
+            self.leave(&intake.partition);
+        } else {
+            state.home = Some(Arc::clone(self));
+            drop(state);
+            self.wake();
+        }
         true
     }
 

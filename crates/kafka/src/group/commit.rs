@@ -29,10 +29,12 @@ pub enum CommitError {
         partition: TopicPartition,
     },
     /// Kafka did not take it in time; commit again.
-    #[error("offsets of group `{group}` could not be committed yet")]
+    #[error("offsets of {} partitions of group `{group}` could not be committed yet", .partitions.len())]
     Unavailable {
         /// The group.
         group: Arc<str>,
+        /// The partitions that are not committed; the others of the commit are.
+        partitions: Vec<TopicPartition>,
         /// The last failure.
         #[source]
         source: KafkaError,
@@ -141,8 +143,10 @@ impl GroupMember {
             let wait = backoff.next();
             let is_over = Instant::now() + wait >= deadline || matches!(failure, KafkaError::ShutDown);
             if is_over {
+                let name = |offset: &OffsetToCommit| TopicPartition::new(Arc::clone(&offset.topic), offset.partition);
                 return Err(CommitError::Unavailable {
                     group: Arc::clone(group),
+                    partitions: left.iter().map(name).collect(),
                     source: failure,
                 });
             }

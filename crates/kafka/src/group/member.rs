@@ -396,11 +396,7 @@ impl Member {
         }
         shared.announce(MemberPhase::Joining, "giving up partitions for a rebalance");
         let config = &shared.config;
-        // The coordinator's clock started up to a heartbeat ago, and the join has to arrive before it runs out.
-        let patience = config
-            .rebalance_timeout
-            .saturating_sub(2 * config.heartbeat_interval)
-            .max(config.rebalance_timeout / 2);
+        let patience = config.revoke_timeout();
         let (ack, acknowledged) = oneshot::channel();
         let event = GroupEvent::Revoke {
             partitions: self.held.clone(),

@@ -16,6 +16,7 @@ use std::time::Duration;
 use klamm_connect_api::{PluginInfo, RawConfig};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 pub use error::{HerderError, HerderErrorKind};
@@ -72,6 +73,8 @@ struct Shared {
     state: RwLock<ConfigState>,
     /// Whoever reads on in the log holds this.
     replica: Mutex<Replica>,
+    /// Ends everything at once.
+    abort: CancellationToken,
 }
 
 /// What follows from the replayed state: one supervisor per connector.
@@ -121,6 +124,7 @@ impl Herder {
             board: StatusBoard::default(),
             state: RwLock::default(),
             replica: Mutex::new(replica),
+            abort: CancellationToken::new(),
         };
         let herder = Self {
             shared: Arc::new(shared),
@@ -432,6 +436,11 @@ impl Herder {
         }
     }
 
+    /// Ends every connector at once: records in flight will be delivered again.
+    pub(crate) fn abort(&self) {
+        self.shared.abort.cancel();
+    }
+
     fn with_state<T>(&self, read: impl FnOnce(&ConfigState) -> T) -> T {
         read(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -620,11 +629,16 @@ impl Herder {
             stop_timeout: self.shared.worker.stop_timeout(),
         };
         let before = replica.ending.remove(&name);
+        let abort = self.shared.abort.clone();
         replica.joins.spawn(async move {
-            if let Some(before) = before {
-                before.closed().await;
-            }
-            supervisor.run(wishes, received).await;
+            let supervise = async {
+                if let Some(before) = before {
+                    before.closed().await;
+                }
+                supervisor.run(wishes, received).await;
+            };
+            // Dropping the supervisor aborts its tasks.
+            abort.run_until_cancelled(supervise).await;
         });
         replica.supervisors.insert(name, Handle { desired, commands });
     }

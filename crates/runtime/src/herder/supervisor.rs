@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use klamm_connect_api::{BoxFuture, RawConfig};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tracing::{error, info, warn};
 
 use super::state::ConnectorEntry;
@@ -103,7 +103,7 @@ enum Event {
     /// The wish changed, or the herder is gone.
     Desired(Result<(), watch::error::RecvError>),
     Command(Option<Command>),
-    TaskEnded(TaskEnd),
+    TaskEnded(Id, TaskEnd),
 }
 
 impl Supervisor {
@@ -128,8 +128,8 @@ impl Supervisor {
             let event = tokio::select! {
                 changed = desired.changed() => Event::Desired(changed),
                 command = commands.recv() => Event::Command(command),
-                Some(end) = connector.joins.join_next() => match end {
-                    Ok(end) => Event::TaskEnded(end),
+                Some(end) = connector.joins.join_next_with_id() => match end {
+                    Ok((id, end)) => Event::TaskEnded(id, end),
                     Err(_) => continue, // aborted by us
                 },
             };
@@ -137,7 +137,7 @@ impl Supervisor {
                 Event::Desired(Ok(())) => {}
                 Event::Desired(Err(_)) | Event::Command(None) => break,
                 Event::Command(Some(command)) => connector.command(command, &wish).await,
-                Event::TaskEnded(end) => connector.ended(end),
+                Event::TaskEnded(id, end) => connector.ended(id, end),
             }
         }
         connector.stop_tasks(|_| true).await;
@@ -236,8 +236,12 @@ impl Connector {
         self.running.push(RunningTask { number, control, abort });
     }
 
-    fn ended(&mut self, end: TaskEnd) {
-        self.running.retain(|task| task.number != end.number);
+    fn ended(&mut self, id: Id, end: TaskEnd) {
+        let running = self.running.len();
+        self.running.retain(|task| task.abort.id() != id);
+        if self.running.len() == running {
+            return; // it ended just as it was aborted; another one may run under its number
+        }
         let Err(trace) = end.result else { return };
         let name = &self.supervisor.name;
         error!(connector = %name, task = end.number, error = %trace, "task failed, restart it once the cause is mended");
@@ -306,8 +310,8 @@ impl Connector {
         }
         let deadline = tokio::time::Instant::now() + self.supervisor.stop_timeout;
         while waiting(&self.running) {
-            match tokio::time::timeout_at(deadline, self.joins.join_next()).await {
-                Ok(Some(Ok(end))) => self.ended(end),
+            match tokio::time::timeout_at(deadline, self.joins.join_next_with_id()).await {
+                Ok(Some(Ok((id, end)))) => self.ended(id, end),
                 Ok(Some(Err(_))) => {}
                 Ok(None) => break,
                 Err(_) => {

@@ -59,33 +59,39 @@ impl Commits {
         self.settle(engine).await;
         if !offsets.is_empty() {
             let result = member.commit(offsets.iter().map(to_commit).collect()).await;
-            note(engine, &offsets, &result);
+            note(engine, offsets, result);
         }
     }
 
     async fn settle(&mut self, engine: &Engine) {
         while let Some(ended) = self.outstanding.join_next().await {
             match ended {
-                Ok((offsets, result)) => note(engine, &offsets, &result),
+                Ok((offsets, result)) => note(engine, offsets, result),
                 Err(error) => warn!(%error, "a commit ended badly, its offsets go out with the next one"),
             }
         }
     }
 }
 
-fn note(engine: &Engine, offsets: &[Committable], result: &Result<(), CommitError>) {
-    match result {
-        Ok(()) => {
-            debug!(partitions = offsets.len(), "offsets committed");
-            engine.committed(offsets);
-        }
+fn note(engine: &Engine, mut offsets: Vec<Committable>, result: Result<(), CommitError>) {
+    if let Err(error) = result {
         // What was not acknowledged is among the next commit's offsets.
-        Err(error) => warn!(
-            partitions = offsets.len(),
-            error = %crate::chain(error),
+        match &error {
+            CommitError::Unavailable { partitions, .. } => offsets.retain(|offset| {
+                let of = &offset.topic_partition;
+                !partitions
+                    .iter()
+                    .any(|left| *left.topic == *of.topic() && left.partition == of.partition())
+            }),
+            _ => offsets.clear(),
+        }
+        warn!(
+            error = %crate::chain(&error),
             "offsets not committed: after a crash these records are delivered again"
-        ),
+        );
     }
+    debug!(partitions = offsets.len(), "offsets committed");
+    engine.committed(&offsets);
 }
 
 fn to_commit(partition: &Committable) -> OffsetToCommit {

@@ -20,6 +20,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::config::{ConnectorConfig, WorkerConfig};
@@ -30,6 +31,13 @@ use commits::Commits;
 use counters::Counters;
 use partition::Partition;
 use pipeline::Pipeline;
+
+/// Time for the commit when partitions are given up in a rebalance.
+const REVOKE_COMMIT: Duration = Duration::from_secs(2);
+/// Longest wait for the last commit of a task that ends.
+const FINAL_COMMIT: Duration = Duration::from_secs(3);
+/// Longest wait for the answer to leaving the group.
+const FINAL_LEAVE: Duration = Duration::from_millis(1_500);
 
 /// Runs sink tasks: what all tasks of a worker share.
 #[derive(Debug)]
@@ -128,6 +136,8 @@ struct SinkTask {
     paused: watch::Sender<bool>,
     commits: Commits,
     counters: Arc<Counters>,
+    /// Trace of a task none of whose functions can be used; it probes and comes back by itself.
+    unusable: Option<String>,
     rng: StdRng,
 }
 
@@ -206,6 +216,7 @@ impl SinkTask {
             paused: watch::Sender::new(false),
             commits,
             counters: Arc::default(),
+            unusable: None,
             rng,
         })
     }
@@ -266,21 +277,24 @@ impl SinkTask {
             .paused
             .send_if_modified(|paused| std::mem::replace(paused, is_paused) != is_paused)
         {
-            let state = if is_paused { State::Paused } else { State::Running };
-            info!(connector = %self.spec.connector, task = self.spec.task, state = state.name(), "task");
-            self.report.set(InstanceStatus::of(state));
+            info!(connector = %self.spec.connector, task = self.spec.task, is_paused, "task");
+            self.show();
         }
         None
     }
 
+    /// Shows the task as what it is now.
+    fn show(&self) {
+        self.report.set(match &self.unusable {
+            _ if *self.paused.borrow() => InstanceStatus::of(State::Paused),
+            Some(trace) => InstanceStatus::failed(trace.clone()),
+            None => InstanceStatus::of(State::Running),
+        });
+    }
+
     async fn group_event(&mut self, event: GroupEvent) -> Option<End> {
         match event {
-            GroupEvent::Assign { partitions } => {
-                for assigned in partitions {
-                    self.assign(assigned);
-                }
-                None
-            }
+            GroupEvent::Assign { partitions } => partitions.into_iter().find_map(|assigned| self.assign(assigned)),
             GroupEvent::Revoke { partitions, ack } => {
                 self.revoke(&partitions.iter().map(own).collect::<Vec<_>>(), ack).await;
                 None
@@ -313,7 +327,7 @@ impl SinkTask {
         (state.phase == MemberPhase::Fenced).then_some(End::Failed(state.detail))
     }
 
-    fn assign(&mut self, assigned: Assigned) {
+    fn assign(&mut self, assigned: Assigned) -> Option<End> {
         let topic_partition = TopicPartition::new(Arc::clone(&assigned.topic), assigned.partition);
         let epoch = assigned.epoch.get();
         let start = match &assigned.committed {
@@ -321,8 +335,13 @@ impl SinkTask {
             None => match self.config.consumer.offset_reset {
                 klamm_kafka::OffsetReset::Earliest => StartPosition::Earliest,
                 klamm_kafka::OffsetReset::Latest => StartPosition::Latest,
-                // The reader finds that there is nothing to start from, and says so.
-                klamm_kafka::OffsetReset::None => StartPosition::Offset(-1),
+                klamm_kafka::OffsetReset::None => {
+                    return Some(End::Failed(format!(
+                        "group {} has no committed offset of {topic_partition}, and `auto.offset.reset=none` names no other \
+                     start: commit one, or set it to `earliest` or `latest`",
+                        self.member.group_id()
+                    )));
+                }
             },
         };
         info!(connector = %self.spec.connector, task = self.spec.task, partition = %topic_partition, ?start, "partition assigned");
@@ -353,28 +372,34 @@ impl SinkTask {
         let key = topic_partition.clone();
         let actor = self.actors.spawn(async move { (key, partition.run().await) });
         self.partitions.insert(topic_partition, actor);
+        None
     }
 
-    /// Intake stops, what is in flight is finished, the commit goes out, then the partitions are handed over.
+    /// Intake stops, what is in flight is finished, the commit goes out, then the partitions are handed over. A stop that
+    /// is wished for meanwhile leaves what is in flight only the time that a stop has.
     async fn revoke(&mut self, partitions: &[TopicPartition], ack: RevokeAck) {
         self.stop_actors(partitions).await;
-        let timeout = self.revoke_timeout();
-        let done = self.engine.revoke(partitions.to_vec(), timeout).await;
+        let done = {
+            let mut revoke = std::pin::pin!(self.engine.revoke(partitions.to_vec(), self.revoke_timeout()));
+            tokio::select! {
+                done = &mut revoke => done,
+                () = stop_wished(&mut self.control) => {
+                    // The offsets of other partitions stay to be asked for when the task ends.
+                    drop(self.engine.shutdown(self.shared.worker.shutdown_timeout).await);
+                    revoke.await
+                }
+            }
+        };
         self.commits.now(&self.member, &self.engine, done).await;
         ack.done();
         info!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions revoked");
     }
 
-    /// The longest call and a second more, at most 80 % of the rebalance time-out, so that the commit comes in time.
+    /// The longest call and a second more, as long as the commit can still go out in time.
     fn revoke_timeout(&self) -> Duration {
-        let calls = self
-            .sink
-            .routes()
-            .iter()
-            .map(|route| route.delivery.call_timeout)
-            .max()
-            .unwrap_or_default();
-        (calls + Duration::from_secs(1)).min(self.config.consumer.rebalance_timeout * 4 / 5)
+        let calls = self.sink.routes().iter().map(|route| route.delivery.call_timeout).max();
+        let limit = self.config.consumer.revoke_timeout().saturating_sub(REVOKE_COMMIT);
+        (calls.unwrap_or_default() + Duration::from_secs(1)).min(limit)
     }
 
     /// Ends the readers of these partitions. Afterwards nothing more of them reaches delivery.
@@ -413,12 +438,14 @@ impl SinkTask {
             EngineEvent::AllRoutesUnusable { route, failure } => {
                 let trace = format!("no function can be used, route `{route}`: {failure}");
                 error!(connector = %self.spec.connector, task = self.spec.task, error = trace, "task failed, it is probing and comes back by itself");
-                self.report.set(InstanceStatus::failed(trace));
+                self.unusable = Some(trace);
+                self.show();
                 None
             }
             EngineEvent::Usable { route } => {
                 info!(connector = %self.spec.connector, task = self.spec.task, %route, "a probe succeeded, task runs again");
-                self.report.set(InstanceStatus::of(State::Running));
+                self.unusable = None;
+                self.show();
                 None
             }
             event => {
@@ -429,28 +456,45 @@ impl SinkTask {
     }
 
     async fn end(mut self, end: End) -> Result<(), String> {
-        let partitions: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
-        self.stop_actors(&partitions).await;
-        let timeout = self.shared.worker.shutdown_timeout;
-        // A failed engine only waits for the calls that are out; else what was handed over is delivered.
-        let done = self.engine.shutdown(timeout).await;
         let result = match end {
             End::Stopped => Ok(()),
-            End::Failed(trace) => Err(trace),
+            End::Failed(trace) => {
+                // Shown before what is in flight is waited for.
+                self.report.set(InstanceStatus::failed(trace.clone()));
+                Err(trace)
+            }
         };
-        self.commits.now(&self.member, &self.engine, done).await;
-        // No commit is under way any more, so this is the last reference.
-        if let Some(member) = Arc::into_inner(self.member) {
-            member.leave().await;
+        let partitions: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
+        self.stop_actors(&partitions).await;
+        // A failed engine only waits for the calls that are out; else what was handed over is delivered.
+        let done = self.engine.shutdown(self.shared.worker.shutdown_timeout).await;
+        let connector = &self.spec.connector;
+        let task = self.spec.task;
+        if timeout(FINAL_COMMIT, self.commits.now(&self.member, &self.engine, done))
+            .await
+            .is_err()
+        {
+            warn!(%connector, task, "last commit not acknowledged in time: records may be delivered again");
         }
-        if let (Some(dir), Some(member)) = (&self.shared.state_dir, &self.noted) {
-            dir.left(member);
+        // Without a commit under way this is the last reference; else dropping it leaves in the background.
+        if let Some(member) = Arc::into_inner(self.member) {
+            if timeout(FINAL_LEAVE, member.leave()).await.is_err() {
+                warn!(%connector, task, "consumer group not left in time, the session must expire");
+            } else if let (Some(dir), Some(member)) = (&self.shared.state_dir, &self.noted) {
+                dir.left(member);
+            }
         }
         self.engine_tasks.shutdown().await;
         let (read, filtered, skipped) = self.counters.totals();
-        info!(connector = %self.spec.connector, task = self.spec.task, read, filtered, skipped, "task ended");
+        info!(%connector, task, read, filtered, skipped, "task ended");
         result
     }
+}
+
+/// Resolves when the task is to stop.
+async fn stop_wished(control: &mut watch::Receiver<TaskControl>) {
+    // An error means that the herder is gone, which is a wish to stop, too.
+    drop(control.wait_for(|control| *control == TaskControl::Stop).await);
 }
 
 fn own(partition: &klamm_kafka::TopicPartition) -> TopicPartition {

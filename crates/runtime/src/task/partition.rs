@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use klamm_connect_api::TopicPartition;
-use klamm_delivery::{Delivery, Engine, Intake};
-use klamm_kafka::{ConsumedRecord, FetchedSection, PartitionReader};
+use klamm_delivery::{Delivery, Engine, Intake, IntakeClosed};
+use klamm_kafka::records::Records;
+use klamm_kafka::{AssignmentEpoch, ConsumedRecord, FetchedSection, PartitionReader};
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::pipeline::{Pipeline, RecordFailure, Tolerated};
 
@@ -35,6 +36,36 @@ pub(super) struct Partition {
     pub(super) rng: StdRng,
 }
 
+/// Why a partition's actor ends by itself.
+enum End {
+    /// Delivery takes no more: the partition was given up, or delivery has failed and says why itself.
+    DeliveryClosed,
+    /// The trace of a task that this partition makes fail.
+    Failed(String),
+}
+
+impl From<IntakeClosed> for End {
+    fn from(_: IntakeClosed) -> Self {
+        Self::DeliveryClosed
+    }
+}
+
+/// Records to hand over in one step, the reader's position after them, and what comes then.
+struct Chunk {
+    deliveries: Vec<Delivery>,
+    position: i64,
+    then: Then,
+}
+
+enum Then {
+    /// The section has more records.
+    GoOn,
+    /// It was the section's last.
+    SectionEnds,
+    /// The record at `position` fails the task.
+    Fail(String),
+}
+
 impl Partition {
     /// Reads on and on.
     ///
@@ -44,18 +75,43 @@ impl Partition {
     /// # Cancel safety
     /// Safe: a record is either handed over to delivery as a whole, or will be read again from the committed offset.
     pub(super) async fn run(mut self) -> Result<(), String> {
-        let mut intake = None;
+        match self.read_on().await {
+            End::DeliveryClosed => Ok(()),
+            End::Failed(trace) => Err(trace),
+        }
+    }
+
+    async fn read_on(&mut self) -> End {
+        let mut position = match self.reader.started().await {
+            Ok(position) => position,
+            Err(error) => return self.cannot_be_read(&error),
+        };
+        // At once, not with the first record: where a group starts is committed, so that one that starts at the end of a
+        // topic does not skip what comes while it is away.
+        let mut intake = self.engine.assign(self.topic_partition.clone(), self.epoch, position);
         loop {
             self.while_paused().await;
             let section = tokio::select! {
-                section = self.reader.next() => section.map_err(|error| self.cannot_be_read(&error))?,
+                section = self.reader.next() => section,
                 _ = self.paused.changed() => continue,
             };
-            let intake = intake.get_or_insert_with(|| {
-                self.engine
-                    .assign(self.topic_partition.clone(), self.epoch, section.start_offset())
-            });
-            self.deliver(section, intake).await?;
+            let section = match section {
+                Ok(section) => section,
+                Err(error) => return self.cannot_be_read(&error),
+            };
+            if section.start_offset() < position {
+                // The log was truncated, or the topic made again: for delivery this is another assignment, since
+                // offsets only grow within one.
+                warn!(partition = %self.topic_partition, position, start = section.start_offset(), "the log starts again before what was read");
+                self.epoch = AssignmentEpoch::next().get();
+                intake = self
+                    .engine
+                    .assign(self.topic_partition.clone(), self.epoch, section.start_offset());
+            }
+            position = section.next_offset();
+            if let Err(end) = self.deliver(section, &mut intake).await {
+                return end;
+            }
         }
     }
 
@@ -68,75 +124,80 @@ impl Partition {
         }
     }
 
-    async fn deliver(&mut self, section: FetchedSection, intake: &mut Intake) -> Result<(), String> {
-        let end = section.next_offset();
+    async fn deliver(&mut self, section: FetchedSection, intake: &mut Intake) -> Result<(), End> {
         let mut records = section.records();
         loop {
-            let (chunk, position) = self.next_chunk(&mut records, intake).await?;
-            let is_end = position.is_none();
-            let position = position.unwrap_or(end);
-            let handed_over = {
-                let mut push = std::pin::pin!(intake.push(chunk, position));
-                match timeout(GIVE_BACK_AFTER, &mut push).await {
-                    Ok(pushed) => pushed,
-                    Err(_) if is_end => push.await,
-                    Err(_) => {
-                        // Kafka is the buffer: what waits here would take memory from partitions that move.
-                        debug!(partition = %self.topic_partition, position, "no room, fetched records are given back");
-                        drop(records);
-                        drop(section);
-                        self.reader.pause();
-                        self.reader.seek(position);
-                        let pushed = push.await;
-                        self.reader.resume();
-                        return pushed.map_err(|_| self.engine_ended());
-                    }
+            let chunk = self.next_chunk(&mut records, section.next_offset()).await;
+            let position = chunk.position;
+            let mut push = std::pin::pin!(intake.push(chunk.deliveries, position));
+            if let Ok(pushed) = timeout(GIVE_BACK_AFTER, &mut push).await {
+                pushed?;
+                match chunk.then {
+                    Then::GoOn => continue,
+                    Then::SectionEnds => return Ok(()),
+                    Then::Fail(trace) => return Err(End::Failed(trace)),
+                }
+            }
+            // Kafka is the buffer: what waits here would take memory from partitions that move.
+            debug!(partition = %self.topic_partition, position, "no room, fetched records are given back");
+            drop(records);
+            drop(section);
+            return match chunk.then {
+                Then::GoOn => {
+                    self.reader.pause();
+                    self.reader.seek(position);
+                    let pushed = push.await;
+                    self.reader.resume();
+                    Ok(pushed?)
+                }
+                Then::SectionEnds => Ok(push.await?),
+                Then::Fail(trace) => {
+                    push.await?;
+                    Err(End::Failed(trace))
                 }
             };
-            handed_over.map_err(|_| self.engine_ended())?;
-            if is_end {
-                return Ok(());
-            }
         }
     }
 
-    /// The next records to hand over, and the position after them; no position at the end of the section.
-    async fn next_chunk(
-        &mut self,
-        records: &mut impl Iterator<Item = Result<ConsumedRecord, klamm_kafka::DecodeError>>,
-        intake: &mut Intake,
-    ) -> Result<(Vec<Delivery>, Option<i64>), String> {
-        let mut chunk = Vec::with_capacity(CHUNK_RECORDS);
+    /// The next records of a section that ends at `end`. What comes before a bad record is handed over, so that the
+    /// commit ends exactly at it.
+    async fn next_chunk(&mut self, records: &mut Records, end: i64) -> Chunk {
+        let mut deliveries = Vec::with_capacity(CHUNK_RECORDS);
         let mut bytes = 0;
-        while chunk.len() < CHUNK_RECORDS && bytes < CHUNK_BYTES {
-            let Some(record) = records.next() else {
-                self.pipeline.counters().read(chunk.len() as u64);
-                return Ok((chunk, None));
-            };
-            let record = record.map_err(|error| self.cannot_be_read(&error))?;
-            match self.process(&record).await {
-                Ok(delivery) => {
-                    bytes += delivery
-                        .routes
-                        .iter()
-                        .map(|(_, encoded)| encoded.bytes.len())
-                        .sum::<usize>();
-                    chunk.push(delivery);
-                }
-                Err(failure) => {
-                    // What came before the bad record is delivered, so that the commit ends exactly at it.
-                    self.pipeline.counters().read(chunk.len() as u64);
-                    intake
-                        .push(chunk, record.offset)
-                        .await
-                        .map_err(|_| self.engine_ended())?;
-                    return Err(failure);
-                }
+        let (position, then) = loop {
+            if deliveries.len() == CHUNK_RECORDS || bytes >= CHUNK_BYTES {
+                let last = deliveries.last().map(|delivery: &Delivery| delivery.origin.offset);
+                break (last.map_or(end, |offset| offset + 1), Then::GoOn);
             }
+            match records.next() {
+                None => break (end, Then::SectionEnds),
+                Some(Err(error)) => {
+                    let trace = format!(
+                        "partition {} cannot be read: {}",
+                        self.topic_partition,
+                        crate::chain(&error)
+                    );
+                    break (error.offset, Then::Fail(trace));
+                }
+                Some(Ok(record)) => match self.process(&record).await {
+                    Ok(delivery) => {
+                        bytes += delivery
+                            .routes
+                            .iter()
+                            .map(|(_, encoded)| encoded.bytes.len())
+                            .sum::<usize>();
+                        deliveries.push(delivery);
+                    }
+                    Err(trace) => break (record.offset, Then::Fail(trace)),
+                },
+            }
+        };
+        self.pipeline.counters().read(deliveries.len() as u64);
+        Chunk {
+            deliveries,
+            position,
+            then,
         }
-        self.pipeline.counters().read(chunk.len() as u64);
-        let position = chunk.last().map(|delivery| delivery.origin.offset + 1);
-        Ok((chunk, position))
     }
 
     /// Takes one record through the pipeline, under `errors.*`.
@@ -207,15 +268,11 @@ impl Partition {
         }
     }
 
-    fn cannot_be_read(&self, error: &dyn std::error::Error) -> String {
-        format!(
+    fn cannot_be_read(&self, error: &klamm_kafka::FetchError) -> End {
+        End::Failed(format!(
             "partition {} cannot be read: {}",
             self.topic_partition,
             crate::chain(error)
-        )
-    }
-
-    fn engine_ended(&self) -> String {
-        format!("delivery of partition {} ended before its reader", self.topic_partition)
+        ))
     }
 }
