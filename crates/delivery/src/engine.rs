@@ -302,6 +302,9 @@ impl Engine {
     /// Closes all intakes, sends what they hold without lingering, waits at most `timeout`, and ends the engine. Calls
     /// that have no answer by then are abandoned. Answers with what may be committed and has not been acknowledged.
     ///
+    /// Nothing is sent to a destination that is throttled, unreachable or unusable, and its records do not hold the end:
+    /// they are not committed, and are read again.
+    ///
     /// A failed engine sends nothing more: it only waits for the calls that are out.
     ///
     /// # Cancel safety

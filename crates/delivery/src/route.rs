@@ -38,6 +38,8 @@ pub(crate) struct RouteState {
     pub(crate) lingering: BTreeSet<(Instant, usize)>,
     /// The open batch of scope `route`.
     pub(crate) open: OpenBatch,
+    /// Records held for this route, wherever they are.
+    pub(crate) items: usize,
     pub(crate) outage: Option<(Outage, Instant)>,
     pub(crate) last_started: Option<Instant>,
     /// Not after the first time when a part of `ready` or `waiting` runs out of `retry.timeout`.
@@ -139,6 +141,7 @@ impl RouteState {
             active: VecDeque::new(),
             lingering: BTreeSet::new(),
             open: OpenBatch::new(open),
+            items: 0,
             outage: None,
             last_started: None,
             expires: None,
@@ -208,10 +211,10 @@ impl RouteState {
     }
 
     /// When this route needs attention next if nothing happens. Nothing is due that needs a permit while none is free:
-    /// the end of a call is then the next event.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
+    /// the end of a call is then the next event. While the engine ends, an outage starts no call at all.
+    pub(crate) fn next_due(&self, is_ending: bool) -> Option<Instant> {
         let due = min(self.waiting.keys().next().map(|(at, _)| *at), self.expires);
-        if !self.permits.is_free() {
+        if !self.permits.is_free() || is_ending && self.outage.is_some() {
             return due;
         }
         let lingers = min(

@@ -786,6 +786,84 @@ async fn shutdown_ends_in_time_and_commits_what_is_done() {
     assert_eq!(world.memory.used_bytes(), 0);
 }
 
+/// Stops waited their whole time-out for destinations that took nothing anyway.
+#[tokio::test(start_paused = true)]
+async fn an_outage_does_not_hold_a_shutdown() {
+    for (verdict, why) in [
+        (throttled(), "throttled"),
+        (unreachable(), "unreachable"),
+        (unusable(), "unusable"),
+    ] {
+        let sink = FakeSink::new(with(|s| s.batch_records = 1), move |seen| {
+            now(if seen.offsets()[0] < 2 {
+                Verdict::Accepted
+            } else {
+                verdict.clone()
+            })
+        });
+        let mut world = World::new(&sink);
+        let mut intake = world.engine.assign(tp(0), 1, 0);
+        intake.push(records(0, 0..5), 5).await.unwrap();
+        // Record 2 waits for the destination when the shutdown comes, 3 and 4 behind it in their lane.
+        sink.until(why, |log| log.calls.len() == 3).await;
+        let started = tokio::time::Instant::now();
+        let commits = world.engine.shutdown(ms(25_000)).await;
+        assert!(started.elapsed() < ms(10), "{why}: took {:?}", started.elapsed());
+        assert_eq!(offset_in(&commits, 0), Some(2), "{why}");
+        assert_eq!(sink.calls().len(), 3, "{why}");
+        assert_eq!(world.engine.status().dropped_records, 3, "{why}");
+        assert!(world.actors.join_next().await.unwrap().is_ok(), "{why}");
+        assert_eq!(world.memory.used_bytes(), 0, "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_healthy_routes_and_sends_nothing_into_an_outage() {
+    let sink = FakeSink::new(vec![settings(), settings()], |seen| match seen.route {
+        0 => Reply::After(ms(5), unreachable()),
+        _ if seen.at_ms < 1000 => Reply::After(ms(500), failed()),
+        _ => now(Verdict::Accepted),
+    });
+    let world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    let deliveries = vec![sized(0, 0, &[1], 10), sized(0, 1, &[0], 10), sized(0, 2, &[1], 10)];
+    intake.push(deliveries, 3).await.unwrap();
+    sink.until("route 0 is in an outage", |log| {
+        log.calls.len() == 2 && log.calls_in_flight[&0] == 0
+    })
+    .await;
+    let started = tokio::time::Instant::now();
+    let commits = world.engine.shutdown(ms(25_000)).await;
+    assert!(
+        started.elapsed() < ms(5000),
+        "only the backoff of route 1: took {:?}",
+        started.elapsed()
+    );
+    assert_eq!(offset_in(&commits, 0), Some(1), "record 1 is undone");
+    assert_eq!(world.engine.status().routes[1].delivered_records, 2);
+    assert_eq!(world.engine.status().dropped_records, 1);
+    assert_eq!(sink.calls().iter().filter(|seen| seen.route == 0).count(), 1);
+    world.assert_no_violations();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_out_may_still_end_an_outage_during_a_shutdown() {
+    let sink = FakeSink::new(with(|s| s.ordering = Ordering::None), |seen| match seen.at_ms {
+        0 if seen.partition == 0 => Reply::After(ms(10), throttled()),
+        0 => Reply::After(ms(300), Verdict::Accepted),
+        _ => now(Verdict::Accepted),
+    });
+    let world = World::new(&sink);
+    for partition in 0..2 {
+        let mut intake = world.engine.assign(tp(partition), 1, 0);
+        intake.push(records(partition, 0..2), 2).await.unwrap();
+    }
+    sink.until("both are out", |log| log.calls.len() == 2).await;
+    let commits = world.engine.shutdown(ms(25_000)).await;
+    assert_eq!((offset_in(&commits, 0), offset_in(&commits, 1)), (Some(2), Some(2)));
+    assert_eq!(world.engine.status().dropped_records, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn dropping_the_handles_ends_the_engine_and_gives_memory_back() {
     let sink = FakeSink::new(with(|_| {}), |_| Reply::Hang);

@@ -64,6 +64,11 @@ impl Actor {
         let Some((outage, _)) = &state.outage else {
             return state.ready.pop_front().or_else(|| self.seal(route));
         };
+        // Calls that take long to fail would hold the end, one after the other. Those that are out may still show that
+        // the outage is over.
+        if self.ending.is_some() {
+            return None;
+        }
         // Parts that are ready waited their own time. New batches, and everything while the destination is unusable,
         // wait for a probe to succeed.
         if !matches!(outage, Outage::Unusable)
@@ -274,8 +279,13 @@ impl Actor {
 
     /// Shows the route's state, and sees to it that the actor wakes when it needs to.
     fn publish_route(&mut self, route: usize) {
+        let is_ending = self.ending.is_some();
         let state = &mut self.routes[route];
-        let due = if self.has_failed { None } else { state.next_due() };
+        let due = if self.has_failed {
+            None
+        } else {
+            state.next_due(is_ending)
+        };
         if due != state.due {
             if let Some(before) = state.due {
                 self.due.remove(&(before, route));

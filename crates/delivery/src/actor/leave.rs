@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Actor, Command, Phase};
 use crate::batch::{BatchId, Item, OpenBatch, Part};
@@ -131,7 +131,7 @@ impl Actor {
         queue.lanes.clear(&mut items);
         let open: &mut OpenBatch = &mut self.routes[route].open;
         items.extend(open.forget(index));
-        self.drop_items(items);
+        self.drop_items(route, items);
     }
 
     /// Draining => `GivenBack` for partitions whose calls have ended or whose time is up.
@@ -191,12 +191,18 @@ impl Actor {
         }
     }
 
+    /// Records of a destination in an outage do not hold the end: they are not committed, so they are read again.
     pub(super) fn has_ended(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| {
             let is_done = if self.has_failed {
                 self.calls.is_empty()
             } else {
-                self.items == 0
+                self.routes.iter().all(|route| route.items == 0)
+                    || self.calls.is_empty()
+                        && self
+                            .routes
+                            .iter()
+                            .all(|route| route.items == 0 || route.outage.is_some())
             };
             is_done || ending.until <= self.now
         })
@@ -212,7 +218,17 @@ impl Actor {
             );
         }
         self.calls.abort_all();
-        count(&self.shared.dropped_records, self.items);
+        let undelivered = self.routes.iter().map(|route| route.items).sum();
+        if undelivered > 0 {
+            let (connector, task) = (&*self.config.connector, self.config.task);
+            info!(
+                connector,
+                task,
+                records = undelivered,
+                "delivery ended with records that are not delivered: they are read again"
+            );
+        }
+        count(&self.shared.dropped_records, undelivered);
         for (_, partition) in &mut self.partitions {
             partition.handle.release(std::mem::take(&mut partition.held));
         }

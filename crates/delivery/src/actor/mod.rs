@@ -115,8 +115,6 @@ pub(crate) struct Actor {
     all_unusable_at: Option<Instant>,
     /// It was sent, and [`EngineEvent::Usable`] was not.
     is_unusable_announced: bool,
-    /// Records held, once per route.
-    items: usize,
     next_batch: u64,
     next_wait: u64,
     now: Instant,
@@ -163,7 +161,6 @@ impl Actor {
             has_failed: false,
             all_unusable_at: None,
             is_unusable_announced: false,
-            items: 0,
             next_batch,
             next_wait: 0,
             now: Instant::now(),
@@ -347,8 +344,8 @@ impl Actor {
                     continue;
                 };
                 queue.lanes.arrive(item);
-                self.items += 1;
                 let state = &mut self.routes[route.0];
+                state.items += 1;
                 if !queue.is_active {
                     queue.is_active = true;
                     state.active.push_back(index);

@@ -275,7 +275,7 @@ impl Actor {
             .items
             .extract_if(.., |item| !self.may_send(item.partition))
             .collect();
-        self.drop_items(leaving);
+        self.drop_items(part.route, leaving);
         if part.items.is_empty() {
             // Followers are of the same lane, so of the same partition.
             self.abandon(part);
@@ -289,7 +289,7 @@ impl Actor {
         let mut parts = VecDeque::from(std::mem::take(&mut part.followers));
         parts.push_front(part);
         for mut part in parts {
-            self.drop_items(std::mem::take(&mut part.items));
+            self.drop_items(part.route, std::mem::take(&mut part.items));
         }
     }
 
@@ -348,7 +348,7 @@ impl Actor {
                     failure,
                 };
                 count(&self.shared.failed_records, items.len());
-                self.release_items(items);
+                self.release_items(route, items);
                 self.fail(failure);
             }
             ErrorPolicy::Log => {
@@ -436,7 +436,7 @@ impl Actor {
             partition
                 .handle
                 .publish(freed, partition.ledger.commit(), partition.ledger.oldest());
-            self.items -= run;
+            self.routes[route].items -= run;
             done += freed.records;
             if is_late {
                 late += run;
@@ -460,15 +460,15 @@ impl Actor {
     }
 
     /// Lets go of records that are not done, and counts them as given back.
-    pub(super) fn drop_items(&mut self, items: Vec<Item>) {
+    pub(super) fn drop_items(&mut self, route: usize, items: Vec<Item>) {
         count(&self.shared.dropped_records, items.len());
-        self.release_items(items);
+        self.release_items(route, items);
     }
 
     /// Gives back the bytes of records that are not done. Their place in the ledger and the window stays, so that no
     /// commit passes them.
-    fn release_items(&mut self, items: Vec<Item>) {
-        self.items -= items.len();
+    fn release_items(&mut self, route: usize, items: Vec<Item>) {
+        self.routes[route].items -= items.len();
         for item in items {
             let partition = &mut self.partitions[item.partition];
             let bytes = item.size_bytes();
