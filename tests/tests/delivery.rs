@@ -290,6 +290,133 @@ async fn a_function_that_fails_for_good_fails_the_task_and_commits_nothing_of_it
 }
 
 #[tokio::test]
+async fn a_failure_amid_a_backlog_is_the_trace_that_is_shown() {
+    let Some(kafka) = Broker::shared() else { return };
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let lambda = FakeLambda::start().await.unwrap();
+    producer.create_topic("backlog", 4).await.unwrap();
+    // Far more than the partitions may hold, so that their readers wait for room when delivery fails.
+    for partition in 0..4 {
+        let record = (
+            None,
+            Some(format!("{{\"text\":\"{}\"}}", "x".repeat(8_000)).into_bytes()),
+        );
+        producer
+            .produce("backlog", partition, vec![record; 2_000], CODECS[4])
+            .await
+            .unwrap();
+    }
+    lambda
+        .function("backlog-fn")
+        .respond(Answer::function_error("ValueError", "no").after(Duration::from_millis(50)));
+    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    let settings = [
+        ("aws.lambda.function.name", "backlog-fn"),
+        ("delivery.retry.max.attempts", "2"),
+    ];
+    create(&worker, "backlog", &lambda_sink(&lambda, "backlog", &settings)).await;
+    let status = tasks_are(&worker, "backlog", &["FAILED"]).await;
+    let trace = status["tasks"][0]["trace"].as_str().unwrap();
+    assert!(
+        trace.contains("record backlog-") && trace.contains("ValueError"),
+        "{trace}"
+    );
+    worker.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_group_that_starts_at_the_end_skips_nothing_that_comes_while_it_is_away() {
+    let Some(kafka) = Broker::shared() else { return };
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let lambda = FakeLambda::start().await.unwrap();
+    lambda.function("end-fn");
+    producer.create_topic("end", 1).await.unwrap();
+    producer.produce_json("end", 1, 0..5, CODECS[0]).await.unwrap();
+    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    let settings = [
+        ("aws.lambda.function.name", "end-fn"),
+        ("consumer.override.auto.offset.reset", "latest"),
+    ];
+    create(&worker, "end", &lambda_sink(&lambda, "end", &settings)).await;
+    wait::until("the start position to be committed", wait::LIMIT, || async {
+        let committed = kafka
+            .tool("groups", &["--describe", "--group", "connect-end"])
+            .await
+            .ok()?;
+        let row: Vec<String> = committed
+            .lines()
+            .find(|line| line.contains("end "))?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        (row.get(3).map(String::as_str) == Some("5")).then_some(())
+    })
+    .await
+    .unwrap();
+    let settings = worker.kill().await.unwrap();
+    let away = producer.produce_json("end", 1, 5..10, CODECS[0]).await.unwrap();
+    let worker = settings.start().await.unwrap();
+    lambda
+        .wait_for("what came while the worker was away", |log| {
+            has_all(log, "end-fn", "end", &away)
+        })
+        .await
+        .unwrap();
+    lambda.with_log(|log| assert_eq!(accepted(log, "end-fn", "end").len(), 5, "nothing from before the start"));
+    worker.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_destination_that_takes_nothing() {
+    let Some(kafka) = Broker::shared() else { return };
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let lambda = FakeLambda::start().await.unwrap();
+    let limit = ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded;
+    let function = lambda.function("off-fn");
+    function.respond(Answer::throttled(limit, None));
+    producer.create_topic("off", 1).await.unwrap();
+    let produced = producer.produce_json("off", 1, 0..50, CODECS[0]).await.unwrap();
+    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    create(
+        &worker,
+        "off",
+        &lambda_sink(&lambda, "off", &[("aws.lambda.function.name", "off-fn")]),
+    )
+    .await;
+    lambda
+        .wait_for("a throttled call", |log| log.total().failed > 2)
+        .await
+        .unwrap();
+    worker
+        .rest()
+        .put("/connectors/off/stop", &serde_json::Value::Null)
+        .await
+        .unwrap()
+        .expect(204)
+        .unwrap();
+    let before = std::time::Duration::from_secs(20);
+    wait::until("the task to stop", before, || async {
+        let status = worker.rest().get("/connectors/off/status").await.ok()?.json();
+        (status["tasks"] == serde_json::json!([])).then_some(())
+    })
+    .await
+    .unwrap();
+    function.respond(Answer::success("null"));
+    worker
+        .rest()
+        .put("/connectors/off/resume", &serde_json::Value::Null)
+        .await
+        .unwrap()
+        .expect(202)
+        .unwrap();
+    lambda
+        .wait_for("every record", |log| has_all(log, "off-fn", "off", &produced))
+        .await
+        .unwrap();
+    worker.terminate().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_poison_record_fails_the_task_or_is_skipped_as_tolerated() {
     let Some(kafka) = Broker::shared() else { return };
     let producer = Producer::connect(kafka.bootstrap()).await.unwrap();

@@ -216,6 +216,7 @@ async fn a_bad_connector_answers_400_with_each_key_and_what_is_accepted() {
         ("transforms", "a"),
         ("transforms.a.type", "org.apache.kafka.connect.transforms.Nope"),
         ("value.converter", "io.confluent.connect.avro.AvroConverter"),
+        ("aws.access.key.id", "${file:/etc/keys:id}"),
     ];
     let body = json!({ "name": "bad", "config": lambda_sink(&lambda, "t", &settings) });
     let reply = worker.rest().post("/connectors", &body).await.unwrap();
@@ -230,6 +231,7 @@ async fn a_bad_connector_answers_400_with_each_key_and_what_is_accepted() {
         "`transforms.a.type`",
         "`value.converter`",
         "org.apache.kafka.connect.json.JsonConverter",
+        "`aws.access.key.id`: config providers",
     ] {
         assert!(message.contains(wanted), "no {wanted} in {message}");
     }

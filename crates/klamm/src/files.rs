@@ -1,6 +1,7 @@
 //! Files that users bring along: worker properties and connectors.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -30,6 +31,12 @@ pub enum FileError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// An environment variable is no text.
+    #[error("environment variable {name} is not UTF-8: a property is text")]
+    Variable {
+        /// The variable.
+        name: String,
     },
     /// It is not what its name says.
     #[error("{path} is not valid: {what}")]
@@ -72,8 +79,7 @@ pub fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, FileErro
 
 /// The worker property that an environment variable sets: `CONNECT_` and the key in capitals with `_` for each dot, `__`
 /// for `_` and `___` for `-`, as in Confluent's container images.
-#[must_use]
-pub fn property_of_variable(name: &str) -> Option<String> {
+fn property_of_variable(name: &str) -> Option<String> {
     let rest = name.strip_prefix("CONNECT_").filter(|rest| !rest.is_empty())?;
     // The longest runs first; the placeholders cannot occur in the name of a variable.
     let key = rest
@@ -83,6 +89,27 @@ pub fn property_of_variable(name: &str) -> Option<String> {
         .replace('\0', "-")
         .replace('\x01', "_");
     Some(key.to_ascii_lowercase())
+}
+
+/// The worker properties that the environment sets: `CONNECT_BOOTSTRAP_SERVERS` is `bootstrap.servers`, `__` stands for
+/// `_` and `___` for `-`, as in Confluent's container images.
+///
+/// # Errors
+/// A property's value is not UTF-8. Variables that set no property may be anything.
+pub fn properties_of_environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, FileError> {
+    let mut properties = BTreeMap::new();
+    for (name, value) in variables {
+        let Some(property) = name.to_str().and_then(property_of_variable) else {
+            continue;
+        };
+        let value = value.into_string().map_err(|_| FileError::Variable {
+            name: name.to_string_lossy().into_owned(),
+        })?;
+        properties.insert(property, value);
+    }
+    Ok(properties)
 }
 
 /// Properties know characters beyond Latin-1 only as `\uXXXX`.
@@ -227,6 +254,19 @@ mod tests {
         for (variable, wanted, why) in cases {
             assert_eq!(property_of_variable(variable).as_deref(), wanted, "{why}");
         }
+    }
+
+    #[test]
+    fn variables_that_are_no_text_matter_only_if_they_set_a_property() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bad = || OsString::from_vec(vec![0xff]);
+        let fine = properties_of_environment([(bad(), bad()), ("CONNECT_GROUP_ID".into(), "g".into())]).unwrap();
+        assert_eq!(fine, BTreeMap::from([("group.id".to_owned(), "g".to_owned())]));
+        let error = properties_of_environment([("CONNECT_GROUP_ID".into(), bad())]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "environment variable CONNECT_GROUP_ID is not UTF-8: a property is text"
+        );
     }
 
     #[test]

@@ -36,6 +36,6 @@
 mod files;
 mod worker;
 
-pub use files::{ConnectorFile, FileError, property_of_variable, read_properties};
+pub use files::{ConnectorFile, FileError, properties_of_environment, read_properties};
 pub use klamm_runtime::{Herder, HerderError, HerderErrorKind, Plugins, SubmittedConfig, TargetState, WorkerConfig};
 pub use worker::{StartError, Worker, WorkerBuilder, plugins};

@@ -8,13 +8,16 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use klamm::{ConnectorFile, FileError, StartError, Worker};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// The command line, the settings or a file is wrong: nothing was started.
 const EXIT_SETTINGS: u8 = 2;
 /// The worker could not start: directory, port or connector.
 const EXIT_START: u8 = 3;
+
+/// A second signal cut the orderly end short.
+const EXIT_SECOND_SIGNAL: u8 = 4;
 
 /// Kafka Connect-style sink connectors without a JVM.
 #[derive(Debug, Parser)]
@@ -30,6 +33,11 @@ enum Command {
     ///
     /// Settings are Kafka Connect's worker properties. They come from the file, then from the environment
     /// (`CONNECT_BOOTSTRAP_SERVERS` is `bootstrap.servers`), then from flags; what comes later wins.
+    ///
+    /// SIGTERM and SIGINT end the worker in order: what is in flight is finished and committed. Exit codes: 0 after an
+    /// orderly end, 2 for wrong settings or files, 3 if the worker cannot start, 4 if a second signal cut the end short.
+    ///
+    /// `KLAMM_LOG` sets what is logged, such as `debug` or `info,klamm_delivery=debug`.
     Worker(WorkerArgs),
 }
 
@@ -122,8 +130,22 @@ impl From<StartError> for Failure {
 
 async fn run(args: WorkerArgs) -> Result<(), Failure> {
     let mut builder = Worker::builder().with_rest().properties(properties(&args)?);
+    let mut files: BTreeMap<String, &PathBuf> = BTreeMap::new();
     for path in &args.connectors {
-        builder = builder.connector_file(ConnectorFile::read(path)?);
+        let connector = ConnectorFile::read(path)?;
+        if let Some(other) = files.insert(connector.name.clone(), path) {
+            let error = anyhow::anyhow!(
+                "{} and {} both describe connector {}: give one of them",
+                other.display(),
+                path.display(),
+                connector.name
+            );
+            return Err(Failure {
+                error,
+                code: EXIT_SETTINGS,
+            });
+        }
+        builder = builder.connector_file(connector);
     }
     // Installed before anything runs, so that an early signal ends the worker in order, too.
     let handlers = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
@@ -141,11 +163,18 @@ async fn run(args: WorkerArgs) -> Result<(), Failure> {
     }
     info!("worker ends: finishing what is in flight");
     tokio::select! {
-        () = worker.shutdown() => info!("worker ended"),
-        _ = terminate.recv() => error!("second signal: records in flight will be delivered again"),
-        _ = interrupt.recv() => error!("second signal: records in flight will be delivered again"),
+        () = worker.shutdown() => {
+            info!("worker ended");
+            return Ok(());
+        }
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
-    Ok(())
+    let error = anyhow::anyhow!("second signal: the worker ended at once, records in flight will be delivered again");
+    Err(Failure {
+        error,
+        code: EXIT_SECOND_SIGNAL,
+    })
 }
 
 fn properties(args: &WorkerArgs) -> Result<BTreeMap<String, String>, FileError> {
@@ -153,7 +182,7 @@ fn properties(args: &WorkerArgs) -> Result<BTreeMap<String, String>, FileError> 
         Some(path) => klamm::read_properties(path)?,
         None => BTreeMap::new(),
     };
-    properties.extend(std::env::vars().filter_map(|(name, value)| Some((klamm::property_of_variable(&name)?, value))));
+    properties.extend(klamm::properties_of_environment(std::env::vars_os())?);
     let flags = [
         ("bootstrap.servers", &args.bootstrap_servers),
         ("listeners", &args.listeners),
@@ -169,10 +198,24 @@ fn properties(args: &WorkerArgs) -> Result<BTreeMap<String, String>, FileError> 
 }
 
 fn log_to_stderr(is_json: bool) {
-    let filter = EnvFilter::try_from_env("KLAMM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // The credentials chain logs each provider that has none, at each try; delivery says it once.
+    const DEFAULT: &str = "info,aws_config=error";
+    let wish = std::env::var("KLAMM_LOG").ok();
+    let parsed = wish.as_deref().map(EnvFilter::try_new);
+    let refused = parsed
+        .as_ref()
+        .and_then(|parsed| parsed.as_ref().err().map(ToString::to_string));
+    let filter = parsed.and_then(Result::ok).unwrap_or_else(|| EnvFilter::new(DEFAULT));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false);
-    if is_json { log.json().init() } else { log.init() }
+    if is_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
+    if let Some(error) = refused {
+        warn!(%error, default = DEFAULT, "`KLAMM_LOG` is not a valid filter, the default is used");
+    }
 }

@@ -29,8 +29,8 @@ pub fn plugins() -> Plugins {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A setting of the worker is wrong. All of them are named.
-    #[error("the worker's settings are not valid: {0}")]
+    /// A setting of the worker is wrong; the source names all of them.
+    #[error("the worker's settings are not valid")]
     Config(#[from] ConfigErrors),
     /// `state.dir` cannot be used, or what it holds is damaged.
     #[error(transparent)]
@@ -163,6 +163,7 @@ impl WorkerBuilder {
                 return Err(StartError::Connector { name, source });
             }
         }
+        worker.runtime.begin().await;
         // Whoever gets an answer finds every connector that was given at the start.
         if let Some(rest) = rest {
             let about = About {

@@ -13,22 +13,13 @@ use crate::answers::json;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestError {
-    /// A listener is not of the form `http://host:port`.
-    #[error(
-        "listener `{listener}` of `listeners` is not valid: {reason}; write `http://host:port`, for example `http://127.0.0.1:8083`"
-    )]
-    Listener {
-        /// The listener as given.
-        listener: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
     /// The address is taken, not ours, or not allowed.
-    #[error("cannot listen on `{listener}`: {source}; free the port or set another one in `listeners`")]
+    #[error("cannot listen on `{listener}`: free the port, or set another one in `listeners`")]
     Bind {
         /// The listener as given.
         listener: String,
         /// Why.
+        #[source]
         source: io::Error,
     },
 }

@@ -8,7 +8,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use klamm_runtime::Herder;
+use klamm_runtime::{Herder, Listener};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -35,22 +35,23 @@ pub struct RestServer {
 }
 
 impl RestServer {
-    /// Binds every `http://host:port`. Port 0 takes any free port, an empty host all interfaces.
+    /// Binds every listener.
     ///
     /// # Errors
-    /// A listener cannot be read or bound; the error names it.
-    pub async fn bind(listeners: &[String]) -> Result<Self, RestError> {
+    /// A listener cannot be bound; the error names it.
+    pub async fn bind(listeners: &[Listener]) -> Result<Self, RestError> {
         let mut server = Self {
             listeners: Vec::new(),
             addresses: Vec::new(),
         };
         for listener in listeners {
-            let (host, port) = host_and_port(listener)?;
             let failed = |source| RestError::Bind {
-                listener: listener.clone(),
+                listener: listener.to_string(),
                 source,
             };
-            let socket = TcpListener::bind((host, port)).await.map_err(failed)?;
+            let socket = TcpListener::bind((listener.host.as_str(), listener.port))
+                .await
+                .map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?;
             info!(%address, "REST API listens");
             server.listeners.push(socket);
@@ -88,35 +89,6 @@ impl RestServer {
             acceptors.shutdown().await;
         }
     }
-}
-
-/// # Errors
-/// The listener is not `http://host:port`.
-fn host_and_port(listener: &str) -> Result<(&str, u16), RestError> {
-    let refused = |reason| RestError::Listener {
-        listener: listener.to_owned(),
-        reason,
-    };
-    let Some(address) = listener.trim().strip_prefix("http://") else {
-        let is_tls = listener.trim().starts_with("https://");
-        return Err(refused(if is_tls {
-            "TLS is not supported"
-        } else {
-            "`http://` is missing"
-        }));
-    };
-    let (host, port) = address
-        .trim_end_matches('/')
-        .rsplit_once(':')
-        .ok_or_else(|| refused("the port is missing"))?;
-    let port = port
-        .parse()
-        .map_err(|_| refused("the port is not a number from 0 to 65535"))?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    Ok((if host.is_empty() { "0.0.0.0" } else { host }, port))
 }
 
 /// Takes connections until told to stop, then waits for them to end. Its end cuts those that are left.
@@ -170,26 +142,5 @@ async fn serve_connection(stream: TcpStream, router: Router, mut stopped: watch:
     };
     if let Err(error) = result {
         debug!(%error, "REST connection ended");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listeners_are_read_or_refused_with_the_reason() {
-        assert_eq!(host_and_port("http://127.0.0.1:8083").unwrap(), ("127.0.0.1", 8083));
-        assert_eq!(host_and_port("http://:0/").unwrap(), ("0.0.0.0", 0));
-        assert_eq!(host_and_port("http://[::1]:80").unwrap(), ("::1", 80));
-        for (listener, reason) in [
-            ("https://a:1", "TLS"),
-            ("a:1", "`http://` is missing"),
-            ("http://a", "port is missing"),
-            ("http://a:x", "not a number"),
-        ] {
-            let text = host_and_port(listener).unwrap_err().to_string();
-            assert!(text.contains(reason) && text.contains(listener), "{text}");
-        }
     }
 }

@@ -7,6 +7,7 @@ mod support;
 use std::net::SocketAddr;
 
 use klamm_rest::RestServer;
+use klamm_runtime::Listener;
 use support::{about, herder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,7 +21,9 @@ struct Server {
 }
 
 async fn server() -> Server {
-    let server = RestServer::bind(&["http://127.0.0.1:0".to_owned()]).await.unwrap();
+    let server = RestServer::bind(&[Listener::parse("http://127.0.0.1:0").unwrap()])
+        .await
+        .unwrap();
     let address = server.addresses()[0];
     let (stop, stopped) = oneshot::channel::<()>();
     let herder = herder().await;
@@ -106,9 +109,10 @@ async fn an_idle_connection_does_not_delay_the_shutdown() {
 async fn a_port_in_use_is_named() {
     let server = server().await;
     let listener = format!("http://{}", server.address);
-    let error = RestServer::bind(std::slice::from_ref(&listener))
+    let error = RestServer::bind(&[Listener::parse(&listener).unwrap()])
         .await
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains(&listener) && error.contains("in use"), "{error}");
+        .unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.to_string().contains(&listener), "{error}");
+    assert!(source.contains("in use"), "{source}");
 }

@@ -16,7 +16,9 @@ mod task;
 mod wall_clock;
 mod worker;
 
-pub use config::{SubmittedConfig, ValidatedKey, Validation, WorkerConfig, connector_config_def, worker_config_def};
+pub use config::{
+    Listener, SubmittedConfig, ValidatedKey, Validation, WorkerConfig, connector_config_def, worker_config_def,
+};
 pub use config_log::{
     Appended, ConfigLog, ConfigLogError, ConfigRecord, FileConfigLog, LogPosition, MemoryConfigLog, Restart,
     TargetState,

@@ -1,8 +1,9 @@
 //! `state.dir`: what a worker keeps over its end, and the lock that lets one process use it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -53,7 +54,11 @@ impl StateDir {
             let path = path.display().to_string();
             move |source| StateDirError::Io { path, source }
         };
-        fs::create_dir_all(path).map_err(io_error(path))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(io_error(path))?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)

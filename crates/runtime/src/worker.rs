@@ -50,8 +50,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker on the present tokio runtime: replays the config log and starts what it wishes for. Does not wait
-    /// for Kafka.
+    /// Starts a worker on the present tokio runtime and replays the config log. Connectors run from [`Worker::begin`] on.
+    /// Does not wait for Kafka.
     ///
     /// # Errors
     /// `state.dir` is in use or not usable, or the config log is damaged.
@@ -84,7 +84,7 @@ impl Worker {
             state_dir,
             may_join,
         );
-        let herder = Herder::start(config, plugins, log, Arc::new(sink_tasks)).await?;
+        let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks)).await?;
         let follower = herder.clone();
         tasks.spawn(async move { follower.follow().await });
         Ok(Self {
@@ -94,6 +94,11 @@ impl Worker {
             shutdown_timeout,
             tasks,
         })
+    }
+
+    /// Starts the connectors.
+    pub async fn begin(&self) {
+        self.herder.begin().await;
     }
 
     /// Creates, changes and watches connectors.

@@ -102,9 +102,11 @@ pub async fn herder() -> Herder {
         .with_converters(klamm_converters::converters())
         .with_header_converters(klamm_converters::header_converters());
     let worker = WorkerConfig::from_properties(&raw).unwrap();
-    Herder::start(worker, plugins, Arc::new(MemoryConfigLog::new()), Arc::new(FakeTasks))
+    let herder = Herder::open(worker, plugins, Arc::new(MemoryConfigLog::new()), Arc::new(FakeTasks))
         .await
-        .unwrap()
+        .unwrap();
+    herder.begin().await;
+    herder
 }
 
 /// The worker as the transcript shows it.

@@ -232,6 +232,16 @@ impl ConnectorConfig {
             .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
             .collect();
         let (mut validation, _) = Self::check(&raw, worker, plugins)?;
+        for (key, _) in submitted
+            .iter()
+            .filter(|(_, value)| value.as_deref().is_some_and(names_a_provider))
+        {
+            // As a literal it would reach whoever takes the secret.
+            validation.error(
+                key,
+                "config providers (`${provider:…}`) are not supported by this version: give the value itself",
+            );
+        }
         for (key, _) in submitted.iter().filter(|(_, value)| value.is_none()) {
             validation.error(key, "Null value can not be supplied as the configuration value.");
         }
@@ -494,6 +504,14 @@ impl Check<'_> {
             },
         }
     }
+}
+
+/// Whether the value refers to a config provider (KIP-297): `${provider:[path:]key}`.
+fn names_a_provider(value: &str) -> bool {
+    value
+        .split("${")
+        .skip(1)
+        .any(|rest| rest.split_once('}').is_some_and(|(inside, _)| inside.contains(':')))
 }
 
 /// Settings that belong to the connection, which all connectors of a worker share.

@@ -10,7 +10,7 @@ pub use connector::connector_config_def;
 pub(crate) use connector::{ConnectorConfig, effective_group_id};
 pub(crate) use secrets::{is_secret, mask, unmask};
 pub use validation::{ValidatedKey, Validation};
-pub use worker::{WorkerConfig, worker_config_def};
+pub use worker::{Listener, WorkerConfig, worker_config_def};
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,8 @@ pub(crate) const MASK: &str = "[hidden]";
 
 /// Parts of names whose values are secret whatever defines them: client and converter settings that pass through, and
 /// keys that nobody defines. Access key ids count as secrets.
-const SECRET_NAMES: [&str; 9] = [
+const SECRET_NAMES: [&str; 10] = [
+    "license",
     "password",
     "secret",
     "jaas.config",

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::plugins::Plugins;
 pub struct WorkerConfig {
     /// Connection to Kafka, from the keys without a prefix.
     pub(crate) client: ClientConfig,
-    /// `listeners`, as given.
-    pub listeners: Vec<String>,
+    /// `listeners`
+    pub listeners: Vec<Listener>,
     /// `state.dir`; none keeps everything in memory.
     pub(crate) state_dir: Option<PathBuf>,
     /// `offset.flush.interval.ms`
@@ -94,7 +95,7 @@ pub fn worker_config_def() -> ConfigDef {
                 "Where the REST API listens: `http://host:port`. An empty host or `0.0.0.0` is every interface.",
             )
             .default("http://127.0.0.1:8083")
-            .validator(Validator::new(check_listener)),
+            .validator(Validator::new(|listener| Listener::parse(listener).map(drop))),
         )
         .key(
             key(
@@ -199,11 +200,47 @@ pub fn worker_config_def() -> ConfigDef {
         )
 }
 
-fn check_listener(listener: &str) -> Result<(), String> {
-    let accepted = || "Value must be `http://host:port`".to_owned();
-    let rest = listener.strip_prefix("http://").ok_or_else(accepted)?;
-    let (_, port) = rest.trim_end_matches('/').rsplit_once(':').ok_or_else(accepted)?;
-    port.parse::<u16>().map(drop).map_err(|_| accepted())
+/// An address that the REST API listens on, from `listeners`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Host name or address; `0.0.0.0` is every interface.
+    pub host: String,
+    /// Port; 0 takes any free one.
+    pub port: u16,
+}
+
+impl Listener {
+    /// Reads `http://host:port`; an empty host is every interface.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let accepted = "Value must be `http://host:port`, for example `http://127.0.0.1:8083`";
+        let (scheme, rest) = text.trim().split_once("://").ok_or(accepted)?;
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" => {}
+            "https" => return Err(format!("TLS is not supported by this version. {accepted}")),
+            _ => return Err(accepted.to_owned()),
+        }
+        let (host, port) = rest.trim_end_matches('/').rsplit_once(':').ok_or(accepted)?;
+        let port = port
+            .parse()
+            .map_err(|_| format!("the port is not a number from 0 to 65535. {accepted}"))?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        Ok(Self {
+            host: if host.is_empty() { "0.0.0.0" } else { host }.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
 }
 
 impl WorkerConfig {
@@ -235,7 +272,11 @@ impl WorkerConfig {
         let size = |key| config.usize(key).unwrap_or_default();
         Ok(Self {
             client,
-            listeners: config.list("listeners").to_vec(),
+            listeners: config
+                .list("listeners")
+                .iter()
+                .filter_map(|text| Listener::parse(text).ok())
+                .collect(),
             state_dir: config.str("state.dir").map(PathBuf::from),
             commit_interval: millis("offset.flush.interval.ms"),
             shutdown_timeout: millis("task.shutdown.graceful.timeout.ms"),
@@ -329,5 +370,38 @@ impl WorkerConfig {
     /// `consumer.*` without the prefix.
     pub(crate) fn consumer(&self) -> RawConfig {
         stripped(&self.raw, "consumer.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_are_read_or_refused_with_the_reason() {
+        let cases = [
+            (
+                "http://127.0.0.1:8083",
+                Ok("http://127.0.0.1:8083"),
+                "as in the default",
+            ),
+            (
+                "HTTP://:0/",
+                Ok("http://0.0.0.0:0"),
+                "every interface, as Connect's own file writes it",
+            ),
+            ("http://[::1]:80", Ok("http://::1:80"), "an address of version 6"),
+            ("https://a:1", Err("TLS"), "not there yet"),
+            ("a:1", Err("`http://host:port`"), "no scheme"),
+            ("http://a", Err("`http://host:port`"), "no port"),
+            ("http://a:x", Err("not a number"), "no number"),
+        ];
+        for (text, wanted, why) in cases {
+            match (Listener::parse(text), wanted) {
+                (Ok(listener), Ok(shown)) => assert_eq!(listener.to_string(), shown, "{why}"),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{why}: {error}"),
+                (found, _) => panic!("{text}: {found:?}, {why}"),
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,6 +11,9 @@ use tokio::sync::watch;
 
 use super::memory::MemoryConfigLog;
 use super::{Appended, ConfigLog, ConfigLogError, ConfigRecord, LogPosition};
+
+/// Configurations may hold secrets: nobody but the worker's user reads them.
+const PRIVATE: u32 = 0o600;
 
 /// A config log in one file of `state.dir`: a line a record, `<CRC-32C in hex> {"key":…,"value":…}`.
 ///
@@ -40,7 +44,7 @@ impl FileConfigLog {
         if lines != bytes {
             replace(&path, &lines).map_err(|error| io_error(&path, "written", error))?;
         }
-        let file = OpenOptions::new().append(true).create(true).open(&path);
+        let file = OpenOptions::new().append(true).create(true).mode(PRIVATE).open(&path);
         let file = file.map_err(|error| io_error(&path, "opened", error))?;
         sync_directory(&path).map_err(|error| io_error(&path, "created", error))?;
         Ok(Self {
@@ -159,7 +163,12 @@ fn compacted(records: Vec<ConfigRecord>) -> Vec<ConfigRecord> {
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(PRIVATE)
+        .open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -230,6 +239,16 @@ mod tests {
             .unwrap();
         assert_eq!(records, [connector("a", Some("t3")), target("a", TargetState::Stopped)]);
         assert_eq!(end, LogPosition(2));
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_read_the_file() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.log");
+        append(&FileConfigLog::try_open(&path).unwrap(), connector("a", Some("t1"))).await;
+        FileConfigLog::try_open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[tokio::test]

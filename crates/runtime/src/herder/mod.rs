@@ -84,7 +84,18 @@ struct Replica {
     /// Wishes of deleted connectors whose tasks may still be ending: one of the same name waits for them.
     ending: HashMap<String, watch::Sender<Option<ConnectorEntry>>>,
     joins: JoinSet<()>,
-    is_shut_down: bool,
+    phase: Phase,
+}
+
+/// Where a herder is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Wishes are taken and nothing runs yet: opened => begun.
+    Opened,
+    /// What is wished for runs: begun => shut down.
+    Begun,
+    /// No more wishes.
+    ShutDown,
 }
 
 struct Handle {
@@ -99,11 +110,11 @@ impl std::fmt::Debug for Herder {
 }
 
 impl Herder {
-    /// Replays the log and starts what it wishes for.
+    /// Replays the log. Nothing runs before [`Herder::begin`], so that what is changed until then never runs as it was.
     ///
     /// # Errors
     /// If the log cannot be read.
-    pub async fn start(
+    pub async fn open(
         worker: WorkerConfig,
         plugins: Plugins,
         log: Arc<dyn ConfigLog>,
@@ -114,7 +125,7 @@ impl Herder {
             supervisors: HashMap::new(),
             ending: HashMap::new(),
             joins: JoinSet::new(),
-            is_shut_down: false,
+            phase: Phase::Opened,
         };
         let shared = Shared {
             worker,
@@ -131,6 +142,17 @@ impl Herder {
         };
         herder.replay().await?;
         Ok(herder)
+    }
+
+    /// Starts what the log wishes for.
+    pub async fn begin(&self) {
+        let mut replica = self.shared.replica.lock().await;
+        if replica.phase == Phase::Opened {
+            replica.phase = Phase::Begun;
+            for name in self.connectors() {
+                self.act(&mut replica, Change::Connector(name));
+            }
+        }
     }
 
     /// Follows the log until the worker ends, so that what others write takes effect here.
@@ -422,7 +444,7 @@ impl Herder {
     pub async fn shutdown(&self, timeout: Duration) {
         let mut joins = {
             let mut replica = self.shared.replica.lock().await;
-            replica.is_shut_down = true;
+            replica.phase = Phase::ShutDown;
             replica.supervisors.clear();
             std::mem::take(&mut replica.joins)
         };
@@ -553,27 +575,21 @@ impl Herder {
         commands.send(command).await.map_err(|_| HerderError::ShuttingDown)
     }
 
-    /// Applies everything in the log, without acting upon old wishes to restart, then starts what is to run.
+    /// Applies everything in the log, without acting upon old wishes to restart.
     async fn replay(&self) -> Result<(), ConfigLogError> {
         let mut replica = self.shared.replica.lock().await;
         let (records, end) = self.shared.log.read(replica.position).await?;
-        let names = {
-            let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
-            for record in records {
-                state.apply(record);
-            }
-            state.connectors().keys().cloned().collect::<Vec<_>>()
-        };
-        replica.position = end;
-        for name in names {
-            self.act(&mut replica, Change::Connector(name));
+        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        for record in records {
+            state.apply(record);
         }
+        replica.position = end;
         Ok(())
     }
 
     async fn catch_up(&self) -> Result<LogPosition, HerderError> {
         let mut replica = self.shared.replica.lock().await;
-        if replica.is_shut_down {
+        if replica.phase == Phase::ShutDown {
             return Err(HerderError::ShuttingDown);
         }
         let (records, end) = self.shared.log.read(replica.position).await?;
@@ -591,6 +607,9 @@ impl Herder {
     }
 
     fn act(&self, replica: &mut Replica, change: Change) {
+        if replica.phase != Phase::Begun {
+            return;
+        }
         while replica.joins.try_join_next().is_some() {}
         replica.ending.retain(|_, desired| !desired.is_closed());
         match change {

@@ -132,9 +132,10 @@ async fn world_on(log: Arc<MemoryConfigLog>) -> World {
     let worker = WorkerConfig::from_properties(&raw).unwrap();
     let fake = Arc::new(FakeTasks::default());
     let dyn_log: Arc<dyn ConfigLog> = Arc::<MemoryConfigLog>::clone(&log);
-    let herder = Herder::start(worker, plugins(), dyn_log, Arc::new(Fake(Arc::clone(&fake))))
+    let herder = Herder::open(worker, plugins(), dyn_log, Arc::new(Fake(Arc::clone(&fake))))
         .await
         .unwrap();
+    herder.begin().await;
     World { herder, fake, log }
 }
 
@@ -476,6 +477,27 @@ async fn applying_the_same_file_again_changes_nothing() {
         world.lines(3).await,
         ["a-0 starts with t", "a-0 ended", "a-0 starts with u"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_changed_before_the_begin_never_runs_as_it_was() {
+    let first = world().await;
+    first.herder.create("a", config(&[]), None).await.unwrap();
+    let raw = RawConfig::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
+    let worker = WorkerConfig::from_properties(&raw).unwrap();
+    let fake = Arc::new(FakeTasks::default());
+    let log: Arc<dyn ConfigLog> = Arc::<MemoryConfigLog>::clone(&first.log);
+    let herder = Herder::open(worker, plugins(), log, Arc::new(Fake(Arc::clone(&fake))))
+        .await
+        .unwrap();
+    herder.apply("a", config(&[("topics", "u")]), None).await.unwrap();
+    herder.begin().await;
+    let second = World {
+        herder,
+        fake,
+        log: first.log,
+    };
+    assert_eq!(second.lines(1).await, ["a-0 starts with u"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -366,6 +366,8 @@ impl SinkTask {
             pipeline,
             engine: self.engine.clone(),
             epoch,
+            connector: Arc::clone(&self.spec.connector),
+            task: self.spec.task,
             paused: self.paused.subscribe(),
             rng: StdRng::seed_from_u64(self.rng.random()),
         };

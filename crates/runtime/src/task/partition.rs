@@ -1,5 +1,6 @@
 //! One assigned partition: reads, takes each record through the pipeline, hands over to delivery.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::TopicPartition;
@@ -31,6 +32,9 @@ pub(super) struct Partition {
     pub(super) pipeline: Pipeline,
     pub(super) engine: Engine,
     pub(super) epoch: u64,
+    /// Connector and task, for logs.
+    pub(super) connector: Arc<str>,
+    pub(super) task: u32,
     /// Whether the connector is paused.
     pub(super) paused: watch::Receiver<bool>,
     pub(super) rng: StdRng,
@@ -257,14 +261,12 @@ impl Partition {
         if !log {
             return;
         }
+        let (connector, task) = (&*self.connector, self.task);
         let (stage, class, error) = (failure.stage.name(), failure.class, &failure.error);
         if self.pipeline.config().errors.log_messages {
-            error!(
-                origin = %failure.origin, timestamp = failure.timestamp, stage, class, %error,
-                "record skipped"
-            );
+            error!(connector, task, origin = %failure.origin, timestamp = failure.timestamp, stage, class, %error, "record skipped");
         } else {
-            error!(stage, class, %error, "record skipped");
+            error!(connector, task, stage, class, %error, "record skipped");
         }
     }
 
