@@ -1,10 +1,11 @@
 //! The task that owns all state of an engine.
 //!
-//! `mod.rs` wakes up and takes records in, `dispatch.rs` packs and sends, `outcome.rs` acts on answers, `leave.rs`
-//! gives partitions back and ends.
+//! `mod.rs` wakes up and takes records in, `dispatch.rs` packs and sends, `outcome.rs` acts on answers, `outage.rs`
+//! knows which destinations take none, `leave.rs` gives partitions back and ends.
 
 mod dispatch;
 mod leave;
+mod outage;
 mod outcome;
 
 use std::collections::{BTreeSet, VecDeque};

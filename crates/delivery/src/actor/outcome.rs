@@ -9,12 +9,11 @@ use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{Failure, Outcome, Verdict};
 use tokio::task::JoinError;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::error;
 
 use super::dispatch::{Answer, Called};
 use super::{Actor, Phase};
 use crate::batch::{Item, Part};
-use crate::engine::UNUSABLE_FOR;
 use crate::event::{EngineEvent, TaskFailure};
 use crate::partition::Room;
 use crate::retry::{self, Next};
@@ -180,79 +179,6 @@ impl Actor {
         );
         part.delays = part.delays.saturating_add(1);
         self.put_aside(part, delay, Cause::Destination);
-    }
-
-    fn begin_outage(&mut self, route: usize, outage: Outage, failure: &Failure) {
-        let state = &mut self.routes[route];
-        let same = |other: &Outage| std::mem::discriminant(other) == std::mem::discriminant(&outage);
-        let since = match &state.outage {
-            Some((before, since)) if same(before) => *since,
-            _ => {
-                let (connector, task) = (&*self.config.connector, self.config.task);
-                let (route, destination) = (&*state.name, &*state.destination);
-                warn!(connector, task, route, destination, error = %failure, state = outage.name(),
-                    "the destination takes nothing now, delivery to it waits");
-                self.now
-            }
-        };
-        self.shared.routes[route].set_outage(Some((outage.clone(), since, failure.clone())));
-        state.outage = Some((outage, since));
-        if self.routes.iter().all(crate::route::RouteState::is_unusable) {
-            if !self.is_unusable_announced {
-                self.all_unusable_at.get_or_insert(self.now + UNUSABLE_FOR);
-            }
-        } else {
-            self.all_unusable_at = None;
-        }
-    }
-
-    /// The destination has run: what waits for it goes at once.
-    fn recover(&mut self, route: usize) {
-        let state = &mut self.routes[route];
-        let Some((outage, since)) = state.outage.take() else {
-            return;
-        };
-        let mut waited: Vec<_> = state
-            .waiting
-            .extract_if(.., |_, waiting| waiting.cause == Cause::Destination)
-            .map(|((_, number), waiting)| (number, waiting.part))
-            .collect();
-        waited.sort_unstable_by_key(|(number, _)| *number);
-        state.ready.extend(waited.into_iter().map(|(_, mut part)| {
-            part.delays = 0;
-            part
-        }));
-        let (connector, task) = (&*self.config.connector, self.config.task);
-        let waited_ms = u64::try_from(self.now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
-        info!(
-            connector,
-            task,
-            route = &*state.name,
-            state = outage.name(),
-            waited_ms,
-            "the destination takes calls again"
-        );
-        let name = Arc::clone(&state.name);
-        self.shared.routes[route].set_outage(None);
-        self.all_unusable_at = None;
-        if std::mem::take(&mut self.is_unusable_announced) {
-            self.tell(EngineEvent::Usable { route: name });
-        }
-    }
-
-    pub(super) fn announce_unusable(&mut self) {
-        self.all_unusable_at = None;
-        let since = |route: &usize| self.routes[*route].outage.as_ref().map(|(_, since)| *since);
-        let longest = (0..self.routes.len())
-            .filter(|route| since(route).is_some())
-            .min_by_key(since);
-        if let Some(route) = longest
-            && let Some(failure) = self.shared.routes[route].failure()
-        {
-            self.is_unusable_announced = true;
-            let route = Arc::clone(&self.routes[route].name);
-            self.tell(EngineEvent::AllRoutesUnusable { route, failure });
-        }
     }
 
     /// The part is settled: the next piece of its lane may go, unless its partition left while the part was in a call.
