@@ -19,6 +19,8 @@ const PROBE: Duration = Duration::from_secs(5);
 const SLOW_PROBE: Duration = Duration::from_secs(30);
 /// At most one line about skipped records of a route in this time.
 const SKIP_LOG: Duration = Duration::from_secs(1);
+/// At most one line about outages of a route in this time, and one for each such time that an outage lasts.
+pub(crate) const OUTAGE_LOG: Duration = Duration::from_secs(60);
 
 pub(crate) struct RouteState {
     pub(crate) name: Arc<str>,
@@ -41,6 +43,10 @@ pub(crate) struct RouteState {
     /// Records held for this route, wherever they are.
     pub(crate) items: usize,
     pub(crate) outage: Option<(Outage, Instant)>,
+    /// When the last line about an outage was written, be it this one or an earlier one.
+    pub(crate) outage_told: Option<Instant>,
+    /// This outage has a line, so its end gets one too.
+    pub(crate) is_outage_told: bool,
     pub(crate) last_started: Option<Instant>,
     /// Not after the first time when a part of `ready` or `waiting` runs out of `retry.timeout`.
     pub(crate) expires: Option<Instant>,
@@ -143,6 +149,8 @@ impl RouteState {
             open: OpenBatch::new(open),
             items: 0,
             outage: None,
+            outage_told: None,
+            is_outage_told: false,
             last_started: None,
             expires: None,
             due: None,
@@ -214,6 +222,10 @@ impl RouteState {
     /// the end of a call is then the next event. While the engine ends, an outage starts no call at all.
     pub(crate) fn next_due(&self, is_ending: bool) -> Option<Instant> {
         let due = min(self.waiting.keys().next().map(|(at, _)| *at), self.expires);
+        let due = min(
+            due,
+            self.outage.as_ref().and(self.outage_told).map(|told| told + OUTAGE_LOG),
+        );
         if !self.permits.is_free() || is_ending && self.outage.is_some() {
             return due;
         }

@@ -89,6 +89,7 @@ impl Actor {
     /// Moves what has waited its time to where it may be sent.
     pub(super) fn wake(&mut self, route: usize) {
         let now = self.now;
+        self.tell_of_outage(route);
         for part in self.routes[route].take_expired(now) {
             self.give_up_late(part);
         }

@@ -1,6 +1,7 @@
 //! When a destination takes no calls, and when it takes them again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_connect_api::sink::Failure;
 use tracing::{info, warn};
@@ -8,7 +9,7 @@ use tracing::{info, warn};
 use super::Actor;
 use crate::engine::UNUSABLE_FOR;
 use crate::event::EngineEvent;
-use crate::route::Cause;
+use crate::route::{Cause, OUTAGE_LOG};
 use crate::status::Outage;
 
 impl Actor {
@@ -18,16 +19,11 @@ impl Actor {
         let same = |other: &Outage| std::mem::discriminant(other) == std::mem::discriminant(&outage);
         let since = match &state.outage {
             Some((before, since)) if same(before) => *since,
-            _ => {
-                let (connector, task) = (&*self.config.connector, self.config.task);
-                let (route, destination) = (&*state.name, &*state.destination);
-                warn!(connector, task, route, destination, error = %failure, state = outage.name(),
-                    "the destination takes nothing now, delivery to it waits");
-                self.now
-            }
+            _ => self.now,
         };
         self.shared.routes[route].set_outage(Some((outage.clone(), since, failure.clone())));
         state.outage = Some((outage, since));
+        self.tell_of_outage(route);
         if self.routes.iter().all(crate::route::RouteState::is_unusable) {
             if !self.is_unusable_announced {
                 self.all_unusable_at.get_or_insert(self.now + UNUSABLE_FOR);
@@ -35,6 +31,32 @@ impl Actor {
         } else {
             self.all_unusable_at = None;
         }
+    }
+
+    /// Writes the line about an outage if it is time for one: at its start and again while it lasts.
+    pub(super) fn tell_of_outage(&mut self, route: usize) {
+        let state = &mut self.routes[route];
+        let Some((outage, since)) = &state.outage else { return };
+        if state.outage_told.is_some_and(|last| self.now < last + OUTAGE_LOG) {
+            return;
+        }
+        let Some(failure) = self.shared.routes[route].failure() else {
+            return;
+        };
+        let (connector, task) = (&*self.config.connector, self.config.task);
+        let waited_ms = millis(self.now.saturating_duration_since(*since));
+        warn!(
+            connector,
+            task,
+            route = &*state.name,
+            destination = &*state.destination,
+            error = %failure,
+            state = outage.name(),
+            waited_ms,
+            "the destination takes nothing now, delivery to it waits"
+        );
+        state.outage_told = Some(self.now);
+        state.is_outage_told = true;
     }
 
     /// The destination has run: what waits for it goes at once.
@@ -53,16 +75,18 @@ impl Actor {
             part.delays = 0;
             part
         }));
-        let (connector, task) = (&*self.config.connector, self.config.task);
-        let waited_ms = u64::try_from(self.now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
-        info!(
-            connector,
-            task,
-            route = &*state.name,
-            state = outage.name(),
-            waited_ms,
-            "the destination takes calls again"
-        );
+        if std::mem::take(&mut state.is_outage_told) {
+            let (connector, task) = (&*self.config.connector, self.config.task);
+            let waited_ms = millis(self.now.saturating_duration_since(since));
+            info!(
+                connector,
+                task,
+                route = &*state.name,
+                state = outage.name(),
+                waited_ms,
+                "the destination takes calls again"
+            );
+        }
         let name = Arc::clone(&state.name);
         self.shared.routes[route].set_outage(None);
         self.all_unusable_at = None;
@@ -85,4 +109,8 @@ impl Actor {
             self.tell(EngineEvent::AllRoutesUnusable { route, failure });
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
