@@ -1,4 +1,4 @@
-//! What the engine writes to the log of a lasting or a returning outage.
+//! What the engine writes to the log of a lasting or a returning outage, and of a failure.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test code")]
 #![allow(clippy::cast_sign_loss, reason = "offsets of tests are small and positive")]
 
@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::Verdict;
 use support::*;
 use tracing::field::{Field, Visit};
@@ -150,4 +151,20 @@ async fn outages_that_come_and_go_write_one_line_a_minute() {
     let warnings = lines.iter().filter(|(level, _)| level == "WARN").count();
     assert!((2..=3).contains(&warnings), "{warnings} in {took:?}: {lines:?}");
     assert_eq!(lines.len(), 2 * warnings, "each line has its end: {lines:?}");
+}
+
+/// The owner writes the line: the failure stood there twice.
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_left_to_the_owners_log() {
+    let (lines, _guard) = Lines::start();
+    let mut settings = settings();
+    settings.error_policy = ErrorPolicy::Fail;
+    settings.retry.max_attempts = 1;
+    let sink = FakeSink::new(vec![settings], |_| now(failed()));
+    let mut world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(records(0, 0..1), 1).await.unwrap();
+    assert!(world.events.recv().await.is_some());
+    let errors: Vec<_> = lines.all().into_iter().filter(|line| line.level == "ERROR").collect();
+    assert!(errors.is_empty(), "{errors:?}");
 }

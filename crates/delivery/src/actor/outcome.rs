@@ -9,7 +9,7 @@ use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{Failure, Outcome, Verdict};
 use tokio::task::JoinError;
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{debug, error};
 
 use super::dispatch::{Answer, Called};
 use super::{Actor, Phase};
@@ -297,7 +297,8 @@ impl Actor {
             return;
         }
         let (connector, task) = (&*self.config.connector, self.config.task);
-        error!(connector, task, error = %failure, "delivery failed, the task stops");
+        // The owner of the task writes the line that a person acts on.
+        debug!(connector, task, error = %failure, "delivery failed, the task stops");
         self.shared.close();
         self.tell(EngineEvent::Failed(failure));
         for route in 0..self.routes.len() {
