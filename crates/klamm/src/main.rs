@@ -211,9 +211,9 @@ fn log_to_stderr(is_json: bool) {
         .with_writer(std::io::stderr)
         .with_ansi(false);
     if is_json {
-        log.json().init()
+        log.json().init();
     } else {
-        log.init()
+        log.init();
     }
     if let Some(error) = refused {
         warn!(%error, default = DEFAULT, "`KLAMM_LOG` is not a valid filter, the default is used");

@@ -1,5 +1,6 @@
-//! `make demo`: a real Kafka and a stand-in for AWS Lambda on loopback, a worker beside them, a connector made through
-//! the REST API from `examples/demo/connector.json`, and records of two topics arriving in the functions.
+//! `make demo`: a real Kafka and a stand-in for AWS Lambda on loopback, a worker beside them, connectors made through the
+//! REST API from `examples/demo/*.json`, and records of two topics arriving in the functions of their maps, synchronously
+//! and asynchronously.
 //!
 //! Ends by itself, or with `--stay` on Ctrl-C; nothing outlives it.
 #![forbid(unsafe_code)]
@@ -21,6 +22,8 @@ use tokio::time::timeout;
 const RECORDS: u64 = 100;
 /// Partitions of each topic.
 const TOPICS: [(&str, i32); 2] = [("orders", 2), ("clicks", 1)];
+/// Files of `examples/demo`.
+const CONNECTORS: [&str; 2] = ["sync", "async"];
 /// Longest silence before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -33,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let (lines, mut arrived) = mpsc::channel(1024);
     let lambda = FakeLambda::start().await.context("no port for the functions")?;
-    for name in ["order-fn", "click-fn"] {
+    for name in ["order-fn", "click-fn", "audit-fn"] {
         let lines = lines.clone();
         lambda.function(name).respond_with(move |invocation| {
             // A full channel only costs a line of the show.
@@ -41,7 +44,10 @@ async fn main() -> anyhow::Result<()> {
             Answer::success("null")
         });
     }
-    println!("functions order-fn and click-fn answer at {}", lambda.endpoint());
+    println!(
+        "functions order-fn, click-fn and audit-fn answer at {}",
+        lambda.endpoint()
+    );
 
     let kafka = Broker::own(&[]).context("Kafka did not start")?;
     println!("Kafka listens at {}", kafka.bootstrap());
@@ -52,21 +58,24 @@ async fn main() -> anyhow::Result<()> {
 
     let worker = Worker::builder(kafka.bootstrap()).start().await?;
     println!("klamm worker answers at {}", worker.url());
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/connector.json");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let mut connector: serde_json::Value = serde_json::from_str(&text)?;
-    connector["config"]["aws.lambda.endpoint"] = lambda.endpoint().into();
-    worker.rest().post("/connectors", &connector).await?.expect(201)?;
-    println!(
-        "connector created: POST {}/connectors < examples/demo/connector.json",
-        worker.url()
-    );
+    for name in CONNECTORS {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("demo/{name}.json"));
+        let text = std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let mut connector: serde_json::Value = serde_json::from_str(&text)?;
+        connector["config"]["aws.lambda.endpoint"] = lambda.endpoint().into();
+        worker.rest().post("/connectors", &connector).await?.expect(201)?;
+        println!(
+            "connector created: POST {}/connectors < examples/demo/{name}.json",
+            worker.url()
+        );
+    }
 
     for (topic, partitions) in TOPICS {
         producer.produce_json(topic, partitions, 0..RECORDS, CODECS[0]).await?;
         println!("produced {RECORDS} records to {topic}");
     }
-    let mut left: BTreeMap<&str, u64> = TOPICS.map(|(topic, _)| (topic, RECORDS)).into();
+    // Each record goes to a function of its topic and to the one that audits.
+    let mut left: BTreeMap<&str, u64> = TOPICS.map(|(topic, _)| (topic, 2 * RECORDS)).into();
     while left.values().any(|records| *records > 0) {
         let delivered = timeout(PATIENCE, arrived.recv()).await.ok().flatten();
         let Some(delivered) = delivered else {
@@ -80,12 +89,15 @@ async fn main() -> anyhow::Result<()> {
             *records = records.saturating_sub(*delivered.records.get(*topic).unwrap_or(&0));
         }
     }
-    let status = worker.rest().get("/connectors/demo/status").await?.expect(200)?;
-    println!("GET {}/connectors/demo/status: {status}", worker.url());
+    for name in CONNECTORS {
+        let path = format!("/connectors/demo-{name}/status");
+        let status = worker.rest().get(&path).await?.expect(200)?;
+        println!("GET {}{path}: {status}", worker.url());
+    }
 
     if stays {
         println!("Ctrl-C ends everything. Produce more, or look around:");
-        println!("  curl -s {}/connectors/demo", worker.url());
+        println!("  curl -s {}/connectors/demo-sync", worker.url());
         println!(
             "  KLAMM_KAFKA_DIR={} tests/testbed/kafka console-producer --topic orders",
             kafka.server().dir().display()

@@ -11,6 +11,7 @@ use klamm_connect_api::{
 use klamm_kafka::{ConsumerConfig, Subscription};
 use klamm_smt::Chain;
 
+use super::worker::ignored_line;
 use super::{SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::plugins::Plugins;
 
@@ -51,6 +52,8 @@ pub(crate) struct ConnectorConfig {
     pub(crate) header_converter: (&'static str, Arc<dyn HeaderConverter>),
     pub(crate) chain: Chain,
     pub(crate) errors: ErrorHandling,
+    /// One line for each key that is accepted and means nothing here.
+    pub(crate) warnings: Vec<String>,
 }
 
 const ONE_OF_TOPICS: &str = "Must configure one of topics or topics.regex";
@@ -215,6 +218,8 @@ struct Check<'a> {
     worker: &'a WorkerConfig,
     plugins: &'a Plugins,
     validation: Validation,
+    /// One line for each key that is accepted and means nothing here.
+    warnings: Vec<String>,
 }
 
 impl ConnectorConfig {
@@ -282,6 +287,7 @@ impl ConnectorConfig {
             worker,
             plugins,
             validation: Validation::default(),
+            warnings: Vec::new(),
         };
         let config = check.run(sink);
         Ok((check.validation, config))
@@ -299,6 +305,7 @@ pub(super) fn check_worker(worker: &WorkerConfig, plugins: &Plugins) -> Result<(
         worker,
         plugins,
         validation: Validation::default(),
+        warnings: Vec::new(),
     };
     check.converter("key.converter", ConverterRole::Key);
     check.converter("value.converter", ConverterRole::Value);
@@ -326,6 +333,7 @@ impl Check<'_> {
             self.validation.error(&error.key, error.message);
         }
         Some(ConnectorConfig {
+            warnings: std::mem::take(&mut self.warnings),
             sink: Arc::clone(sink),
             sink_config,
             tasks_max: common.usize("tasks.max").and_then(|tasks| u32::try_from(tasks).ok())?,
@@ -464,7 +472,14 @@ impl Check<'_> {
             );
         }
         match ConsumerConfig::from_properties(&settings) {
-            Ok((consumer, _)) => Some(consumer),
+            Ok((consumer, ignored)) => {
+                let overridden = ignored
+                    .into_iter()
+                    .filter(|ignored| overrides.contains_key(&ignored.key));
+                self.warnings
+                    .extend(overridden.map(|ignored| ignored_line("consumer.override.", &ignored)));
+                Some(consumer)
+            }
             Err(error) => {
                 let key = config_error_key(&error);
                 let prefix = if overrides.contains_key(&key) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use klamm_connect_api::config::{Scope, Validator};
 use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, RawConfig};
-use klamm_kafka::{ClientConfig, UnknownKey};
+use klamm_kafka::{ClientConfig, ConsumerConfig, UnknownKey};
 
 use super::connector::check_worker;
 use super::{config_error_key, stripped};
@@ -254,7 +254,7 @@ impl WorkerConfig {
         let mut errors = evaluated.errors();
         let own: Vec<&str> = def.keys().iter().map(|key| key.name.as_str()).collect();
         let client = match ClientConfig::from_properties(&client_properties(raw, &own)) {
-            Ok((client, ignored)) => Some((client, warnings(ignored))),
+            Ok((client, ignored)) => Some((client, ignored)),
             Err(error) => {
                 let key = config_error_key(&error);
                 if !errors.iter().any(|known| known.key == key) {
@@ -264,7 +264,7 @@ impl WorkerConfig {
             }
         };
         ConfigErrors::check(errors)?;
-        let Some((client, warnings)) = client else {
+        let Some((client, ignored)) = client else {
             unreachable!("its error is among those checked above")
         };
         let config = Scope::new(&evaluated.parsed, "");
@@ -285,7 +285,11 @@ impl WorkerConfig {
             partition_buffer_records: size("delivery.buffer.records"),
             partition_window_records: size("delivery.window.records"),
             raw: with_defaults(raw, &def),
-            warnings,
+            warnings: ignored
+                .iter()
+                .map(|ignored| ignored_line("", ignored))
+                .chain(consumer_warnings(raw))
+                .collect(),
         })
     }
 
@@ -345,25 +349,36 @@ fn with_defaults(raw: &RawConfig, def: &ConfigDef) -> RawConfig {
     raw
 }
 
-fn warnings(ignored: Vec<UnknownKey>) -> Vec<String> {
-    let java_only = |key: &str| {
-        JAVA_ONLY.iter().any(|known| {
-            if known.ends_with('.') {
-                key.starts_with(known)
-            } else {
-                key == *known
-            }
-        })
-    };
-    let line = |ignored: UnknownKey| {
-        let key = ignored.key;
-        if ignored.java_only || java_only(&key) {
-            format!("`{key}` has no meaning for this worker and is ignored")
+fn consumer_warnings(raw: &RawConfig) -> Vec<String> {
+    let mut settings = stripped(raw, "consumer.");
+    settings
+        .entry("group.id".to_owned())
+        .or_insert_with(|| "any".to_owned());
+    // Wrong values are refused where plugins are checked.
+    let ignored = ConsumerConfig::from_properties(&settings)
+        .map(|(_, ignored)| ignored)
+        .unwrap_or_default();
+    ignored
+        .iter()
+        .map(|ignored| ignored_line("consumer.", ignored))
+        .collect()
+}
+
+/// The line for a key that is accepted and means nothing here.
+pub(super) fn ignored_line(prefix: &str, ignored: &UnknownKey) -> String {
+    let key = &ignored.key;
+    let java_only = JAVA_ONLY.iter().any(|known| {
+        if known.ends_with('.') {
+            key.starts_with(known)
         } else {
-            format!("`{key}` is not a setting of this worker and is ignored: check the spelling")
+            key == known
         }
-    };
-    ignored.into_iter().map(line).collect()
+    });
+    if ignored.java_only || java_only {
+        format!("`{prefix}{key}` has no meaning for this worker and is ignored")
+    } else {
+        format!("`{prefix}{key}` is not a setting of this worker and is ignored: check the spelling")
+    }
 }
 
 impl WorkerConfig {

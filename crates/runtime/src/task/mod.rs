@@ -85,8 +85,11 @@ impl SinkTasks {
 }
 
 impl Tasks for SinkTasks {
-    fn plan(&self, _connector: &str, config: &RawConfig) -> Result<TaskPlan, String> {
+    fn plan(&self, connector: &str, config: &RawConfig) -> Result<TaskPlan, String> {
         let config = ConnectorConfig::parse(config, &self.shared.worker, &self.plugins)?;
+        for line in &config.warnings {
+            warn!(connector, "{line}");
+        }
         Ok(TaskPlan {
             tasks: config.tasks_max,
             version: config.sink.info().version,
