@@ -1,4 +1,4 @@
-//! What the engine writes to the log of a lasting or a returning outage, and of a failure.
+//! What the engine writes to the log of a lasting or a returning outage, of a failure, and of records it skips.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test code")]
 #![allow(clippy::cast_sign_loss, reason = "offsets of tests are small and positive")]
 
@@ -167,4 +167,25 @@ async fn a_failure_is_left_to_the_owners_log() {
     assert!(world.events.recv().await.is_some());
     let errors: Vec<_> = lines.all().into_iter().filter(|line| line.level == "ERROR").collect();
     assert!(errors.is_empty(), "{errors:?}");
+}
+
+/// The text advised to raise a setting above what the destination takes.
+#[tokio::test(start_paused = true)]
+async fn a_record_too_large_is_told_with_what_helps() {
+    let (lines, _guard) = Lines::start();
+    let mut settings = settings();
+    settings.batch_bytes = 35;
+    let sink = FakeSink::new(vec![settings], |_| now(Verdict::Accepted));
+    let world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(vec![sized(0, 0, &[0], 33)], 1).await.unwrap();
+    world.committable(0, 1).await;
+    let errors: Vec<_> = lines.all().into_iter().map(|line| line.error).collect();
+    assert_eq!(
+        errors,
+        [
+            "RecordTooLarge: the record alone needs 36 bytes, above the 35 that a call may have: drop fields, or raise \
+             `delivery.batch.bytes` if it is set below the destination's limit"
+        ]
+    );
 }

@@ -192,7 +192,7 @@ impl Actor {
                 class: "RecordTooLarge".into(),
                 message: format!(
                     "the record alone needs {size} bytes, above the {} that a call may have: drop fields, or raise \
-                     `delivery.batch.bytes` if the destination takes more",
+                     `delivery.batch.bytes` if it is set below the destination's limit",
                     self.routes[route].settings.batch_bytes
                 )
                 .into(),
