@@ -16,7 +16,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::debug;
 
 use super::InvokeError;
 use super::http_client::{HttpClient, SendError, chain};
@@ -126,7 +126,8 @@ impl Chain {
                     return Ok(identity);
                 }
                 Err(failure) => {
-                    warn!(error = %failure, "AWS credentials cannot be fetched");
+                    // Each attempt comes here. The delivery engine warns of the outage, with the connector and this text.
+                    debug!(error = %failure, "AWS credentials cannot be fetched");
                     *last_failure = Some((Instant::now(), failure.clone()));
                     failure
                 }
