@@ -132,7 +132,9 @@ fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treatment> {
         "kafka.auth.mode" | "kafka.api.key" | "kafka.api.secret" | "kafka.service.account.id" => {
             Ignored("the worker's own Kafka settings and `consumer.override.*` count")
         }
-        "auto.restart.on.user.error" => Ignored("`task.restart.policy` decides on restarts"),
+        "auto.restart.on.user.error" => Ignored(
+            "a failed task is restarted with `POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true`",
+        ),
         "connector.egress.whitelist" => Ignored("the worker's own network decides what it reaches"),
         "aws.lambda.user.agent" => Ignored("the user agent is fixed"),
         _ if key.starts_with("aws.credentials.provider.") => Refused(
