@@ -4,6 +4,7 @@ mod environment;
 mod foreign;
 mod function;
 mod keys;
+mod notices;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,8 @@ mod tests;
 use klamm_connect_api::RawConfig;
 
 pub use environment::Environment;
-pub(crate) use foreign::notices;
 pub(crate) use keys::definition;
+pub(crate) use notices::{Notices, notices, skips_by_default};
 pub(crate) use plan::{CredentialsPlan, Plan, RoutePlan, Topics};
 
 /// Longest answer of a synchronous invoke: 6 MiB (Lambda quotas).

@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
 use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ParsedConfig, PluginInfo, PluginKind, RawConfig};
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::config::{CLASS, CLOUD_CLASS, Environment, NORDSTROM_CLASS, Plan, definition, notices};
+use crate::config::{
+    CLASS, CLOUD_CLASS, Environment, NORDSTROM_CLASS, Notices, Plan, definition, notices, skips_by_default,
+};
 use crate::invoke::Clients;
 use crate::sink::LambdaSink;
 
@@ -84,15 +86,34 @@ impl SinkConnector for LambdaSinkConnector {
             }
         };
         if context.task == 0 {
-            for notice in notices(context.raw, &definition(context.raw)) {
-                warn!(
-                    connector = context.connector,
-                    key = notice.key,
-                    reason = notice.why,
-                    "setting has no effect"
-                );
-            }
+            tell(context.connector, context.raw);
         }
         Ok(Arc::new(LambdaSink::new(plan, |route| self.clients.client(route))))
+    }
+}
+
+/// Says once, when the connector starts, what its configuration sets in vain and what it may not expect.
+fn tell(connector: &str, raw: &RawConfig) {
+    let Notices {
+        unknown,
+        without_effect,
+    } = notices(raw, &definition(raw));
+    if !unknown.is_empty() {
+        let keys = unknown.join(", ");
+        warn!(
+            connector,
+            keys, "settings that this connector does not have: check their spelling"
+        );
+    }
+    if !without_effect.is_empty() {
+        let keys = without_effect.join(", ");
+        warn!(connector, keys, "settings without effect here");
+    }
+    if skips_by_default(raw) {
+        info!(
+            connector,
+            "records whose attempts run out are skipped with a line in the log: the default of this class; set \
+             `behavior.on.error=fail` to stop the task instead"
+        );
     }
 }

@@ -1,19 +1,13 @@
 //! Keys of the connectors that a configuration may come from, which have no meaning here. What would change how or
 //! whether records arrive is refused; the rest is named once in the log.
 
-use klamm_connect_api::{ConfigDef, ConfigError, RawConfig};
+use klamm_connect_api::{ConfigError, RawConfig};
 
 use super::Flavour;
 
-/// A key that is accepted and has no effect.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Notice {
-    pub(crate) key: String,
-    pub(crate) why: &'static str,
-}
-
-enum Treatment {
-    /// Harmless: one line in the log.
+/// What happens to a foreign key.
+pub(super) enum Treatment {
+    /// Harmless: named in the log.
     Ignored(&'static str),
     /// Would change what is delivered: the text says what to do.
     Refused(&'static str),
@@ -32,35 +26,8 @@ pub(super) fn errors(raw: &RawConfig) -> Vec<ConfigError> {
         .collect()
 }
 
-/// The keys that `raw` sets without effect: foreign ones, and those of the sink's own families that nobody knows.
-pub(crate) fn notices(raw: &RawConfig, def: &ConfigDef) -> Vec<Notice> {
-    let known = |name: &str| {
-        def.keys()
-            .iter()
-            .any(|key| key.name == name || key.aliases.contains(&name))
-    };
-    raw.iter()
-        .filter_map(|(key, value)| {
-            let why = match treatment(raw, key, value.trim()) {
-                Some(Ignored(why)) => why,
-                Some(Refused(_) | Agrees) => return None,
-                None => {
-                    let own = ["aws.", "delivery.", "event.", "esm."]
-                        .iter()
-                        .any(|family| key.starts_with(family));
-                    if !own || known(key) {
-                        return None;
-                    }
-                    "no setting of this name is known"
-                }
-            };
-            Some(Notice { key: key.clone(), why })
-        })
-        .collect()
-}
-
 /// What happens to a foreign key; none if the key is not foreign.
-fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treatment> {
+pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treatment> {
     let unless_blank = |why| if value.is_empty() { Agrees } else { Refused(why) };
     let is_false = value.eq_ignore_ascii_case("false");
     let treatment = match key {
@@ -136,6 +103,12 @@ fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treatment> {
             "a failed task is restarted with `POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true`",
         ),
         "connector.egress.whitelist" => Ignored("the worker's own network decides what it reaches"),
+        "max.poll.interval.ms" | "max.poll.records" => {
+            Ignored("there is no poll loop here: the `delivery.*` settings bound what is held and sent")
+        }
+        "delivery.buffer.bytes" | "delivery.buffer.records" | "delivery.window.records" => {
+            Ignored("it is a setting of the worker")
+        }
         "aws.lambda.user.agent" => Ignored("the user agent is fixed"),
         _ if key.starts_with("aws.credentials.provider.") => Refused(
             "provider settings are not supported: let the AWS default chain take a role from a profile (`role_arn`)",

@@ -1,0 +1,83 @@
+//! What a configuration sets without effect, and what it leaves to a default that surprises.
+
+use klamm_connect_api::{ConfigDef, RawConfig};
+
+use super::{Flavour, foreign};
+
+/// Keys that belong to the framework: Connect's own, as Connect spells them.
+const FRAMEWORK: [&str; 16] = [
+    "name",
+    "connector.class",
+    "connector.plugin.version",
+    "tasks.max",
+    "tasks.max.enforce",
+    "topics",
+    "topics.regex",
+    "config.action.reload",
+    "errors.retry.timeout",
+    "errors.retry.delay.max.ms",
+    "errors.tolerance",
+    "errors.log.enable",
+    "errors.log.include.messages",
+    "errors.deadletterqueue.topic.name",
+    "errors.deadletterqueue.topic.replication.factor",
+    "errors.deadletterqueue.context.headers.enable",
+];
+/// These and every key below them: plugins define those.
+const FRAMEWORK_FAMILIES: [&str; 5] = [
+    "key.converter",
+    "value.converter",
+    "header.converter",
+    "transforms",
+    "predicates",
+];
+/// Every key below these: client settings.
+const CLIENTS: [&str; 3] = ["consumer.override.", "producer.override.", "admin.override."];
+
+/// Keys that are accepted and have no effect, in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notices {
+    /// Nobody defines them.
+    pub(crate) unknown: Vec<String>,
+    /// Those of other connectors, each with the reason behind it.
+    pub(crate) without_effect: Vec<String>,
+}
+
+/// The keys that `raw` sets without effect.
+pub(crate) fn notices(raw: &RawConfig, def: &ConfigDef) -> Notices {
+    let mut notices = Notices::default();
+    for (key, value) in raw {
+        if let Some(treatment) = foreign::treatment(raw, key, value.trim()) {
+            if let foreign::Treatment::Ignored(why) = treatment {
+                notices.without_effect.push(format!("{key} ({why})"));
+            }
+        } else if !is_of_framework(key) && !is_defined(def, key) {
+            notices.unknown.push(key.clone());
+        }
+    }
+    notices
+}
+
+/// Whether records are skipped when attempts run out although no setting says so: the default of Cloud's class alone.
+pub(crate) fn skips_by_default(raw: &RawConfig) -> bool {
+    Flavour::of(raw) == Flavour::Cloud
+        && raw
+            .get("behavior.on.error")
+            .is_none_or(|policy| policy.trim().is_empty())
+}
+
+fn is_defined(def: &ConfigDef, name: &str) -> bool {
+    def.keys()
+        .iter()
+        .any(|key| key.name == name || key.aliases.contains(&name))
+}
+
+fn is_of_framework(key: &str) -> bool {
+    let is_in_family = |family: &&str| {
+        key.strip_prefix(*family)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    FRAMEWORK.contains(&key)
+        || FRAMEWORK_FAMILIES.iter().any(is_in_family)
+        || CLIENTS.iter().any(|client| key.starts_with(client))
+}
