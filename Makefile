@@ -3,6 +3,7 @@ export CARGO_TERM_COLOR ?= never
 export CARGO_INCREMENTAL ?= 0
 
 CARGO ?= cargo
+RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
 .PHONY: help build demo test bench lint docs testbed
 
@@ -17,16 +18,19 @@ help:
 build:
 	$(CARGO) build --release --locked -p klamm
 
-demo: testbed build
-	$(CARGO) run --release --locked -p klamm-examples --bin demo -- $(ARGS)
+# One build of both: two would compile shared crates twice, with different features.
+demo: testbed
+	$(CARGO) build --release --locked -p klamm -p klamm-examples
+	$(RELEASE)/demo $(ARGS)
 
 # The end-to-end tests run the binary, which cargo does not build for tests of another package.
 test: testbed
 	$(CARGO) build --locked -p klamm
 	$(CARGO) test --workspace --locked
 
-bench: testbed build
-	$(CARGO) run --release --locked -p klamm-benches --bin bench -- $(ARGS)
+bench: testbed
+	$(CARGO) build --release --locked -p klamm -p klamm-benches
+	$(RELEASE)/bench $(ARGS)
 
 lint:
 	$(CARGO) fmt --all --check

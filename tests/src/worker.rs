@@ -34,7 +34,7 @@ pub struct Worker {
     rest: Rest,
 }
 
-/// The binary under test: `KLAMM_BIN`, else `klamm` in the folder of the build that this test belongs to.
+/// The binary under test: `KLAMM_BIN`, else `klamm` in the folder of the build that this program belongs to.
 ///
 /// # Errors
 /// It is not built.
@@ -42,20 +42,17 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("KLAMM_BIN") {
         return Ok(path.into());
     }
-    // <target>/<profile>/deps/<test>-<hash> -> <target>/<profile>/klamm. Cargo names the binary to tests of its own
+    // Beside this program, or above it: tests lie in <target>/<profile>/deps. Cargo names the binary to tests of its own
     // package only.
-    let test = std::env::current_exe().context("the test's own path is unknown")?;
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .context("the test does not lie in a target folder")?;
-    let path = profile.join("klamm");
-    ensure!(
-        path.exists(),
-        "{} is not built: run `make test`, or `cargo build -p klamm` first",
-        path.display()
-    );
-    Ok(path)
+    let program = std::env::current_exe().context("the program's own path is unknown")?;
+    let paths = program.ancestors().skip(1).take(2).map(|folder| folder.join("klamm"));
+    let found = paths.into_iter().find(|path| path.is_file());
+    found.with_context(|| {
+        format!(
+            "klamm is not built beside {}: run `cargo build -p klamm` first",
+            program.display()
+        )
+    })
 }
 
 /// A port that was free a moment ago.
