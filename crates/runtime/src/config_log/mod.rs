@@ -1,5 +1,5 @@
 //! The config log: one append-only log that holds every connector and every wish about it, in the keys and JSON of
-//! Connect's config topic (`spec`: Connect's `KafkaConfigBackingStore`).
+//! Connect's config topic.
 //!
 //! **Invariant:** every record in the log is valid. Writers validate against a position and append with
 //! [`ConfigLog::append_if`]; a writer that was overtaken gets [`Appended::Conflict`], reads on and decides again. So
