@@ -1,16 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_connect_api::config::Validator;
-use klamm_connect_api::config::Width;
 use klamm_connect_api::sink::SinkConnector;
 use klamm_connect_api::{
-    ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterRole, HeaderConverter, Importance,
-    ParsedConfig, RawConfig,
+    ConfigDef, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo, RawConfig,
 };
 use klamm_kafka::{ConsumerConfig, Subscription};
 use klamm_smt::Chain;
 
+use super::definition::{common_def, error_def, sink_def};
 use super::worker::ignored_line;
 use super::{SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::plugins::Plugins;
@@ -39,6 +37,9 @@ pub(crate) enum Tolerance {
     All,
 }
 
+/// A plugin with its class.
+pub(crate) type Made<T> = (&'static str, Arc<T>);
+
 /// A connector's configuration, parsed, with its converters and transforms made.
 #[derive(Debug)]
 pub(crate) struct ConnectorConfig {
@@ -47,9 +48,9 @@ pub(crate) struct ConnectorConfig {
     pub(crate) tasks_max: u32,
     pub(crate) subscription: Subscription,
     pub(crate) consumer: ConsumerConfig,
-    pub(crate) key_converter: (&'static str, Arc<dyn Converter>),
-    pub(crate) value_converter: (&'static str, Arc<dyn Converter>),
-    pub(crate) header_converter: (&'static str, Arc<dyn HeaderConverter>),
+    pub(crate) key_converter: Made<dyn Converter>,
+    pub(crate) value_converter: Made<dyn Converter>,
+    pub(crate) header_converter: Made<dyn HeaderConverter>,
     pub(crate) chain: Chain,
     pub(crate) errors: ErrorHandling,
     /// One line for each key that is accepted and means nothing here.
@@ -57,150 +58,6 @@ pub(crate) struct ConnectorConfig {
 }
 
 const ONE_OF_TOPICS: &str = "Must configure one of topics or topics.regex";
-
-fn common_def(plugins: &Plugins) -> ConfigDef {
-    let key = |name: &str, config_type, importance, doc: &str| ConfigKey::new(name, config_type, importance, doc);
-    let converters: Vec<&str> = plugins.converters().iter().map(|plugin| plugin.info.class).collect();
-    let header_converters: Vec<&str> = plugins
-        .header_converters()
-        .iter()
-        .map(|plugin| plugin.info.class)
-        .collect();
-    ConfigDef::new()
-        .key(
-            key("name", ConfigType::String, Importance::High, "Name of the connector; unique.")
-                .validator(Validator::new(check_name))
-                .display("Connector name", Width::Medium),
-        )
-        .key(
-            key("connector.class", ConfigType::String, Importance::High, "Class name or alias of the connector.")
-                .display("Connector class", Width::Long),
-        )
-        .key(
-            key("tasks.max", ConfigType::Int, Importance::High, "Most tasks of this connector. One task can use every call that its routes allow; more tasks spread the partitions over workers.")
-                .default("1")
-                .validator(Validator::between(1, 10_000))
-                .display("Tasks max", Width::Short),
-        )
-        .key(
-            key("key.converter", ConfigType::Class, Importance::Low, "Converter of record keys; the worker's if not set.")
-                .optional()
-                .recommended(converters.clone())
-                .display("Key converter class", Width::Short),
-        )
-        .key(
-            key("value.converter", ConfigType::Class, Importance::Low, "Converter of record values; the worker's if not set.")
-                .optional()
-                .recommended(converters)
-                .display("Value converter class", Width::Short),
-        )
-        .key(
-            key("header.converter", ConfigType::Class, Importance::Low, "Converter of header values; the worker's if not set.")
-                .optional()
-                .recommended(header_converters)
-                .display("Header converter class", Width::Short),
-        )
-        .key(
-            key("config.action.reload", ConfigType::String, Importance::Low, "What follows a change of an outside configuration: `restart` or `none`.")
-                .default("restart")
-                .validator(Validator::one_of(&["none", "restart"]))
-                .display("Reload Action", Width::Medium),
-        )
-}
-
-fn error_def() -> ConfigDef {
-    let key = |name: &str, config_type, doc: &str| {
-        ConfigKey::new(name, config_type, Importance::Medium, doc).group("Error Handling")
-    };
-    ConfigDef::new()
-        .key(
-            key("errors.retry.timeout", ConfigType::Long, "How long a conversion or transform that may pass is tried again, in milliseconds; -1 is for ever.")
-                .default("0")
-                .validator(Validator::at_least(-1))
-                .display("Retry Timeout for Errors", Width::Medium),
-        )
-        .key(
-            key("errors.retry.delay.max.ms", ConfigType::Long, "Longest delay between two such tries, in milliseconds.")
-                .default("60000")
-                .validator(Validator::at_least(1))
-                .display("Maximum Delay Between Retries for Errors", Width::Medium),
-        )
-        .key(
-            key("errors.tolerance", ConfigType::String, "What happens to a record that cannot be converted or transformed: `none` fails the task, `all` skips the record.")
-                .default("none")
-                .validator(Validator::one_of(&["none", "all"]))
-                .display("Error Tolerance", Width::Short),
-        )
-        .key(
-            key("errors.log.enable", ConfigType::Boolean, "Whether each such record has a line in the log.")
-                .default("false")
-                .display("Log Errors", Width::Short),
-        )
-        .key(
-            key("errors.log.include.messages", ConfigType::Boolean, "Whether the line names topic, partition, offset and timestamp of the record.")
-                .default("false")
-                .display("Log Error Details", Width::Short),
-        )
-}
-
-fn sink_def() -> ConfigDef {
-    ConfigDef::new()
-        .key(
-            ConfigKey::new("topics", ConfigType::List, Importance::High, "Topics to consume, with commas between them.")
-                .default("")
-                .display("Topics", Width::Long),
-        )
-        .key(
-            ConfigKey::new("topics.regex", ConfigType::String, Importance::High, "Java regular expression that matches the whole name of each topic to consume.")
-                .default("")
-                .display("Topics regex", Width::Long),
-        )
-        .key(
-            ConfigKey::new("errors.deadletterqueue.topic.name", ConfigType::String, Importance::Medium, "Topic for records that cannot be converted or transformed. Not supported by this version: leave it out.")
-                .group("Error Handling")
-                .default("")
-                .validator(Validator::new(|topic| {
-                    if topic.is_empty() {
-                        Ok(())
-                    } else {
-                        Err("dead letter queues are not supported by this version: leave the key out; `errors.tolerance=none` \
-                             keeps every record"
-                            .to_owned())
-                    }
-                }))
-                .display("Dead Letter Queue Topic Name", Width::Medium),
-        )
-}
-
-/// The settings that every connector has, whatever its class.
-#[must_use]
-pub fn connector_config_def(plugins: &Plugins) -> ConfigDef {
-    let keys = [
-        common_def(plugins),
-        klamm_smt::chain_config_def(),
-        error_def(),
-        sink_def(),
-    ];
-    ConfigDef::new().with(keys.iter().flat_map(|def| def.keys().iter().cloned()))
-}
-
-fn check_name(name: &str) -> Result<(), String> {
-    if name.is_empty() {
-        return Err("String may not be empty".to_owned());
-    }
-    let control: Vec<String> = name
-        .chars()
-        .filter(|c| (*c as u32) < 32 || *c as u32 == 127)
-        .map(|c| (c as u32).to_string())
-        .collect();
-    if control.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "String may not contain control sequences but had the following ASCII chars: {}",
-        control.join(", ")
-    ))
-}
 
 /// The consumer group of a connector: `connect-<name>`, or what `consumer.override.group.id` says.
 pub(crate) fn effective_group_id(name: &str, raw: &RawConfig, worker: &WorkerConfig) -> String {
@@ -373,45 +230,28 @@ impl Check<'_> {
         evaluation.chain
     }
 
-    fn converter(&mut self, key: &'static str, role: ConverterRole) -> Option<(&'static str, Arc<dyn Converter>)> {
+    fn converter(&mut self, key: &'static str, role: ConverterRole) -> Option<Made<dyn Converter>> {
+        let plugins = self.plugins;
         let (class, settings, listed) = self.named(key)?;
-        let Some(plugin) = self.plugins.converter(&class) else {
-            let known: Vec<&str> = self
-                .plugins
-                .converters()
-                .iter()
-                .map(|plugin| plugin.info.class)
-                .collect();
-            self.unknown_class(key, &class, &known);
-            return None;
+        let Some(plugin) = plugins.converter(&class) else {
+            return self.unknown_class(key, &class, plugins.converters().iter().map(|plugin| &plugin.info));
         };
-        let (def, info, create) = ((plugin.config_def)(), plugin.info.clone(), plugin.create);
-        let parsed = self.plugin_settings(key, listed, &def, &settings)?;
-        match create(&parsed, role) {
-            Ok(converter) => Some((info.class, converter)),
-            Err(errors) => self.plugin_errors(key, errors),
-        }
+        let parsed = self.plugin_settings(key, listed, &(plugin.config_def)(), &settings)?;
+        self.made(key, &plugin.info, (plugin.create)(&parsed, role))
     }
 
-    fn header_converter(&mut self) -> Option<(&'static str, Arc<dyn HeaderConverter>)> {
-        let key = "header.converter";
+    fn header_converter(&mut self) -> Option<Made<dyn HeaderConverter>> {
+        let (key, plugins) = ("header.converter", self.plugins);
         let (class, settings, listed) = self.named(key)?;
-        let Some(plugin) = self.plugins.header_converter(&class) else {
-            let known: Vec<&str> = self
-                .plugins
-                .header_converters()
-                .iter()
-                .map(|plugin| plugin.info.class)
-                .collect();
-            self.unknown_class(key, &class, &known);
-            return None;
+        let Some(plugin) = plugins.header_converter(&class) else {
+            return self.unknown_class(
+                key,
+                &class,
+                plugins.header_converters().iter().map(|plugin| &plugin.info),
+            );
         };
-        let (def, info, create) = ((plugin.config_def)(), plugin.info.clone(), plugin.create);
-        let parsed = self.plugin_settings(key, listed, &def, &settings)?;
-        match create(&parsed) {
-            Ok(converter) => Some((info.class, converter)),
-            Err(errors) => self.plugin_errors(key, errors),
-        }
+        let parsed = self.plugin_settings(key, listed, &(plugin.config_def)(), &settings)?;
+        self.made(key, &plugin.info, (plugin.create)(&parsed))
     }
 
     /// Class and settings of a converter: the connector's own if it names a class, else the worker's. Never mixed, as
@@ -425,12 +265,19 @@ impl Check<'_> {
         Some((class.trim().to_owned(), stripped(from, &format!("{key}.")), listed))
     }
 
-    fn unknown_class(&mut self, key: &str, class: &str, known: &[&str]) {
+    fn unknown_class<'p, T>(
+        &mut self,
+        key: &str,
+        class: &str,
+        known: impl Iterator<Item = &'p PluginInfo>,
+    ) -> Option<T> {
+        let known: Vec<&str> = known.map(|info| info.class).collect();
         let message = format!(
             "Invalid value {class} for configuration {key}: Class {class} could not be found, available are: {}",
             known.join(", ")
         );
         self.validation.error(key, message);
+        None
     }
 
     fn plugin_settings(
@@ -450,9 +297,19 @@ impl Check<'_> {
         evaluated.errors().is_empty().then_some(evaluated.parsed)
     }
 
-    fn plugin_errors<T>(&mut self, key: &str, errors: ConfigErrors) -> Option<T> {
-        self.validation.errors(&format!("{key}."), errors);
-        None
+    fn made<T: ?Sized>(
+        &mut self,
+        key: &str,
+        info: &PluginInfo,
+        created: Result<Arc<T>, ConfigErrors>,
+    ) -> Option<Made<T>> {
+        match created {
+            Ok(converter) => Some((info.class, converter)),
+            Err(errors) => {
+                self.validation.errors(&format!("{key}."), errors);
+                None
+            }
+        }
     }
 
     fn consumer(&mut self) -> Option<ConsumerConfig> {

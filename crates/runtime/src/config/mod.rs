@@ -1,13 +1,14 @@
 //! What users configure: the worker and its connectors.
 
 mod connector;
+mod definition;
 mod secrets;
 mod validation;
 mod worker;
 
 pub(crate) use connector::Tolerance;
-pub use connector::connector_config_def;
 pub(crate) use connector::{ConnectorConfig, effective_group_id};
+pub use definition::connector_config_def;
 pub(crate) use secrets::{is_secret, mask, unmask};
 pub use validation::{ValidatedKey, Validation};
 pub use worker::{Listener, WorkerConfig, worker_config_def};

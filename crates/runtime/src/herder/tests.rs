@@ -12,7 +12,7 @@ use klamm_connect_api::{
 use tokio::sync::watch;
 
 use super::*;
-use crate::config_log::MemoryConfigLog;
+use crate::config_log::{LogPosition, MemoryConfigLog};
 
 #[derive(Debug)]
 struct FakeSink(PluginInfo);
