@@ -168,7 +168,7 @@ impl SinkTask {
         shared: Arc<Shared>,
         spec: TaskSpec,
         config: Arc<ConnectorConfig>,
-        control: watch::Receiver<TaskControl>,
+        mut control: watch::Receiver<TaskControl>,
         report: TaskReport,
     ) -> Result<Self, String> {
         let context = SinkContext {
@@ -196,8 +196,12 @@ impl SinkTask {
 
         let mut consumer = config.consumer.clone();
         consumer.client_id = consumer.client_id.map(|id| format!("{id}-{}", spec.task).into());
-        // An error means that whoever lets members leave is gone, and with it the reason to wait.
-        drop(shared.may_join.clone().wait_for(|may_join| *may_join).await);
+        let mut may_join = shared.may_join.clone();
+        tokio::select! {
+            // An error means that whoever lets members leave is gone, and with it the reason to wait.
+            may_join = may_join.wait_for(|may_join| *may_join) => drop(may_join),
+            () = stop_wished(&mut control) => {}
+        }
         let (member, group) = GroupMember::join(&shared.client, consumer, config.subscription.clone());
         let commits = Commits::new(shared.worker.commit_interval);
         Ok(Self {
@@ -280,7 +284,8 @@ impl SinkTask {
             .paused
             .send_if_modified(|paused| std::mem::replace(paused, is_paused) != is_paused)
         {
-            info!(connector = %self.spec.connector, task = self.spec.task, is_paused, "task");
+            let state = if is_paused { "paused" } else { "resumed" };
+            info!(connector = %self.spec.connector, task = self.spec.task, state, "task paused or resumed");
             self.show();
         }
         None
