@@ -295,6 +295,8 @@ impl Builder {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // A Ctrl-C in the terminal is for this process, which then ends the worker in order.
+            .process_group(0)
             .kill_on_drop(true);
         let child = command
             .spawn()

@@ -701,6 +701,8 @@ async fn a_graceful_end_finishes_what_is_in_flight_and_commits_it() {
     })
     .await
     .unwrap();
+    // A signal of another kind, such as that of a terminal, is no impatience.
+    worker.signal("INT").await.unwrap();
     gate.open();
     let (status, settings) = worker.ended().await.unwrap();
     assert!(status.success(), "{status}\n{}", settings.log());
@@ -727,6 +729,39 @@ async fn a_graceful_end_finishes_what_is_in_flight_and_commits_it() {
         );
     });
     worker.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_signal_of_the_same_kind_cuts_the_end_short() {
+    let Some(kafka) = Broker::shared() else { return };
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let lambda = FakeLambda::start().await.unwrap();
+    let gate = Gate::new();
+    lambda
+        .function("cut-fn")
+        .respond(Answer::success("null").held_by(&gate));
+    producer.create_topic("cut", 1).await.unwrap();
+    producer.produce_json("cut", 1, 0..5, CODECS[0]).await.unwrap();
+    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    create(
+        &worker,
+        "cut",
+        &lambda_sink(&lambda, "cut", &[("aws.lambda.function.name", "cut-fn")]),
+    )
+    .await;
+    lambda
+        .wait_for("a call in flight", |log| log.total().in_flight > 0)
+        .await
+        .unwrap();
+    worker.signal("TERM").await.unwrap();
+    wait::until("the worker to end", wait::LIMIT, || async {
+        worker.log().contains("worker ends").then_some(())
+    })
+    .await
+    .unwrap();
+    worker.signal("TERM").await.unwrap();
+    let (status, settings) = worker.ended().await.unwrap();
+    assert_eq!(status.code(), Some(4), "{}", settings.log());
 }
 
 #[tokio::test]

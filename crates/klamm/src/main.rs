@@ -35,7 +35,7 @@ enum Command {
     /// (`CONNECT_BOOTSTRAP_SERVERS` is `bootstrap.servers`), then from flags; what comes later wins.
     ///
     /// SIGTERM and SIGINT end the worker in order: what is in flight is finished and committed. Exit codes: 0 after an
-    /// orderly end, 2 for wrong settings or files, 3 if the worker cannot start, 4 if a second signal cut the end short.
+    /// orderly end, 2 for wrong settings or files, 3 if the worker cannot start, 4 if a second signal of the same kind cut the end short.
     ///
     /// `KLAMM_LOG` sets what is logged, such as `debug` or `info,klamm_delivery=debug`.
     Worker(WorkerArgs),
@@ -157,18 +157,19 @@ async fn run(args: WorkerArgs) -> Result<(), Failure> {
     for address in worker.rest_addresses() {
         info!(%address, "worker is ready");
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    // A second one of the same kind is impatience. One of the other kind is not: a terminal's Ctrl-C reaches the whole
+    // process group, and whoever started the worker may send SIGTERM on its own way out.
+    let mut again = tokio::select! {
+        _ = terminate.recv() => terminate,
+        _ = interrupt.recv() => interrupt,
+    };
     info!("worker ends: finishing what is in flight");
     tokio::select! {
         () = worker.shutdown() => {
             info!("worker ended");
             return Ok(());
         }
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = again.recv() => {}
     }
     let error = anyhow::anyhow!("second signal: the worker ended at once, records in flight will be delivered again");
     Err(Failure {
