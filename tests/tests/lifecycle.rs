@@ -483,3 +483,46 @@ async fn a_paused_connector_delivers_nothing_until_it_is_resumed() {
     lambda.with_log(|log| assert!(accepted(log, "paused-fn", "paused").values().all(|times| *times == 1)));
     worker.terminate().await.unwrap();
 }
+
+#[tokio::test]
+async fn records_that_are_given_back_for_want_of_room_are_delivered_once() {
+    let Some(kafka) = Broker::shared() else { return };
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let lambda = FakeLambda::start().await.unwrap();
+    let gate = Gate::new();
+    lambda
+        .function("room-fn")
+        .respond(Answer::success("null").after(Duration::from_millis(100)).held_by(&gate));
+    producer.create_topic("room", 1).await.unwrap();
+    let produced = producer.produce_json("room", 1, 0..4_000, CODECS[0]).await.unwrap();
+    // Room for less than what one fetch brings, so that its reader waits in the middle of it.
+    let worker = Worker::builder(kafka.bootstrap())
+        .property("delivery.buffer.records", "600")
+        .env("KLAMM_LOG", "info,klamm_runtime=debug")
+        .start()
+        .await
+        .unwrap();
+    let settings = [
+        ("aws.lambda.function.name", "room-fn"),
+        ("aws.lambda.batch.size", "100"),
+    ];
+    create(&worker, "room", &lambda_sink(&lambda, "room", &settings)).await;
+    wait::until("fetched records to be given back", wait::LIMIT, || async {
+        worker.log().contains("fetched records are given back").then_some(())
+    })
+    .await
+    .unwrap();
+    gate.open();
+    let delivered = lambda.wait_for("every record", |log| has_all(log, "room-fn", "room", &produced));
+    if let Err(error) = delivered.await {
+        panic!("{error}\n{}", worker.log());
+    }
+    lambda.with_log(|log| {
+        let times = accepted(log, "room-fn", "room");
+        assert!(
+            times.values().all(|times| *times == 1),
+            "delivered twice without a fault"
+        );
+    });
+    worker.terminate().await.unwrap();
+}

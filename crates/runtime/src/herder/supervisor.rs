@@ -187,7 +187,9 @@ impl Connector {
 
     fn start(&mut self, wish: &ConnectorEntry) {
         let name = Arc::clone(&self.supervisor.name);
-        match self.supervisor.tasks.plan(&name, &wish.config) {
+        let tasks = &self.supervisor.tasks;
+        let plan = std::panic::catch_unwind(AssertUnwindSafe(|| tasks.plan(&name, &wish.config)));
+        match plan.unwrap_or_else(|panic| Err(panic_trace(&*panic))) {
             Ok(plan) => {
                 self.plan = Some((plan, Arc::clone(&wish.config)));
                 // Tasks are shown below their connector, which may be new.

@@ -49,7 +49,7 @@ struct FakeTasks {
     log: Mutex<Vec<String>>,
     /// Tasks that fail as soon as they run.
     failing: Mutex<Vec<String>>,
-    /// Tasks that panic as soon as they run.
+    /// Tasks that panic as soon as they run, and connectors that panic when they are planned.
     panicking: Mutex<Vec<String>>,
     /// Tasks that do not stop.
     stubborn: Mutex<Vec<String>>,
@@ -71,7 +71,8 @@ impl FakeTasks {
 struct Fake(Arc<FakeTasks>);
 
 impl Tasks for Fake {
-    fn plan(&self, _connector: &str, config: &RawConfig) -> Result<TaskPlan, String> {
+    fn plan(&self, connector: &str, config: &RawConfig) -> Result<TaskPlan, String> {
+        assert!(!FakeTasks::is(&self.0.panicking, connector), "plugin bug");
         let tasks = config.get("tasks.max").map_or(1, |max| max.parse().unwrap());
         Ok(TaskPlan { tasks, version: "1" })
     }
@@ -323,6 +324,19 @@ async fn a_failed_or_panicking_task_fails_alone_and_can_be_restarted() {
     assert_eq!(world.lines(2).await, ["a-2 ended", "a-2 starts with t"]);
     let error = world.herder.restart_task("a", 3).await.unwrap_err();
     assert_eq!(error.to_string(), "Unknown task: a-3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_whose_plugin_panics_at_its_start_fails_and_can_be_restarted() {
+    let world = world().await;
+    world.fake.panicking.lock().unwrap().push("a".to_owned());
+    world.herder.create("a", config(&[]), None).await.unwrap();
+    world.wait("a", "FAILED").await;
+    let trace = world.herder.status("a").unwrap().connector.trace.unwrap();
+    assert_eq!(trace, "a plugin panicked: plugin bug; please report this");
+    world.fake.panicking.lock().unwrap().clear();
+    world.herder.restart_connector("a").await.unwrap();
+    world.wait("a", "RUNNING RUNNING").await;
 }
 
 #[tokio::test(start_paused = true)]

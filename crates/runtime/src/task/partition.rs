@@ -112,10 +112,10 @@ impl Partition {
                     .engine
                     .assign(self.topic_partition.clone(), self.epoch, section.start_offset());
             }
-            position = section.next_offset();
-            if let Err(end) = self.deliver(section, &mut intake).await {
-                return end;
-            }
+            position = match self.deliver(section, &mut intake).await {
+                Ok(position) => position,
+                Err(end) => return end,
+            };
         }
     }
 
@@ -128,7 +128,9 @@ impl Partition {
         }
     }
 
-    async fn deliver(&mut self, section: FetchedSection, intake: &mut Intake) -> Result<(), End> {
+    /// Hands a section over and returns the position after what was handed over: the end of the section, or less if
+    /// the rest was given back.
+    async fn deliver(&mut self, section: FetchedSection, intake: &mut Intake) -> Result<i64, End> {
         let mut records = section.records();
         loop {
             let chunk = self.next_chunk(&mut records, section.next_offset()).await;
@@ -138,7 +140,7 @@ impl Partition {
                 pushed?;
                 match chunk.then {
                     Then::GoOn => continue,
-                    Then::SectionEnds => return Ok(()),
+                    Then::SectionEnds => return Ok(position),
                     Then::Fail(trace) => return Err(End::Failed(trace)),
                 }
             }
@@ -152,9 +154,13 @@ impl Partition {
                     self.reader.seek(position);
                     let pushed = push.await;
                     self.reader.resume();
-                    Ok(pushed?)
+                    pushed?;
+                    Ok(position)
                 }
-                Then::SectionEnds => Ok(push.await?),
+                Then::SectionEnds => {
+                    push.await?;
+                    Ok(position)
+                }
                 Then::Fail(trace) => {
                     push.await?;
                     Err(End::Failed(trace))
