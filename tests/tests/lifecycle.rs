@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use klamm_dev::payload::each_of_confluent;
 use klamm_dev::{Answer, FakeLambda, Gate, Outcome, ThrottleReason};
 use klamm_tests::account::{accepted, has_all, positions};
 use klamm_tests::connector::lambda_sink;
@@ -525,4 +526,93 @@ async fn records_that_are_given_back_for_want_of_room_are_delivered_once() {
         );
     });
     worker.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_is_made_again_is_read_from_its_start() {
+    let Some(kafka) = Broker::shared() else { return };
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let lambda = FakeLambda::start().await.unwrap();
+    lambda.function("again-fn");
+    producer.create_topic("again", 1).await.unwrap();
+    let first = producer.produce_json("again", 1, 0..10, CODECS[0]).await.unwrap();
+    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    create(
+        &worker,
+        "again",
+        &lambda_sink(&lambda, "again", &[("aws.lambda.function.name", "again-fn")]),
+    )
+    .await;
+    lambda
+        .wait_for("the first records", |log| has_all(log, "again-fn", "again", &first))
+        .await
+        .unwrap();
+    let before = lambda.with_log(|log| log.invocations().count());
+    kafka.tool("topics", &["--delete", "--topic", "again"]).await.unwrap();
+    kafka
+        .tool("topics", &["--create", "--topic", "again", "--partitions", "1"])
+        .await
+        .unwrap();
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let second = producer.produce_json("again", 1, 100..105, CODECS[0]).await.unwrap();
+    let delivered = lambda.wait_for("the records of the new topic", |log| {
+        let mut offsets = Vec::new();
+        for call in log
+            .invocations()
+            .skip(before)
+            .filter(|call| call.outcome == Outcome::Accepted)
+        {
+            each_of_confluent(&call.body, |record| offsets.push(record.offset)).unwrap();
+        }
+        second.iter().all(|record| offsets.contains(&record.offset))
+    });
+    if let Err(error) = delivered.await {
+        panic!("{error}\n{}", worker.log());
+    }
+    tasks_are(&worker, "again", &["RUNNING"]).await;
+    worker.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_during_a_rebalance_does_not_wait_for_a_function_that_hangs() {
+    let Some(kafka) = Broker::shared() else { return };
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let lambda = FakeLambda::start().await.unwrap();
+    let gate = Gate::new();
+    lambda
+        .function("hang-fn")
+        .respond(Answer::success("null").held_by(&gate));
+    producer.create_topic("hang", 2).await.unwrap();
+    let produced = producer.produce_json("hang", 2, 0..10, CODECS[0]).await.unwrap();
+    let config = lambda_sink(&lambda, "hang", &[("aws.lambda.function.name", "hang-fn")]);
+    let first = Worker::builder(kafka.bootstrap())
+        .property("task.shutdown.graceful.timeout.ms", "1000")
+        .env("KLAMM_LOG", "info,klamm_runtime=debug")
+        .start()
+        .await
+        .unwrap();
+    create(&first, "hang", &config).await;
+    lambda
+        .wait_for("calls in flight", |log| log.total().in_flight == 2)
+        .await
+        .unwrap();
+    let second = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    create(&second, "hang", &config).await;
+    wait::until("the rebalance to revoke partitions", wait::LIMIT, || async {
+        first.log().contains("partitions are being revoked").then_some(())
+    })
+    .await
+    .unwrap();
+    first.signal("TERM").await.unwrap();
+    let (status, settings) = first.ended().await.unwrap();
+    assert!(status.success(), "{status}\n{}", settings.log());
+    assert!(!settings.log().contains("did not end in time"), "{}", settings.log());
+    gate.open();
+    lambda
+        .wait_for("every record from the other worker", |log| {
+            has_all(log, "hang-fn", "hang", &produced)
+        })
+        .await
+        .unwrap();
+    second.terminate().await.unwrap();
 }

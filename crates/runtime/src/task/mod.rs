@@ -388,6 +388,7 @@ impl SinkTask {
     /// Intake stops, what is in flight is finished, the commit goes out, then the partitions are handed over. A stop that
     /// is wished for meanwhile leaves what is in flight only the time that a stop has.
     async fn revoke(&mut self, partitions: &[TopicPartition], ack: RevokeAck) {
+        debug!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions are being revoked");
         self.stop_actors(partitions).await;
         let done = {
             let mut revoke = std::pin::pin!(self.engine.revoke(partitions.to_vec(), self.revoke_timeout()));
