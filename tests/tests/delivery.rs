@@ -4,10 +4,9 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use klamm_dev::payload::each_of_confluent;
-use klamm_dev::{Answer, Exception, FakeLambda, InvocationType, ThrottleReason};
+use klamm_dev::{Answer, Exception, FakeLambda, Gate, InvocationType, ThrottleReason};
 use klamm_tests::account::{accepted, has_all, positions};
 use klamm_tests::connector::lambda_sink;
 use klamm_tests::kafka::Broker;
@@ -268,27 +267,31 @@ async fn a_failure_amid_a_backlog_is_the_trace_that_is_shown() {
     let Some(kafka) = Broker::shared() else { return };
     let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
     let lambda = FakeLambda::start().await.unwrap();
-    producer.create_topic("backlog", 4).await.unwrap();
-    // Far more than the partitions may hold, so that their readers wait for room when delivery fails.
-    for partition in 0..4 {
-        let record = (
-            None,
-            Some(format!("{{\"text\":\"{}\"}}", "x".repeat(8_000)).into_bytes()),
-        );
-        producer
-            .produce("backlog", partition, vec![record; 2_000], CODECS[4])
-            .await
-            .unwrap();
-    }
+    producer.create_topic("backlog", 8).await.unwrap();
+    producer.produce_json("backlog", 8, 0..16_000, CODECS[0]).await.unwrap();
+    let gate = Gate::new();
     lambda
         .function("backlog-fn")
-        .respond(Answer::function_error("ValueError", "no").after(Duration::from_millis(50)));
-    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+        .respond(Answer::function_error("ValueError", "no").held_by(&gate));
+    let worker = Worker::builder(kafka.bootstrap())
+        .property("delivery.buffer.records", "600")
+        .env("KLAMM_LOG", "info,klamm_runtime=debug")
+        .start()
+        .await
+        .unwrap();
     let settings = [
         ("aws.lambda.function.name", "backlog-fn"),
         ("delivery.retry.max.attempts", "2"),
     ];
     create(&worker, "backlog", &lambda_sink(&lambda, "backlog", &settings)).await;
+    // Every partition's reader waits for room when delivery fails.
+    wait::until("every reader to wait", wait::LIMIT, || async {
+        let waiting = worker.log().matches("fetched records are given back").count();
+        (waiting == 8).then_some(())
+    })
+    .await
+    .unwrap();
+    gate.open();
     let status = tasks_are(&worker, "backlog", &["FAILED"]).await;
     let trace = status["tasks"][0]["trace"].as_str().unwrap();
     assert!(
