@@ -10,7 +10,7 @@ use klamm_dev::{Answer, Exception, FakeLambda, Outcome, ThrottleReason};
 use klamm_tests::account::{accepted, positions};
 use klamm_tests::connector::lambda_sink;
 use klamm_tests::kafka::Broker;
-use klamm_tests::produce::{CODECS, Producer};
+use klamm_tests::produce::{CODECS, Produced, Producer};
 use klamm_tests::worker::Worker;
 
 const TOPIC: &str = "chaos";
@@ -32,6 +32,20 @@ fn answer(call: u64) -> Answer {
     answer.after(Duration::from_millis(spread % 5))
 }
 
+/// Leaves the worker with more to do than it has done: produces records, and returns as soon as some of the calls that
+/// they need were made. The calls are counted from before the first record, so however fast the worker is, they come.
+async fn amid_a_backlog(kafka: &Broker, lambda: &FakeLambda, first_id: u64) -> Vec<Produced> {
+    let calls = lambda.with_log(|log| log.total().accepted);
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let ids = first_id..first_id + 1_000;
+    let produced = producer.produce_json(TOPIC, PARTITIONS, ids, CODECS[2]).await.unwrap();
+    lambda
+        .wait_for("calls to go on", |log| log.total().accepted > calls + 15)
+        .await
+        .unwrap();
+    produced
+}
+
 #[tokio::test]
 async fn nothing_is_lost_and_order_holds_through_faults_kills_and_restarts() {
     let Some(kafka) = Broker::own(&[]) else { return };
@@ -41,10 +55,6 @@ async fn nothing_is_lost_and_order_holds_through_faults_kills_and_restarts() {
         .respond_with(|invocation| answer(invocation.sequence));
     let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
     producer.create_topic(TOPIC, PARTITIONS).await.unwrap();
-    let mut produced = producer
-        .produce_json(TOPIC, PARTITIONS, 0..2_000, CODECS[2])
-        .await
-        .unwrap();
     drop(producer);
 
     let mut worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
@@ -60,22 +70,13 @@ async fn nothing_is_lost_and_order_holds_through_faults_kills_and_restarts() {
         .unwrap()
         .expect(201)
         .unwrap();
-    let some_calls = async || {
-        let calls = lambda.with_log(|log| log.total().accepted);
-        lambda
-            .wait_for("calls to go on", |log| log.total().accepted > calls + 15)
-            .await
-            .unwrap();
-    };
+    let mut produced = Vec::new();
     for round in 1..=3_u64 {
-        some_calls().await;
+        produced.extend(amid_a_backlog(&kafka, &lambda, round * 20_000).await);
         worker = worker.kill().await.unwrap().start().await.unwrap();
-        some_calls().await;
+        produced.extend(amid_a_backlog(&kafka, &lambda, round * 20_000 + 10_000).await);
         kafka.kill(1).await.unwrap();
         kafka.start_again(1).await.unwrap();
-        let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
-        let ids = round * 10_000..round * 10_000 + 1_000;
-        produced.extend(producer.produce_json(TOPIC, PARTITIONS, ids, CODECS[0]).await.unwrap());
     }
     let wanted = positions(&produced);
     let all = lambda.wait_for("every record", |log| {
