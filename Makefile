@@ -44,3 +44,4 @@ docs:
 testbed:
 	tests/testbed/kafka fetch
 	tests/testbed/lambda fetch
+	tests/testbed/clients fetch
