@@ -7,6 +7,7 @@
 //! other; a panic in a plugin fails its task only.
 #![forbid(unsafe_code)]
 
+mod clusters;
 mod config;
 mod config_log;
 mod herder;

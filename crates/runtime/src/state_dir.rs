@@ -39,11 +39,15 @@ pub(crate) struct MemberRecord {
     pub(crate) member_id: String,
 }
 
+const MEMBERS: &str = "members.json";
+
 /// An open and locked `state.dir`. The lock ends with the process.
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
     members: Mutex<BTreeSet<MemberRecord>>,
+    /// Of the last life, not taken yet.
+    left_behind: Mutex<Vec<MemberRecord>>,
     _lock: File,
 }
 
@@ -77,6 +81,7 @@ impl StateDir {
         Ok(Self {
             path: path.to_owned(),
             members: Mutex::default(),
+            left_behind: Mutex::new(left_behind(&path.join(MEMBERS))),
             _lock: lock,
         })
     }
@@ -86,24 +91,14 @@ impl StateDir {
     }
 
     fn members_path(&self) -> PathBuf {
-        self.path.join("members.json")
+        self.path.join(MEMBERS)
     }
 
-    /// Members that the last life of this worker left behind. A file that does not read back costs a session time-out
-    /// at most, so it is only warned about.
-    pub(crate) fn left_behind(&self) -> Vec<MemberRecord> {
-        let path = self.members_path();
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                warn!(path = %path.display(), %error, "member ids of the last run cannot be read, their sessions must expire");
-                Vec::new()
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                warn!(path = %path.display(), %error, "member ids of the last run cannot be read, their sessions must expire");
-                Vec::new()
-            }
-        }
+    /// The members of `group` that the last life of this worker left behind; each is given out once, to whoever lets
+    /// it leave.
+    pub(crate) fn take_left_behind(&self, group: &str) -> Vec<MemberRecord> {
+        let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        left_behind.extract_if(.., |member| member.group == group).collect()
     }
 
     /// Notes a member before it takes part in its group.
@@ -135,6 +130,19 @@ impl StateDir {
     }
 }
 
+/// A file that does not read back costs a session time-out at most, so it is only warned about.
+fn left_behind(path: &Path) -> Vec<MemberRecord> {
+    let unreadable = |error: &dyn std::error::Error| {
+        warn!(path = %path.display(), %error, "member ids of the last run cannot be read, their sessions must expire");
+        Vec::new()
+    };
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| unreadable(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => unreadable(&error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +169,9 @@ mod tests {
         life.joined(member("m2"));
         life.left(&member("m1"));
         drop(life);
-        assert_eq!(StateDir::try_open(dir.path()).unwrap().left_behind(), [member("m2")]);
+        let next = StateDir::try_open(dir.path()).unwrap();
+        assert_eq!(next.take_left_behind("connect-b"), []);
+        assert_eq!(next.take_left_behind("connect-a"), [member("m2")]);
+        assert_eq!(next.take_left_behind("connect-a"), [], "only once");
     }
 }

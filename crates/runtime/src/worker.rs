@@ -1,25 +1,24 @@
-//! A worker: one connection to Kafka, one fetch pool, one herder, and the threads under them.
+//! A worker: its clusters, one herder, and the threads under them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_kafka::KafkaClient;
-use tokio::sync::watch;
+use klamm_delivery::WorkerMemory;
+use klamm_kafka::ByteBudget;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::clusters::Clusters;
 use crate::config::WorkerConfig;
 use crate::config_log::{ConfigLog, ConfigLogError, FileConfigLog, MemoryConfigLog};
 use crate::herder::Herder;
 use crate::plugins::Plugins;
-use crate::state_dir::{MemberRecord, StateDir, StateDirError};
+use crate::state_dir::{StateDir, StateDirError};
 use crate::task::SinkTasks;
 
 /// What shutdown may take beyond the tasks' own time-out: final commits and leaving the groups.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
-/// How long members of the last life may take to leave before tasks join without waiting for them.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a worker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +42,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Worker {
     herder: Herder,
-    client: Arc<KafkaClient>,
+    clusters: Arc<Clusters>,
     net: NetThread,
     shutdown_timeout: Duration,
     tasks: JoinSet<()>,
@@ -67,29 +66,28 @@ impl Worker {
             None => Arc::new(MemoryConfigLog::new()),
         };
         let net = NetThread::start().map_err(StartError::Thread)?;
-        let client = KafkaClient::new(config.client.clone(), net.handle.clone());
+        // Half of the buffer is for what was fetched, half for what was encoded: a fetch that waits for memory must not
+        // wait for records that wait for a fetch.
+        let half = config.buffer_bytes / 2;
+        let fetched = Arc::new(ByteBudget::new(half));
+        let clusters = Arc::new(Clusters::new(config.client.clone(), net.handle.clone(), fetched));
         let mut tasks = JoinSet::new();
 
-        // Members that a kill -9 left behind hold partitions until their sessions expire. They leave before new ones join.
-        let left_behind = state_dir.as_ref().map(|dir| dir.left_behind()).unwrap_or_default();
-        let (left, may_join) = watch::channel(left_behind.is_empty());
-        if !left_behind.is_empty() {
-            tasks.spawn(leave(Arc::clone(&client), left_behind, left));
-        }
         let shutdown_timeout = config.shutdown_timeout;
+        let memory = Arc::new(WorkerMemory::new(half));
         let sink_tasks = SinkTasks::new(
             config.clone(),
             plugins.clone(),
-            Arc::clone(&client),
+            Arc::clone(&clusters),
+            memory,
             state_dir,
-            may_join,
         );
         let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks)).await?;
         let follower = herder.clone();
         tasks.spawn(async move { follower.follow().await });
         Ok(Self {
             herder,
-            client,
+            clusters,
             net,
             shutdown_timeout,
             tasks,
@@ -110,15 +108,15 @@ impl Worker {
     /// Tells the id of the Kafka cluster, once it is known.
     #[must_use]
     pub fn cluster_id(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
-        let client = Arc::clone(&self.client);
-        Arc::new(move || client.cluster_id().map(|id| id.to_string()))
+        let clusters = Arc::clone(&self.clusters);
+        Arc::new(move || clusters.client().cluster_id().map(|id| id.to_string()))
     }
 
     /// Ends the worker: tasks finish what is in flight, commit and leave their groups.
     pub async fn shutdown(mut self) {
         self.herder.shutdown(self.shutdown_timeout + SHUTDOWN_MARGIN).await;
         self.tasks.shutdown().await;
-        self.client.shutdown().await;
+        self.clusters.shutdown().await;
         self.net.stop.cancel();
         info!("all tasks ended");
     }
@@ -129,26 +127,6 @@ impl Drop for Worker {
         // Herders may live on elsewhere, and their tasks with them.
         self.herder.abort();
     }
-}
-
-async fn leave(client: Arc<KafkaClient>, members: Vec<MemberRecord>, left: watch::Sender<bool>) {
-    let leaving = async {
-        for MemberRecord { group, member_id } in members {
-            match client.leave_stale_member(&group, &member_id).await {
-                Ok(()) => info!(group, member_id, "a member of the last run left its group"),
-                Err(error) => {
-                    warn!(group, member_id, error = %crate::chain(&error), "a member of the last run did not leave, its session must expire");
-                }
-            }
-        }
-    };
-    if tokio::time::timeout(LEAVE_TIMEOUT, leaving).await.is_err() {
-        warn!(
-            timeout_ms = LEAVE_TIMEOUT.as_millis(),
-            "members of the last run did not leave in time, their sessions must expire"
-        );
-    }
-    left.send_replace(true);
 }
 
 /// The thread of sockets, heartbeats and group state. No plugin code runs on it, so a slow converter or function never

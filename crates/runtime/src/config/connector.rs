@@ -5,10 +5,11 @@ use klamm_connect_api::sink::SinkConnector;
 use klamm_connect_api::{
     ConfigDef, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo, RawConfig,
 };
-use klamm_kafka::{ConsumerConfig, Subscription};
+use klamm_kafka::{ClientConfig, ConsumerConfig, Subscription};
 use klamm_smt::Chain;
 
 use super::definition::{common_def, error_def, sink_def};
+use super::overrides;
 use super::worker::ignored_line;
 use super::{SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::plugins::Plugins;
@@ -47,6 +48,8 @@ pub(crate) struct ConnectorConfig {
     pub(crate) sink_config: ParsedConfig,
     pub(crate) tasks_max: u32,
     pub(crate) subscription: Subscription,
+    /// Where it reads: the worker's cluster, unless `consumer.*` says otherwise.
+    pub(crate) client: ClientConfig,
     pub(crate) consumer: ConsumerConfig,
     pub(crate) key_converter: Made<dyn Converter>,
     pub(crate) value_converter: Made<dyn Converter>,
@@ -167,6 +170,7 @@ pub(super) fn check_worker(worker: &WorkerConfig, plugins: &Plugins) -> Result<(
     check.converter("key.converter", ConverterRole::Key);
     check.converter("value.converter", ConverterRole::Value);
     check.header_converter();
+    check.client();
     check.consumer();
     check.validation.check()
 }
@@ -181,6 +185,8 @@ impl Check<'_> {
         let key_converter = self.converter("key.converter", ConverterRole::Key);
         let value_converter = self.converter("value.converter", ConverterRole::Value);
         let header_converter = self.header_converter();
+        self.overrides();
+        let client = self.client();
         let consumer = self.consumer();
         let subscription = self.subscription(&topics);
 
@@ -195,6 +201,7 @@ impl Check<'_> {
             sink_config,
             tasks_max: common.usize("tasks.max").and_then(|tasks| u32::try_from(tasks).ok())?,
             subscription: subscription?,
+            client: client?,
             consumer: consumer?,
             key_converter: key_converter?,
             value_converter: value_converter?,
@@ -314,37 +321,66 @@ impl Check<'_> {
 
     fn consumer(&mut self) -> Option<ConsumerConfig> {
         let name = self.raw.get("name").map(|name| name.trim()).unwrap_or_default();
-        let overrides = stripped(self.raw, "consumer.override.");
+        let overrides = stripped(self.raw, overrides::CONSUMER);
         let mut settings = RawConfig::from([
             ("group.id".to_owned(), format!("connect-{name}")),
             ("client.id".to_owned(), format!("connector-consumer-{name}")),
         ]);
         settings.extend(self.worker.consumer());
         settings.extend(overrides.clone());
-        for key in overrides.keys().filter(|key| is_connection_setting(key)) {
-            self.validation.error(
-                &format!("consumer.override.{key}"),
-                "a connection of a connector's own is not supported by this version: set it on the worker, without \
-                 `consumer.override.`",
-            );
-        }
         match ConsumerConfig::from_properties(&settings) {
             Ok((consumer, ignored)) => {
                 let overridden = ignored
                     .into_iter()
                     .filter(|ignored| overrides.contains_key(&ignored.key));
                 self.warnings
-                    .extend(overridden.map(|ignored| ignored_line("consumer.override.", &ignored)));
+                    .extend(overridden.map(|ignored| ignored_line(overrides::CONSUMER, &ignored)));
                 Some(consumer)
             }
             Err(error) => {
-                let key = config_error_key(&error);
-                let prefix = if overrides.contains_key(&key) {
-                    "consumer.override."
-                } else {
-                    "consumer."
-                };
-                self.validation.error(&format!("{prefix}{key}"), error.to_string());
+                self.client_error(&overrides, &error);
+                None
+            }
+        }
+    }
+
+    /// A setting of the Kafka client that was refused, under the key that the user wrote, or would have to write.
+    fn client_error(&mut self, overrides: &RawConfig, error: &klamm_kafka::ConfigError) {
+        let key = config_error_key(error);
+        let prefix = if overrides.contains_key(&key) {
+            overrides::CONSUMER
+        } else if self.worker.client_settings().contains_key(&key) && !self.worker.consumer().contains_key(&key) {
+            ""
+        } else if overrides.keys().any(|key| is_connection_setting(key)) {
+            overrides::CONSUMER
+        } else {
+            "consumer."
+        };
+        self.validation.error(&format!("{prefix}{key}"), error.to_string());
+    }
+
+    fn overrides(&mut self) {
+        for (key, reason) in self.worker.override_policy.refused(self.raw) {
+            self.validation.error(&key, reason);
+        }
+    }
+
+    /// Where the connector reads: the worker's connection settings, those among the worker's `consumer.*`, and those
+    /// among its own `consumer.override.*`, the last one wins.
+    fn client(&mut self) -> Option<ClientConfig> {
+        let overrides = stripped(self.raw, overrides::CONSUMER);
+        let mut own = self.worker.consumer();
+        own.extend(overrides.clone());
+        own.retain(|key, _| is_connection_setting(key));
+        if own.is_empty() {
+            return Some(self.worker.client.clone());
+        }
+        let mut settings = self.worker.client_settings().clone();
+        settings.extend(own);
+        match ClientConfig::from_properties(&settings) {
+            Ok((client, _)) => Some(client),
+            Err(error) => {
+                self.client_error(&overrides, &error);
                 None
             }
         }
@@ -386,7 +422,7 @@ fn names_a_provider(value: &str) -> bool {
         .any(|rest| rest.split_once('}').is_some_and(|(inside, _)| inside.contains(':')))
 }
 
-/// Settings that belong to the connection, which all connectors of a worker share.
+/// Settings that belong to the connection.
 fn is_connection_setting(key: &str) -> bool {
     key == "bootstrap.servers"
         || ["security.", "sasl.", "ssl."]

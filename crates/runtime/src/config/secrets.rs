@@ -8,11 +8,12 @@ pub(crate) const MASK: &str = "[hidden]";
 
 /// Parts of names whose values are secret whatever defines them: client and converter settings that pass through, and
 /// keys that nobody defines. Access key ids count as secrets.
-const SECRET_NAMES: [&str; 10] = [
+const SECRET_NAMES: [&str; 11] = [
     "license",
     "password",
     "secret",
     "jaas.config",
+    "keystore.key",
     "user.info",
     "access.key",
     "bearer.auth.token",

@@ -7,6 +7,7 @@ use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigT
 use klamm_kafka::{ClientConfig, ConsumerConfig, UnknownKey};
 
 use super::connector::check_worker;
+use super::overrides::OverridePolicy;
 use super::{config_error_key, stripped};
 use crate::plugins::Plugins;
 
@@ -15,6 +16,10 @@ use crate::plugins::Plugins;
 pub struct WorkerConfig {
     /// Connection to Kafka, from the keys without a prefix.
     pub(crate) client: ClientConfig,
+    /// The keys that `client` was read from.
+    client_settings: RawConfig,
+    /// `connector.client.config.override.policy`
+    pub(crate) override_policy: OverridePolicy,
     /// `listeners`
     pub listeners: Vec<Listener>,
     /// `state.dir`; none keeps everything in memory.
@@ -49,7 +54,6 @@ const JAVA_ONLY: &[&str] = &[
     "config.providers.",
     "config.storage.",
     "connect.protocol",
-    "connector.client.config.override.policy",
     "exactly.once.source.support",
     "inter.worker.",
     "internal.key.converter",
@@ -186,6 +190,27 @@ pub fn worker_config_def() -> ConfigDef {
         )
         .key(
             key(
+                "connector.client.config.override.policy",
+                ConfigType::String,
+                Importance::Medium,
+                "Which client settings connectors may set for themselves with `consumer.override.*` and \
+                 `producer.override.*`: `All`, `None`, `Principal` (`security.protocol`, `sasl.mechanism`, \
+                 `sasl.jaas.config`), or `Allowlist`.",
+            )
+            .default("All")
+            .validator(Validator::new(|policy| OverridePolicy::parse(policy, &[]).map(drop))),
+        )
+        .key(
+            key(
+                "connector.client.config.override.allowlist",
+                ConfigType::List,
+                Importance::Medium,
+                "Client settings that connectors may set for themselves under the `Allowlist` policy.",
+            )
+            .default(""),
+        )
+        .key(
+            key(
                 "group.id",
                 ConfigType::String,
                 Importance::Low,
@@ -253,7 +278,8 @@ impl WorkerConfig {
         let evaluated = def.evaluate(raw);
         let mut errors = evaluated.errors();
         let own: Vec<&str> = def.keys().iter().map(|key| key.name.as_str()).collect();
-        let client = match ClientConfig::from_properties(&client_properties(raw, &own)) {
+        let client_settings = client_properties(raw, &own);
+        let client = match ClientConfig::from_properties(&client_settings) {
             Ok((client, ignored)) => Some((client, ignored)),
             Err(error) => {
                 let key = config_error_key(&error);
@@ -272,6 +298,14 @@ impl WorkerConfig {
         let size = |key| config.usize(key).unwrap_or_default();
         Ok(Self {
             client,
+            client_settings,
+            // The default was checked above along with what is given.
+            override_policy: config
+                .str("connector.client.config.override.policy")
+                .and_then(|policy| {
+                    OverridePolicy::parse(policy, config.list("connector.client.config.override.allowlist")).ok()
+                })
+                .unwrap_or(OverridePolicy::None),
             listeners: config
                 .list("listeners")
                 .iter()
@@ -325,9 +359,15 @@ impl WorkerConfig {
 fn client_properties(raw: &RawConfig, own: &[&str]) -> RawConfig {
     let owned = |key: &str| own.contains(&key) && key != "bootstrap.servers";
     let prefixed = |key: &str| {
-        ["key.converter.", "value.converter.", "header.converter.", "consumer."]
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
+        [
+            "key.converter.",
+            "value.converter.",
+            "header.converter.",
+            "consumer.",
+            "producer.",
+        ]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
     };
     let client = raw.iter().filter(|(key, _)| !owned(key) && !prefixed(key));
     client.map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -385,6 +425,11 @@ impl WorkerConfig {
     /// `consumer.*` without the prefix.
     pub(crate) fn consumer(&self) -> RawConfig {
         stripped(&self.raw, "consumer.")
+    }
+
+    /// The settings of the worker's connection to Kafka.
+    pub(super) fn client_settings(&self) -> &RawConfig {
+        &self.client_settings
     }
 }
 

@@ -13,8 +13,8 @@ use klamm_connect_api::sink::{Sink, SinkContext};
 use klamm_connect_api::{BoxFuture, RawConfig, TopicPartition};
 use klamm_delivery::{Engine, EngineConfig, EngineEvent, MemoryBudget, PartitionLimits, WorkerMemory};
 use klamm_kafka::{
-    Assigned, ByteBudget, FetchPool, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
-    PartitionRequest, RevokeAck, StartPosition,
+    Assigned, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState, PartitionRequest, RevokeAck,
+    StartPosition,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -23,6 +23,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
+use crate::clusters::{Cluster, Clusters};
 use crate::config::{ConnectorConfig, WorkerConfig};
 use crate::herder::{InstanceStatus, State, TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks};
 use crate::plugins::Plugins;
@@ -32,6 +33,8 @@ use counters::Counters;
 use partition::Partition;
 use pipeline::Pipeline;
 
+/// How long members of the last life may take to leave before a task joins without waiting for them.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the commit when partitions are given up in a rebalance.
 const REVOKE_COMMIT: Duration = Duration::from_secs(2);
 /// Longest wait for the last commit of a task that ends.
@@ -49,35 +52,26 @@ pub(crate) struct SinkTasks {
 #[derive(Debug)]
 struct Shared {
     worker: WorkerConfig,
-    client: Arc<KafkaClient>,
-    pool: FetchPool,
+    clusters: Arc<Clusters>,
     /// Encoded records of all tasks.
     memory: Arc<WorkerMemory>,
     state_dir: Option<Arc<StateDir>>,
-    /// Turns true when members of the last run have left their groups.
-    may_join: watch::Receiver<bool>,
 }
 
 impl SinkTasks {
     pub(crate) fn new(
         worker: WorkerConfig,
         plugins: Plugins,
-        client: Arc<KafkaClient>,
+        clusters: Arc<Clusters>,
+        memory: Arc<WorkerMemory>,
         state_dir: Option<Arc<StateDir>>,
-        may_join: watch::Receiver<bool>,
     ) -> Self {
-        // Two halves: a fetch that waits for memory must not wait for records that wait for a fetch.
-        let half = worker.buffer_bytes / 2;
-        let memory = Arc::new(WorkerMemory::new(half));
-        let pool = FetchPool::new(Arc::clone(&client), Arc::new(ByteBudget::new(half)));
         Self {
             shared: Arc::new(Shared {
                 worker,
-                client,
-                pool,
+                clusters,
                 memory,
                 state_dir,
-                may_join,
             }),
             plugins,
         }
@@ -116,6 +110,7 @@ impl Tasks for SinkTasks {
 /// One task. Its loop never waits for a function: delivery does that on its own.
 struct SinkTask {
     shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     spec: TaskSpec,
     config: Arc<ConnectorConfig>,
     sink: Arc<dyn Sink>,
@@ -196,16 +191,16 @@ impl SinkTask {
 
         let mut consumer = config.consumer.clone();
         consumer.client_id = consumer.client_id.map(|id| format!("{id}-{}", spec.task).into());
-        let mut may_join = shared.may_join.clone();
+        let cluster = shared.clusters.of(&config.client);
         tokio::select! {
-            // An error means that whoever lets members leave is gone, and with it the reason to wait.
-            may_join = may_join.wait_for(|may_join| *may_join) => drop(may_join),
+            () = leave_behind(&cluster.client, shared.state_dir.as_deref(), &consumer.group_id) => {}
             () = stop_wished(&mut control) => {}
         }
-        let (member, group) = GroupMember::join(&shared.client, consumer, config.subscription.clone());
+        let (member, group) = GroupMember::join(&cluster.client, consumer, config.subscription.clone());
         let commits = Commits::new(shared.worker.commit_interval);
         Ok(Self {
             shared,
+            cluster,
             spec,
             config,
             sink,
@@ -353,7 +348,7 @@ impl SinkTask {
             },
         };
         info!(connector = %self.spec.connector, task = self.spec.task, partition = %topic_partition, ?start, "partition assigned");
-        let reader = self.shared.pool.open(PartitionRequest {
+        let reader = self.cluster.pool.open(PartitionRequest {
             topic: assigned.topic,
             topic_id: assigned.topic_id,
             partition: assigned.partition,
@@ -499,6 +494,29 @@ impl SinkTask {
         let (read, filtered, skipped) = self.counters.totals();
         info!(%connector, task, read, filtered, skipped, "task ended");
         result
+    }
+}
+
+/// Lets the group's members of the last life leave, which a kill -9 left behind: they would hold their partitions until
+/// their sessions expire.
+async fn leave_behind(client: &KafkaClient, state_dir: Option<&StateDir>, group: &str) {
+    let left_behind = state_dir.map(|dir| dir.take_left_behind(group)).unwrap_or_default();
+    let leaving = async {
+        for MemberRecord { group, member_id } in left_behind {
+            match client.leave_stale_member(&group, &member_id).await {
+                Ok(()) => info!(group, member_id, "a member of the last run left its group"),
+                Err(error) => {
+                    warn!(group, member_id, error = %crate::chain(&error), "a member of the last run did not leave, its session must expire");
+                }
+            }
+        }
+    };
+    if timeout(LEAVE_TIMEOUT, leaving).await.is_err() {
+        let timeout_ms = LEAVE_TIMEOUT.as_millis();
+        warn!(
+            group,
+            timeout_ms, "members of the last run did not leave in time, their sessions must expire"
+        );
     }
 }
 

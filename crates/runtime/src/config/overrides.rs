@@ -1,0 +1,129 @@
+//! Which client settings a connector may set for itself (KIP-458, KIP-1188).
+
+use std::collections::BTreeSet;
+
+use klamm_connect_api::RawConfig;
+
+/// Prefixes of a connector's own client settings.
+pub(super) const CONSUMER: &str = "consumer.override.";
+const PREFIXES: [&str; 3] = [CONSUMER, "producer.override.", "admin.override."];
+
+/// Settings that say who the client is, and nothing else: what the `Principal` policy leaves to connectors.
+const PRINCIPAL: [&str; 3] = ["sasl.jaas.config", "sasl.mechanism", "security.protocol"];
+
+/// `connector.client.config.override.policy`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OverridePolicy {
+    /// Everything may be set; Connect's default.
+    All,
+    /// Nothing may be set.
+    None,
+    /// `security.protocol`, `sasl.mechanism` and `sasl.jaas.config` may be set.
+    Principal,
+    /// What `connector.client.config.override.allowlist` names may be set.
+    Allowlist(BTreeSet<String>),
+}
+
+impl OverridePolicy {
+    /// Reads a policy by its short name or Connect's class name, as Connect finds plugins by both.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub(crate) fn parse(text: &str, allowlist: &[String]) -> Result<Self, String> {
+        let name = text.trim();
+        let name = name
+            .strip_prefix("org.apache.kafka.connect.connector.policy.")
+            .unwrap_or(name);
+        let name = name.strip_suffix("ConnectorClientConfigOverridePolicy").unwrap_or(name);
+        match name {
+            "All" => Ok(Self::All),
+            "None" => Ok(Self::None),
+            "Principal" => Ok(Self::Principal),
+            "Allowlist" => Ok(Self::Allowlist(allowlist.iter().cloned().collect())),
+            _ => Err("accepted: `All`, `None`, `Principal`, `Allowlist`".to_owned()),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::All => "All",
+            Self::None => "None",
+            Self::Principal => "Principal",
+            Self::Allowlist(_) => "Allowlist",
+        }
+    }
+
+    fn allows(&self, setting: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Principal => PRINCIPAL.contains(&setting),
+            Self::Allowlist(allowed) => allowed.contains(setting),
+        }
+    }
+
+    /// The keys of a connector that this policy forbids, each with the reason.
+    pub(super) fn refused(&self, raw: &RawConfig) -> Vec<(String, String)> {
+        let setting = |key: &str| {
+            PREFIXES
+                .iter()
+                .find_map(|prefix| key.strip_prefix(prefix))
+                .map(str::to_owned)
+        };
+        let overridden = raw.keys().filter_map(|key| Some((key, setting(key)?)));
+        let refused = overridden.filter(|(_, setting)| !self.allows(setting));
+        refused
+            .map(|(key, setting)| {
+                let reason = format!(
+                    "The '{}' policy does not allow '{setting}' to be overridden in the connector configuration. \
+                     The worker's `connector.client.config.override.policy` decides that.",
+                    self.name()
+                );
+                (key.clone(), reason)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_policy_allows_what_connects_policy_of_that_name_allows() {
+        let keys = [
+            "consumer.override.sasl.jaas.config",
+            "consumer.override.max.poll.records",
+            "producer.override.security.protocol",
+            "admin.override.retries",
+            "transforms.consumer.override.x",
+        ];
+        let raw: RawConfig = keys.iter().map(|key| ((*key).to_owned(), "v".to_owned())).collect();
+        let cases: &[(&str, &[&str])] = &[
+            ("All", &[]),
+            ("None", &[keys[3], keys[1], keys[0], keys[2]]),
+            ("Principal", &[keys[3], keys[1]]),
+            ("PrincipalConnectorClientConfigOverridePolicy", &[keys[3], keys[1]]),
+            (
+                "org.apache.kafka.connect.connector.policy.AllowlistConnectorClientConfigOverridePolicy",
+                &[keys[3], keys[0], keys[2]],
+            ),
+        ];
+        for (policy, wanted) in cases {
+            let policy = OverridePolicy::parse(policy, &["max.poll.records".to_owned()]).unwrap();
+            let refused = policy.refused(&raw);
+            assert_eq!(
+                refused.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
+                *wanted,
+                "{policy:?}"
+            );
+        }
+        assert!(OverridePolicy::parse("Some", &[]).unwrap_err().contains("`Principal`"));
+        let refused = OverridePolicy::None.refused(&raw);
+        assert!(
+            refused[0]
+                .1
+                .starts_with("The 'None' policy does not allow 'retries' to be overridden")
+        );
+    }
+}
