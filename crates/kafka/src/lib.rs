@@ -30,8 +30,8 @@ mod types;
 
 pub use client::{ClusterHealth, KafkaClient, TopicInfo};
 pub use config::{
-    Assignor, ClientConfig, ConfigError, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset, SecurityProtocol,
-    UnknownKey,
+    Acks, Assignor, ClientConfig, Compression, ConfigError, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset,
+    ProducerConfig, SecurityProtocol, UnknownKey,
 };
 pub use error::KafkaError;
 pub use fetch::{

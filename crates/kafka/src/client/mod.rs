@@ -46,6 +46,8 @@ pub(crate) enum Purpose {
     Admin,
     /// Heartbeat, OffsetCommit, OffsetFetch, LeaveGroup.
     Coordinator,
+    /// Produce, whose requests follow each other in the order of their sequence numbers.
+    Produce,
 }
 
 /// A Kafka cluster. Made once per worker and cluster, and shared.
@@ -154,7 +156,7 @@ impl KafkaClient {
         Link::new(dialer)
     }
 
-    fn link(&self, address: &Arc<str>, purpose: Purpose) -> Arc<Link> {
+    pub(crate) fn link(&self, address: &Arc<str>, purpose: Purpose) -> Arc<Link> {
         let mut links = lock(&self.links);
         let link = links.entry((Arc::clone(address), purpose));
         Arc::clone(link.or_insert_with(|| Arc::new(Link::new(self.dialer.clone()))))
@@ -221,7 +223,7 @@ impl KafkaClient {
     }
 
     /// Bounds a public call.
-    async fn within<T>(&self, work: impl Future<Output = T>, api: &'static str) -> Result<T, KafkaError> {
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = T>, api: &'static str) -> Result<T, KafkaError> {
         tokio::time::timeout(API_TIMEOUT, work)
             .await
             .map_err(|_| KafkaError::TimedOut {

@@ -5,8 +5,10 @@
 
 mod client;
 mod consumer;
+mod producer;
 mod properties;
 
 pub use client::{ClientConfig, SecurityProtocol};
 pub use consumer::{Assignor, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset};
+pub use producer::{Acks, Compression, ProducerConfig};
 pub use properties::{ConfigError, UnknownKey};

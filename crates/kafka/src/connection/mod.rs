@@ -102,6 +102,18 @@ impl Connection {
         version: i16,
         timeout: Duration,
     ) -> Result<R::Response, KafkaError> {
+        self.begin(request, version, timeout).await?.await
+    }
+
+    /// Queues `request` behind those of earlier calls; what comes back waits for the answer.
+    ///
+    /// For requests whose order on the wire counts: once this returns, a later call goes out later.
+    pub(crate) async fn begin<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = Result<R::Response, KafkaError>> + use<R>, KafkaError> {
         let api = api_name(R::KEY);
         // Correlation ids only need to differ among the requests in flight, so wrapping is fine.
         let correlation_id = self
@@ -118,16 +130,15 @@ impl Connection {
             deadline: Instant::now() + timeout,
             answer,
         };
-        let closed = || KafkaError::Disconnected {
-            address: Arc::clone(&self.inner.address),
+        let address = Arc::clone(&self.inner.address);
+        let closed = |address: &Arc<str>| KafkaError::Disconnected {
+            address: Arc::clone(address),
             reason: Arc::from("it was closed before the request"),
         };
-        self.inner.requests.send(outgoing).await.map_err(|_| closed())?;
-        let mut body = answered.await.map_err(|_| closed())??;
-        decode::<R>(&mut body, version).map_err(|reason| KafkaError::Malformed {
-            address: Arc::clone(&self.inner.address),
-            api,
-            reason,
+        self.inner.requests.send(outgoing).await.map_err(|_| closed(&address))?;
+        Ok(async move {
+            let mut body = answered.await.map_err(|_| closed(&address))??;
+            decode::<R>(&mut body, version).map_err(|reason| KafkaError::Malformed { address, api, reason })
         })
     }
 }
@@ -170,6 +181,24 @@ fn decode<R: Request>(body: &mut Bytes, version: i16) -> Result<R::Response, Str
 /// Kafka's name of an API, for messages.
 pub(crate) fn api_name(key: i16) -> &'static str {
     match ApiKey::try_from(key) {
+        Ok(ApiKey::Produce) => "Produce",
+        Ok(ApiKey::DescribeGroups) => "DescribeGroups",
+        Ok(ApiKey::ListGroups) => "ListGroups",
+        Ok(ApiKey::CreateTopics) => "CreateTopics",
+        Ok(ApiKey::DeleteTopics) => "DeleteTopics",
+        Ok(ApiKey::DeleteRecords) => "DeleteRecords",
+        Ok(ApiKey::InitProducerId) => "InitProducerId",
+        Ok(ApiKey::AddPartitionsToTxn) => "AddPartitionsToTxn",
+        Ok(ApiKey::EndTxn) => "EndTxn",
+        Ok(ApiKey::DescribeConfigs) => "DescribeConfigs",
+        Ok(ApiKey::CreatePartitions) => "CreatePartitions",
+        Ok(ApiKey::DeleteGroups) => "DeleteGroups",
+        Ok(ApiKey::ElectLeaders) => "ElectLeaders",
+        Ok(ApiKey::IncrementalAlterConfigs) => "IncrementalAlterConfigs",
+        Ok(ApiKey::OffsetDelete) => "OffsetDelete",
+        Ok(ApiKey::DescribeCluster) => "DescribeCluster",
+        Ok(ApiKey::ConsumerGroupDescribe) => "ConsumerGroupDescribe",
+        Ok(ApiKey::ShareGroupDescribe) => "ShareGroupDescribe",
         Ok(ApiKey::Fetch) => "Fetch",
         Ok(ApiKey::ListOffsets) => "ListOffsets",
         Ok(ApiKey::Metadata) => "Metadata",
