@@ -19,7 +19,7 @@ impl KafkaClient {
     /// For members that an earlier life of this process left behind. A member that is already gone is fine.
     ///
     /// # Errors
-    /// A refusal by Kafka, or a time-out after 60 s without a coordinator.
+    /// A refusal by Kafka, or a time-out after `default.api.timeout.ms` without a coordinator.
     pub async fn leave_stale_member(&self, group: &str, member_id: &str) -> Result<(), KafkaError> {
         let group: Arc<str> = group.into();
         let mut backoff = Backoff::new(self.config.retry_backoff, self.config.retry_backoff_max);

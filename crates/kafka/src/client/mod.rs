@@ -30,9 +30,6 @@ pub(crate) use offsets::CommittedOffsets;
 pub(crate) use offsets::topic_name;
 pub(crate) use refresh::TopicInterest;
 
-/// How long the public calls of [`KafkaClient`] go on trying (`default.api.timeout.ms` of Kafka's clients).
-const API_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Connections to a broker that wait for nobody else's call; more are closed after use.
 const PARKED_PER_BROKER: usize = 4;
 
@@ -109,7 +106,7 @@ impl KafkaClient {
     /// What the cluster knows about `topic`, asked now; `None` if there is no such topic.
     ///
     /// # Errors
-    /// [`KafkaError::ShutDown`], or a time-out after 60 s without any broker.
+    /// [`KafkaError::ShutDown`], or a time-out after `default.api.timeout.ms` without any broker.
     pub async fn topic(&self, topic: &str) -> Result<Option<TopicInfo>, KafkaError> {
         let name: Arc<str> = topic.into();
         let _interest = self.interest([Arc::clone(&name)]);
@@ -222,14 +219,14 @@ impl KafkaClient {
         response
     }
 
-    /// Bounds a public call.
+    /// Bounds a public call by `default.api.timeout.ms`.
     pub(crate) async fn within<T>(&self, work: impl Future<Output = T>, api: &'static str) -> Result<T, KafkaError> {
-        tokio::time::timeout(API_TIMEOUT, work)
+        tokio::time::timeout(self.config.api_timeout, work)
             .await
             .map_err(|_| KafkaError::TimedOut {
                 address: self.config.bootstrap_servers.join(",").into(),
                 api,
-                after: API_TIMEOUT,
+                after: self.config.api_timeout,
             })
     }
 }

@@ -24,7 +24,7 @@ impl KafkaClient {
     /// The asked offset of each partition; lag is [`OffsetSpec::Latest`] minus what is committed.
     ///
     /// # Errors
-    /// The first partition that cannot be answered within 60 s, or at all.
+    /// The first partition that cannot be answered within `default.api.timeout.ms`, or at all.
     pub async fn list_offsets(
         &self,
         partitions: &[TopicPartition],
@@ -140,7 +140,7 @@ impl KafkaClient {
     /// absent.
     ///
     /// # Errors
-    /// A refusal by Kafka, or a time-out after 60 s without a coordinator.
+    /// A refusal by Kafka, or a time-out after `default.api.timeout.ms` without a coordinator.
     pub async fn fetch_committed(
         &self,
         group: &str,

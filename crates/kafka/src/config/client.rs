@@ -22,6 +22,8 @@ pub struct ClientConfig {
     pub client_id: Arc<str>,
     /// `request.timeout.ms` (30,000): how long a broker may take for an answer.
     pub request_timeout: Duration,
+    /// `default.api.timeout.ms` (60,000): how long the public calls of the client go on trying.
+    pub api_timeout: Duration,
     /// `reconnect.backoff.ms` (50): wait before the second attempt to reach a broker; doubles.
     pub reconnect_backoff: Duration,
     /// `reconnect.backoff.max.ms` (1,000): the longest of these waits.
@@ -47,6 +49,7 @@ impl ClientConfig {
             bootstrap_servers: bootstrap_servers.into_iter().map(Into::into).collect(),
             client_id: Arc::from("klamm"),
             request_timeout: Duration::from_secs(30),
+            api_timeout: Duration::from_secs(60),
             reconnect_backoff: Duration::from_millis(50),
             reconnect_backoff_max: Duration::from_secs(1),
             retry_backoff: Duration::from_millis(100),
@@ -72,6 +75,7 @@ impl ClientConfig {
             bootstrap_servers: parse_servers(servers)?,
             client_id: p.text("client.id").unwrap_or("klamm").into(),
             request_timeout: p.millis("request.timeout.ms", 30_000, 1)?,
+            api_timeout: p.millis("default.api.timeout.ms", 60_000, 1)?,
             reconnect_backoff: p.millis("reconnect.backoff.ms", 50, 0)?,
             reconnect_backoff_max: p.millis("reconnect.backoff.max.ms", 1_000, 0)?,
             retry_backoff: p.millis("retry.backoff.ms", 100, 0)?,
