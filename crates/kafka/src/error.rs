@@ -69,7 +69,7 @@ pub enum KafkaError {
         reason: String,
     },
     /// Kafka answered with an error code.
-    #[error("{what}: {code:?} ({code})")]
+    #[error("{what}: {code}")]
     Broker {
         /// What was asked, and of what.
         what: String,

@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod backoff;
 mod client;
 mod config;
@@ -25,9 +26,11 @@ mod connection;
 mod error;
 mod fetch;
 mod group;
+mod produce;
 pub mod records;
 mod types;
 
+pub use admin::{BrokerInfo, ClusterInfo, CreatedTopic, GroupType, ListedGroup, NewTopic, PerItem, Submission};
 pub use client::{ClusterHealth, KafkaClient, TopicInfo};
 pub use config::{
     Acks, Assignor, ClientConfig, Compression, ConfigError, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset,
@@ -42,6 +45,7 @@ pub use group::{
     Assigned, CommitError, GroupEvent, GroupEvents, GroupMember, MemberPhase, MemberState, RevokeAck, Subscription,
     SubscriptionError,
 };
+pub use produce::{Delivery, ProduceError, ProduceRecord, Producer, RecordMetadata, WriteOutcome};
 pub use records::{ConsumedRecord, DecodeError, TimestampType};
 pub use types::{AssignmentEpoch, Committed, ListedOffset, OffsetSpec, OffsetToCommit, TopicPartition};
 pub use uuid::Uuid;

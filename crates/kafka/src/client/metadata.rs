@@ -146,16 +146,9 @@ impl Metadata {
             view.cluster_id = Some(id.as_str().into());
         }
         if !response.brokers.is_empty() {
-            let address = |host: &str, port: i32| {
-                if host.contains(':') {
-                    format!("[{host}]:{port}")
-                } else {
-                    format!("{host}:{port}")
-                }
-            };
             let brokers = response.brokers.iter();
             view.brokers = brokers
-                .map(|broker| (broker.node_id.0, address(&broker.host, broker.port).into()))
+                .map(|broker| (broker.node_id.0, host_port(&broker.host, broker.port)))
                 .collect();
         }
         if is_complete {
@@ -189,6 +182,15 @@ impl Metadata {
         }
         drop(view);
         self.version.send_modify(|version| *version += 1);
+    }
+}
+
+/// `host:port`, with an IPv6 address in brackets.
+pub(crate) fn host_port(host: &str, port: i32) -> Arc<str> {
+    if host.contains(':') {
+        format!("[{host}]:{port}").into()
+    } else {
+        format!("{host}:{port}").into()
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) use coordinator::group_id;
 pub use health::ClusterHealth;
 pub(crate) use health::chain;
 pub use metadata::TopicInfo;
-pub(crate) use metadata::{Leader, Metadata};
+pub(crate) use metadata::{Leader, Metadata, host_port};
 pub(crate) use offsets::CommittedOffsets;
 pub(crate) use offsets::topic_name;
 pub(crate) use refresh::TopicInterest;

@@ -10,6 +10,7 @@ mod batch;
 mod compression;
 mod cursor;
 mod decode;
+mod encode;
 
 use bytes::Bytes;
 
@@ -18,6 +19,7 @@ use crate::TopicPartition;
 pub(crate) use batch::{is_damaged, scan};
 pub use compression::MAX_BATCH_BYTES;
 pub use decode::{AbortedTransaction, Records};
+pub(crate) use encode::{BATCH_OVERHEAD_BYTES, PlainRecords, RecordsBuilder, Stamp, max_encoded_len};
 
 /// A record as the broker holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]

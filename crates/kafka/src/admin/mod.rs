@@ -1,0 +1,134 @@
+//! Administration: topics, configs, groups, records, the cluster.
+//!
+//! Every call goes to the broker it belongs to (the controller, the coordinator of each group, the leader of each
+//! partition, all), tries again for up to 60 s where that may help, and answers for each item. An error names the
+//! operation as Kafka's ACLs do, and the resource: "ALTER on topic `orders`".
+
+mod cluster;
+mod groups;
+mod topics;
+
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::protocol::{Request, StrBytes};
+
+use crate::backoff::Backoff;
+use crate::client::Purpose;
+use crate::{KafkaClient, KafkaError};
+
+pub use cluster::{BrokerInfo, ClusterInfo};
+pub use groups::{GroupType, ListedGroup};
+pub use topics::{CreatedTopic, NewTopic, Submission};
+
+/// What came of each item, in the order in which they were asked for.
+pub type PerItem<K, T> = Vec<(K, Result<T, KafkaError>)>;
+
+/// How long the controller may work on a request before it answers that it is still at it.
+const CONTROLLER_TIMEOUT_MS: i32 = 15_000;
+
+impl KafkaClient {
+    /// Asks about `items` until none of the answers is a passing failure, or time is up.
+    async fn for_each<K, T, Asked>(
+        &self,
+        api: &'static str,
+        items: Vec<K>,
+        mut ask: impl FnMut(Vec<K>) -> Asked,
+    ) -> Result<PerItem<K, T>, KafkaError>
+    where
+        K: Clone + PartialEq,
+        Asked: Future<Output = Result<PerItem<K, T>, KafkaError>>,
+    {
+        let mut found: PerItem<K, T> = Vec::with_capacity(items.len());
+        let mut left = items.clone();
+        let mut last: Option<KafkaError> = None;
+        let mut backoff = Backoff::new(self.config().retry_backoff, self.config().retry_backoff_max);
+        let attempts = async {
+            loop {
+                match ask(left.clone()).await {
+                    Ok(answers) => {
+                        let (passing, settled): (Vec<_>, Vec<_>) = answers
+                            .into_iter()
+                            .partition(|(_, result)| result.as_ref().err().is_some_and(is_passing));
+                        left.retain(|item| !settled.iter().any(|(answered, _)| answered == item));
+                        found.extend(settled);
+                        last = passing.into_iter().find_map(|(_, result)| result.err());
+                    }
+                    Err(err) if is_passing(&err) => last = Some(err),
+                    Err(err) => return Err(err),
+                }
+                if left.is_empty() {
+                    return Ok(());
+                }
+                tokio::time::sleep(backoff.next()).await;
+            }
+        };
+        match self.within(attempts, api).await {
+            Ok(done) => done?,
+            // Time is up: what is left fails with what was last heard.
+            Err(timed_out) => {
+                let err = last.unwrap_or(timed_out);
+                found.extend(left.into_iter().map(|item| (item, Err(err.clone()))));
+            }
+        }
+        found.sort_by_key(|(item, _)| items.iter().position(|asked| asked == item));
+        Ok(found)
+    }
+
+    /// One attempt at the controller. Brokers in KRaft mode forward to it; before, only it could answer.
+    async fn request_controller<R: Request>(&self, request: &R) -> Result<R::Response, KafkaError> {
+        self.request_controller_by(|_| request).await
+    }
+
+    /// [`KafkaClient::request_controller`] with a request that depends on the negotiated version.
+    async fn request_controller_by<'a, R: Request + 'a>(
+        &self,
+        request: impl FnOnce(i16) -> &'a R,
+    ) -> Result<R::Response, KafkaError> {
+        let cluster = self.cluster_once().await?;
+        // Without one for the moment, any broker says so.
+        let controller = cluster.controller.and_then(|id| cluster.broker(id));
+        let broker = controller
+            .or(cluster.brokers.first())
+            .ok_or(KafkaError::UnknownBroker(-1))?;
+        let address = broker.address();
+        let connection = self.link(&address, Purpose::Admin).get(&address).await?;
+        let version = connection.version::<R>(i16::MAX)?;
+        connection
+            .request_version(request(version), version, self.config().request_timeout)
+            .await
+    }
+}
+
+/// Whether the same request may succeed in a moment. What does not exist is an answer here, unlike for readers, who
+/// wait for it.
+fn is_passing(err: &KafkaError) -> bool {
+    match err.code() {
+        Some(ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId) => false,
+        _ => err.is_retriable(),
+    }
+}
+
+/// An error of the broker: operation, resource, its own words, its code.
+fn refused(operation: &str, resource: &str, message: Option<&StrBytes>, code: ResponseError) -> KafkaError {
+    let mut what = format!("{operation} on {resource}");
+    if let Some(message) = message.filter(|message| !message.is_empty()) {
+        what.push_str(" (");
+        what.push_str(message);
+        what.push(')');
+    }
+    KafkaError::broker(what, code)
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+fn arc(text: &StrBytes) -> Arc<str> {
+    text.as_str().into()
+}
