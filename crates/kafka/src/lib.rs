@@ -25,6 +25,9 @@ mod config;
 mod connection;
 mod error;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod produce;
 pub mod records;

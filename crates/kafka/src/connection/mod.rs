@@ -5,6 +5,7 @@
 //! behind what by choosing the connection.
 //! **Invariant:** an answer is matched by order and correlation id; any surprise closes the connection.
 
+pub(crate) mod answer;
 mod dial;
 mod link;
 mod serve;
@@ -13,14 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange};
+use kafka_protocol::messages::{ApiKey, RequestHeader};
+use kafka_protocol::protocol::{Encodable, Request, StrBytes, VersionRange};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::KafkaError;
 pub(crate) use dial::{Dialer, FRAME_SLACK_BYTES};
 pub(crate) use link::Link;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use serve::Frames;
 
 /// Requests of one connection that may wait for the socket.
 const QUEUE: usize = 64;
@@ -137,8 +140,8 @@ impl Connection {
         };
         self.inner.requests.send(outgoing).await.map_err(|_| closed(&address))?;
         Ok(async move {
-            let mut body = answered.await.map_err(|_| closed(&address))??;
-            decode::<R>(&mut body, version).map_err(|reason| KafkaError::Malformed { address, api, reason })
+            let body = answered.await.map_err(|_| closed(&address))??;
+            answer::decode::<R>(&body, version).map_err(|reason| KafkaError::Malformed { address, api, reason })
         })
     }
 }
@@ -171,11 +174,6 @@ fn encode<R: Request>(
     let length = i32::try_from(frame.len() - 4).map_err(|_| failed("larger than 2 GiB".to_owned()))?;
     frame[..4].copy_from_slice(&length.to_be_bytes());
     Ok(frame.freeze())
-}
-
-fn decode<R: Request>(body: &mut Bytes, version: i16) -> Result<R::Response, String> {
-    ResponseHeader::decode(body, R::Response::header_version(version)).map_err(|err| err.to_string())?;
-    R::Response::decode(body, version).map_err(|err| err.to_string())
 }
 
 /// Kafka's name of an API, for messages.

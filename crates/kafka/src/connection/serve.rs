@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use bytes::{BufMut, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -108,17 +107,20 @@ impl Serving {
     }
 }
 
-/// Cuts the byte stream into frames, each in a buffer of exactly its size.
-struct Frames {
-    read: BufReader<OwnedReadHalf>,
+/// Memory that a claimed length gets at once; beyond it, only what was received earns more.
+const TRUSTED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Cuts the byte stream into frames, each in a buffer of its size.
+pub(crate) struct Frames<R> {
+    read: BufReader<R>,
     max: usize,
     length: [u8; 4],
     length_read: usize,
-    body: Option<(BytesMut, usize)>,
+    body: Option<(Vec<u8>, usize)>,
 }
 
-impl Frames {
-    fn new(read: OwnedReadHalf, max: usize) -> Self {
+impl<R: AsyncRead + Unpin> Frames<R> {
+    pub(crate) fn new(read: R, max: usize) -> Self {
         Self {
             read: BufReader::with_capacity(4 * 1024, read),
             max,
@@ -132,15 +134,18 @@ impl Frames {
     ///
     /// # Cancel safety
     /// Safe: what was read stays in `self`.
-    async fn next(&mut self) -> Result<Bytes, String> {
+    pub(crate) async fn next(&mut self) -> Result<Bytes, String> {
         loop {
             let read = if let Some((body, length)) = &mut self.body {
                 let left = *length - body.len();
                 if left == 0 {
-                    let body = std::mem::take(body).freeze();
+                    let body = Bytes::from(std::mem::take(body));
                     self.body = None;
                     self.length_read = 0;
                     return Ok(body);
+                }
+                if body.len() == body.capacity() {
+                    body.reserve_exact(left.min(body.len()));
                 }
                 self.read.read_buf(&mut body.limit(left)).await
             } else if self.length_read < self.length.len() {
@@ -158,7 +163,7 @@ impl Frames {
                         "the answer starts with {bytes:02x?}, which is no length that Kafka sends"
                     ));
                 };
-                self.body = Some((BytesMut::with_capacity(length), length));
+                self.body = Some((Vec::with_capacity(length.min(TRUSTED_BYTES)), length));
                 continue;
             };
             match read {

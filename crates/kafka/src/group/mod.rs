@@ -27,6 +27,14 @@ pub use commit::CommitError;
 pub use events::{Assigned, GroupEvent, GroupEvents, MemberPhase, MemberState, RevokeAck};
 pub use subscription::{Subscription, SubscriptionError};
 
+/// Reads what other members send through the coordinator, as subscription and as assignment.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_member_bytes(bytes: &bytes::Bytes) -> Result<usize, String> {
+    let assignment = assignor::decode_assignment(bytes).map(|partitions| partitions.len());
+    let topics = assignor::decode_subscription(bytes).map_err(|err| err.to_string())?;
+    Ok(topics.len() + assignment.unwrap_or(0))
+}
+
 /// Events that wait for the user; more are held back, heartbeats go on.
 const EVENTS: usize = 8;
 

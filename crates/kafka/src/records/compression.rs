@@ -19,6 +19,10 @@ pub(super) fn decompress(codec: i16, body: &Bytes) -> Result<Bytes, DecodeReason
         2 => snappy(body),
         3 => read_bounded("lz4", lz4_flex::frame::FrameDecoder::new(body.as_ref()), body.len()),
         4 => {
+            // The decoder keeps a whole window to itself before it hands out a byte.
+            if zstd_window(body).is_some_and(|window| window > MAX_BATCH_BYTES as u64) {
+                return Err(DecodeReason::TooLarge { codec: "zstd" });
+            }
             let decoder =
                 ruzstd::decoding::StreamingDecoder::new(body.as_ref()).map_err(|err| damaged("zstd", &err))?;
             read_bounded("zstd", decoder, body.len())
@@ -44,6 +48,30 @@ fn read_bounded(codec: &'static str, from: impl Read, compressed: usize) -> Resu
         return Err(DecodeReason::TooLarge { codec });
     }
     Ok(Bytes::from(out))
+}
+
+/// Window size that a zstd frame asks for (RFC 8878, section 3.1.1.1); `None` if the header is cut off.
+fn zstd_window(frame: &[u8]) -> Option<u64> {
+    let descriptor = *frame.get(4)?;
+    let is_single_segment = descriptor & 0b10_0000 != 0;
+    if !is_single_segment {
+        let [byte] = be(frame, 5)?;
+        let base = 1_u64 << (10 + u32::from(byte >> 3));
+        return base.checked_add((base >> 3).checked_mul(u64::from(byte & 0b111))?);
+    }
+    // The window is the content, whose size stands behind the dictionary's id.
+    let at = match descriptor & 0b11 {
+        0 => 5,
+        1 => 6,
+        2 => 7,
+        _ => 9,
+    };
+    match descriptor >> 6 {
+        0 => frame.get(at).map(|byte| u64::from(*byte)),
+        1 => be(frame, at).map(|size| u64::from(u16::from_le_bytes(size)).saturating_add(256)),
+        2 => be(frame, at).map(|size| u64::from(u32::from_le_bytes(size))),
+        _ => be(frame, at).map(u64::from_le_bytes),
+    }
 }
 
 /// Raw snappy as librdkafka and others write it, or the framing of snappy-java: a 16-byte header, then blocks with a

@@ -143,12 +143,27 @@ impl Iterator for Records {
                 }
             };
             if open.left == 0 {
+                if open.at != open.body.len() {
+                    let offset = self.next_offset;
+                    return self.fail(
+                        offset,
+                        DecodeReason::Malformed("a batch goes on behind its last record"),
+                    );
+                }
                 self.next_offset = self.next_offset.max(open.last_offset.saturating_add(1));
                 self.open = None;
                 continue;
             }
             match open.record() {
                 Ok(record) if record.offset < self.from => {}
+                // What counts on offsets that grow would count such a record as done already.
+                Ok(record) if record.offset < self.next_offset => {
+                    let offset = self.next_offset;
+                    return self.fail(
+                        offset,
+                        DecodeReason::Malformed("a record's offset is not above the one before"),
+                    );
+                }
                 Ok(record) => {
                     self.next_offset = record.offset.saturating_add(1);
                     return Some(Ok(record));

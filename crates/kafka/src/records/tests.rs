@@ -5,16 +5,12 @@
     reason = "test code"
 )]
 
-#[path = "../../tests/support/encode.rs"]
-#[allow(unreachable_pub, reason = "shared with the integration tests")]
-mod encode;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use self::encode::{CODECS, TestBatch, TestCodec, TestRecord};
 use super::batch::Scan;
 use super::*;
+use crate::fuzzing::encode::{CODECS, TestBatch, TestCodec, TestRecord};
 use crate::{IsolationLevel, TopicPartition};
 
 fn decode(section: &[u8], from: i64) -> Vec<Result<ConsumedRecord, DecodeError>> {
@@ -246,6 +242,70 @@ fn a_small_batch_cannot_expand_without_bound() {
         let reason = &decoded[0].as_ref().unwrap_err().reason;
         assert!(matches!(reason, DecodeReason::TooLarge { .. }), "{codec:?}: {reason}");
     }
+}
+
+#[test]
+fn zstd_cannot_hoard_a_window_before_it_hands_out_a_byte() {
+    // 64 MiB of blocks that repeat one byte, four bytes each, under a window of a TiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, (40 - 10) << 3];
+    for _ in 0..512 {
+        frame.extend([0x02, 0, 0x10, 0]); // a run (type 1) of 131,072 bytes
+    }
+    frame.extend([1, 0, 0]); // an empty last block
+    let decoded = decode(&with_body(TestCodec::Zstd, &frame), 0);
+    let text = decoded[0].as_ref().unwrap_err();
+    assert_eq!(text.reason, DecodeReason::TooLarge { codec: "zstd" });
+    frame[5] = (23 - 10) << 3; // 8 MiB, as zstd's highest ordinary level asks for: read, and found to be no records
+    let decoded = decode(&with_body(TestCodec::Zstd, &frame), 0);
+    let reason = &decoded[0].as_ref().unwrap_err().reason;
+    assert!(matches!(reason, DecodeReason::Malformed(_)), "{reason}");
+}
+
+/// A batch of one record whose body is `body`, whatever that is.
+fn with_body(codec: TestCodec, body: &[u8]) -> Vec<u8> {
+    let mut batch = TestBatch::new(0, values(&[""]));
+    batch.codec = codec;
+    let mut bytes = batch.encode();
+    bytes.truncate(61);
+    bytes.extend(body);
+    let length = i32::try_from(bytes.len() - 12).unwrap();
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn offsets_that_do_not_grow_are_refused() {
+    let mut within = TestBatch::new(5, values(&["a", "b", "c"]));
+    for (record, delta) in within.records.iter_mut().zip([0, 2, 1]) {
+        record.offset_delta = delta;
+    }
+    let mut across = TestBatch::new(5, values(&["a", "b"])).encode();
+    across.extend(TestBatch::new(6, values(&["b again"])).encode());
+    for (section, good) in [(within.encode(), [5, 7]), (across, [5, 6])] {
+        let decoded = decode(&section, 0);
+        assert_eq!(offsets(&decoded[..2]), good);
+        let reason = &decoded[2].as_ref().unwrap_err().reason;
+        assert_eq!(
+            *reason,
+            DecodeReason::Malformed("a record's offset is not above the one before")
+        );
+    }
+}
+
+#[test]
+fn records_behind_the_declared_number_are_not_lost_in_silence() {
+    let mut bytes = TestBatch::new(5, values(&["a", "b"])).encode();
+    bytes[60] = 1;
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    let decoded = decode(&bytes, 0);
+    assert_eq!(decoded[0].as_ref().unwrap().offset, 5);
+    assert_eq!(
+        decoded[1].as_ref().unwrap_err().reason,
+        DecodeReason::Malformed("a batch goes on behind its last record")
+    );
 }
 
 fn any_record() -> impl Strategy<Value = TestRecord> {
