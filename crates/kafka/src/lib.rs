@@ -41,8 +41,8 @@ pub use config::{
 };
 pub use error::KafkaError;
 pub use fetch::{
-    Account, ByteBudget, FetchBudget, FetchError, FetchPool, FetchedSection, PartitionReader, PartitionRequest,
-    Reservation, StartPosition,
+    Account, ByteBudget, FetchBudget, FetchError, FetchPool, FetchStats, FetchedSection, LeaderEpochs, PartitionReader,
+    PartitionRequest, Reservation, StartPosition,
 };
 pub use group::{
     Assigned, CommitError, GroupEvent, GroupEvents, GroupMember, MemberPhase, MemberState, RevokeAck, Subscription,

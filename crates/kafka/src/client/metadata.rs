@@ -1,6 +1,6 @@
 //! What is known about the cluster.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use kafka_protocol::ResponseError;
@@ -48,9 +48,13 @@ struct View {
     /// The address that answered last is asked first.
     last_good: Option<Arc<str>>,
     topics: HashMap<Arc<str>, Topic>,
+    /// What [`Metadata::topics`] returned last; dropped when topics change.
+    listed: Option<Arc<[TopicInfo]>>,
+    /// Topics that were asked about and that the principal may not see.
+    denied: HashSet<Arc<str>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Topic {
     id: Option<Uuid>,
     is_internal: bool,
@@ -68,7 +72,7 @@ impl Default for Metadata {
 }
 
 impl Metadata {
-    /// Fires whenever something was learnt.
+    /// Fires whenever brokers, topics or leaders are others than before.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
@@ -102,12 +106,20 @@ impl Metadata {
         view.topics.get_key_value(name).map(|(name, topic)| topic.info(name))
     }
 
-    /// All known topics, by name.
-    pub(crate) fn topics(&self) -> Vec<TopicInfo> {
-        let view = lock(&self.view);
-        let mut topics: Vec<_> = view.topics.iter().map(|(name, topic)| topic.info(name)).collect();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        topics
+    /// All known topics, by name. Shared: a thousand members look at one list.
+    pub(crate) fn topics(&self) -> Arc<[TopicInfo]> {
+        let view = &mut *lock(&self.view);
+        let listed = view.listed.get_or_insert_with(|| {
+            let mut topics: Vec<_> = view.topics.iter().map(|(name, topic)| topic.info(name)).collect();
+            topics.sort_by(|a, b| a.name.cmp(&b.name));
+            topics.into()
+        });
+        Arc::clone(listed)
+    }
+
+    /// Whether the brokers refuse to say anything about `topic`: the principal lacks DESCRIBE on it.
+    pub(crate) fn is_denied(&self, topic: &str) -> bool {
+        lock(&self.view).denied.contains(topic)
     }
 
     /// The partition's leader; `None` if unknown or if there is none now.
@@ -120,7 +132,8 @@ impl Metadata {
 
     /// Takes over what a broker said about a leader outside of a metadata answer (KIP-951).
     pub(crate) fn learn_leader(&self, partition: &TopicPartition, leader: Leader) {
-        let mut view = lock(&self.view);
+        let mut guard = lock(&self.view);
+        let view = &mut *guard;
         if !view.brokers.contains_key(&leader.node) {
             return;
         }
@@ -128,12 +141,18 @@ impl Metadata {
         let known = view
             .topics
             .get_mut(&partition.topic)
-            .and_then(|topic| topic.partitions.get_mut(index));
-        if let Some(known) = known.filter(|known| leader.epoch > known.1) {
+            .and_then(|topic| topic.partitions.get_mut(index))
+            .filter(|known| leader.epoch > known.1);
+        if let Some(known) = known {
             *known = (Some(leader.node), leader.epoch);
-            drop(view);
+            drop(guard);
             self.version.send_modify(|version| *version += 1);
         }
+    }
+
+    /// Takes over where a broker is that no metadata answer has named yet (KIP-951).
+    pub(crate) fn learn_broker(&self, node: i32, address: Arc<str>) {
+        lock(&self.view).brokers.entry(node).or_insert(address);
     }
 
     /// Takes over a metadata answer. `is_complete` when it was about all topics.
@@ -142,46 +161,70 @@ impl Metadata {
     /// times (KIP-320).
     pub(super) fn merge(&self, response: &MetadataResponse, is_complete: bool) {
         let mut view = lock(&self.view);
-        if let Some(id) = &response.cluster_id {
+        let mut has_changed = false;
+        if let Some(id) = &response.cluster_id
+            && view.cluster_id.as_deref() != Some(id.as_str())
+        {
             view.cluster_id = Some(id.as_str().into());
+            has_changed = true;
         }
         if !response.brokers.is_empty() {
             let brokers = response.brokers.iter();
-            view.brokers = brokers
+            let brokers: BTreeMap<_, Arc<str>> = brokers
                 .map(|broker| (broker.node_id.0, host_port(&broker.host, broker.port)))
                 .collect();
+            if view.brokers != brokers {
+                view.brokers = brokers;
+                has_changed = true;
+            }
         }
         if is_complete {
-            let named = |name: &str| {
-                response
-                    .topics
-                    .iter()
-                    .any(|topic| topic.name.as_ref().is_some_and(|listed| listed.as_str() == name))
-            };
-            view.topics.retain(|name, _| named(name));
+            let named: HashSet<&str> = response
+                .topics
+                .iter()
+                .filter_map(|topic| topic.name.as_ref().map(|name| name.as_str()))
+                .collect();
+            let before = view.topics.len();
+            view.topics.retain(|name, _| named.contains(&**name));
+            has_changed |= view.topics.len() != before;
         }
         for answer in &response.topics {
             let Some(name) = answer.name.as_ref().map(|name| name.as_str()) else {
                 continue;
             };
-            match code_of(answer.error_code) {
+            let code = code_of(answer.error_code);
+            let is_denied = code == Some(ResponseError::TopicAuthorizationFailed);
+            if is_denied != view.denied.contains(name) {
+                has_changed = true;
+                if is_denied {
+                    view.denied.insert(name.into());
+                } else {
+                    view.denied.remove(name);
+                }
+            }
+            match code {
                 None | Some(ResponseError::LeaderNotAvailable) => {
-                    let old = view.topics.remove(name);
-                    view.topics.insert(name.into(), Topic::merged(old, answer));
+                    let old = view.topics.get(name);
+                    let merged = Topic::merged(old, answer);
+                    if old != Some(&merged) {
+                        view.topics.insert(name.into(), merged);
+                        has_changed = true;
+                    }
                 }
                 Some(
                     ResponseError::UnknownTopicOrPartition
                     | ResponseError::UnknownTopicId
                     | ResponseError::InvalidTopicException,
-                ) => {
-                    view.topics.remove(name);
-                }
+                ) => has_changed |= view.topics.remove(name).is_some(),
                 // Not allowed, or a passing failure: what is known stays.
                 Some(_) => {}
             }
         }
-        drop(view);
-        self.version.send_modify(|version| *version += 1);
+        if has_changed {
+            view.listed = None;
+            drop(view);
+            self.version.send_modify(|version| *version += 1);
+        }
     }
 }
 
@@ -204,13 +247,12 @@ impl Topic {
         }
     }
 
-    fn merged(old: Option<Self>, answer: &MetadataResponseTopic) -> Self {
+    fn merged(old: Option<&Self>, answer: &MetadataResponseTopic) -> Self {
         let id = Some(answer.topic_id).filter(|id| !id.is_nil());
-        let old = old
+        let mut partitions = old
             .filter(|old| old.id == id)
-            .map(|old| old.partitions)
+            .map(|old| old.partitions.clone())
             .unwrap_or_default();
-        let mut partitions = old;
         for partition in &answer.partitions {
             let Ok(index) = usize::try_from(partition.partition_index) else {
                 continue;
@@ -290,14 +332,49 @@ mod tests {
                 "{why}"
             );
         }
-        metadata.learn_leader(&partition, Leader { node: 9, epoch: 1 });
+        let leader = |node, epoch| Leader { node, epoch };
+        let found = || metadata.leader(&partition).unwrap().node;
+        metadata.learn_leader(&partition, leader(9, 1));
+        assert_eq!(found(), 3, "a broker without a known address is no use");
+        metadata.learn_leader(&partition, leader(1, 1));
+        assert_eq!(found(), 1);
+        metadata.learn_broker(9, "new:1".into());
+        metadata.learn_leader(&partition, leader(9, 2));
         assert_eq!(
-            metadata.leader(&partition).unwrap().node,
-            3,
-            "a broker without a known address is no use"
+            (found(), metadata.broker(9).as_deref()),
+            (9, Some("new:1")),
+            "told with its address"
         );
-        metadata.learn_leader(&partition, Leader { node: 1, epoch: 1 });
-        assert_eq!(metadata.leader(&partition).unwrap().node, 1);
+        metadata.learn_leader(&partition, leader(1, 2));
+        assert_eq!(found(), 9, "not newer");
+    }
+
+    #[test]
+    fn only_what_is_new_wakes_anybody() {
+        let metadata = Metadata::default();
+        let mut changes = metadata.changes();
+        let denied = |code: i16| {
+            let mut denied = answer(7, 1, 5);
+            denied.topics[0].error_code = code;
+            denied
+        };
+        let steps = [
+            // answer, whether it wakes, whether the topic may be seen, why
+            (answer(7, 1, 5), true, true, "the first answer"),
+            (answer(7, 1, 5), false, true, "the same again"),
+            (answer(7, 2, 4), false, true, "older"),
+            (answer(7, 2, 6), true, true, "another leader"),
+            (denied(29), true, false, "a permission was taken away"),
+            (denied(29), false, false, "and is still missing"),
+            (answer(7, 2, 6), true, true, "it is back"),
+        ];
+        for (answer, wakes, is_seen, why) in steps {
+            metadata.merge(&answer, false);
+            assert_eq!(changes.has_changed().unwrap(), wakes, "{why}");
+            assert_eq!(metadata.is_denied("t"), !is_seen, "{why}");
+            assert_eq!(metadata.topics().len(), 1, "what is known stays: {why}");
+            changes.mark_unchanged();
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! **Invariants:** nothing here fails because Kafka is away, it waits; older metadata never replaces newer.
 
 mod coordinator;
+mod epochs;
 mod health;
 mod metadata;
 mod offsets;
@@ -13,6 +14,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use kafka_protocol::protocol::Request;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,7 @@ use crate::connection::{Connection, Dialer, FRAME_SLACK_BYTES, Link};
 use crate::{ClientConfig, KafkaError};
 
 pub(crate) use coordinator::group_id;
+pub(crate) use epochs::EpochEnd;
 pub use health::ClusterHealth;
 pub(crate) use health::chain;
 pub use metadata::TopicInfo;
@@ -29,6 +33,9 @@ pub(crate) use metadata::{Leader, Metadata, host_port};
 pub(crate) use offsets::CommittedOffsets;
 pub(crate) use offsets::topic_name;
 pub(crate) use refresh::TopicInterest;
+
+/// How long a broker may keep silent before a question that any broker can answer goes to the next as well.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Connections to a broker that wait for nobody else's call; more are closed after use.
 const PARKED_PER_BROKER: usize = 4;
@@ -121,7 +128,7 @@ impl KafkaClient {
     pub async fn topics(&self) -> Result<Vec<TopicInfo>, KafkaError> {
         let _interest = self.interest_in_all();
         self.within(self.refreshed(), "Metadata").await??;
-        Ok(self.metadata.topics())
+        Ok(self.metadata.topics().to_vec())
     }
 
     /// Closes every connection and waits until all tasks of the client have ended.
@@ -176,22 +183,34 @@ impl KafkaClient {
         self.request_at(&address, Purpose::Admin, request).await
     }
 
-    /// One attempt at each broker that is known, until one answers.
+    /// One attempt at each broker that is known, until one answers. For questions only: while a broker keeps silent the
+    /// next is asked as well, so that one which hangs does not hold everything up for `request.timeout.ms`.
     pub(crate) async fn request_any<R: Request>(&self, request: &R) -> Result<R::Response, KafkaError> {
+        let mut candidates = self.metadata.candidates(&self.config.bootstrap_servers).into_iter();
+        let mut attempts = FuturesUnordered::new();
         let mut last = KafkaError::ShutDown;
-        for address in self.metadata.candidates(&self.config.bootstrap_servers) {
-            if self.dialer.stop.is_cancelled() {
-                return Err(KafkaError::ShutDown);
+        loop {
+            if let Some(address) = candidates.next() {
+                attempts.push(async move {
+                    let response = self.request_at(&address, Purpose::Admin, request).await;
+                    (address, response)
+                });
+            } else if attempts.is_empty() {
+                return Err(last);
             }
-            match self.request_at(&address, Purpose::Admin, request).await {
-                Ok(response) => {
-                    self.metadata.answered(address);
-                    return Ok(response);
-                }
-                Err(err) => last = err,
+            let has_more = candidates.len() > 0;
+            tokio::select! {
+                () = self.dialer.stop.cancelled() => return Err(KafkaError::ShutDown),
+                Some((address, response)) = attempts.next() => match response {
+                    Ok(response) => {
+                        self.metadata.answered(address);
+                        return Ok(response);
+                    }
+                    Err(err) => last = err,
+                },
+                () = tokio::time::sleep(SILENCE), if has_more => {}
             }
         }
-        Err(last)
     }
 
     /// One attempt over a connection that nothing else uses meanwhile: for calls that the broker parks.

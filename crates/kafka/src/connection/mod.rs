@@ -199,6 +199,7 @@ pub(crate) fn api_name(key: i16) -> &'static str {
         Ok(ApiKey::ShareGroupDescribe) => "ShareGroupDescribe",
         Ok(ApiKey::Fetch) => "Fetch",
         Ok(ApiKey::ListOffsets) => "ListOffsets",
+        Ok(ApiKey::OffsetForLeaderEpoch) => "OffsetForLeaderEpoch",
         Ok(ApiKey::Metadata) => "Metadata",
         Ok(ApiKey::OffsetCommit) => "OffsetCommit",
         Ok(ApiKey::OffsetFetch) => "OffsetFetch",

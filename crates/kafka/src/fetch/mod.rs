@@ -7,12 +7,16 @@
 //! **Does not know** groups and commits: the caller says where to start.
 //! **Invariant:** what was asked for before a seek or for a dropped reader is never delivered.
 
+mod accept;
 mod budget;
+mod epochs;
 mod intake;
 mod request;
 mod router;
 mod section;
 mod session;
+mod stats;
+mod wire;
 
 use std::sync::Arc;
 
@@ -25,13 +29,23 @@ use intake::{Intake, Position};
 use router::Router;
 
 pub use budget::{Account, ByteBudget, FetchBudget, Reservation};
+pub use epochs::LeaderEpochs;
 pub use section::FetchedSection;
+pub use stats::FetchStats;
 
 /// Where a reader starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartPosition {
-    /// At this offset, such as a committed one.
+    /// At this offset, as it is.
     Offset(i64),
+    /// At a committed offset. With the leader epoch that was committed the leader's log is checked first: whether it
+    /// still holds the records before that offset, or was cut and written anew since (KIP-320).
+    Committed {
+        /// The offset to read next.
+        offset: i64,
+        /// Leader epoch of the last record before `offset`, if the committer knew it.
+        leader_epoch: Option<i32>,
+    },
     /// At the oldest record.
     Earliest,
     /// At the end.
@@ -72,6 +86,21 @@ pub enum FetchError {
         /// The offset that was asked for.
         offset: i64,
     },
+    /// The log was cut before the position, and there is no policy for that.
+    #[error(
+        "{partition}@{offset} was cut off the log: {}, so records that were read before are lost or replaced (unclean \
+         leader election?): set `auto.offset.reset` to `earliest` or `latest`, or commit an offset to go on from",
+        diverging(.diverged)
+    )]
+    LogTruncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that was to be read next.
+        offset: i64,
+        /// Where the log took another way: the last leader epoch that it shares with what was read, and the offset
+        /// behind that epoch's last record. `None` if it shares nothing any more.
+        diverged: Option<(i32, i64)>,
+    },
     /// The topic was deleted and made again, and there is no policy for that.
     #[error("topic `{topic}` was deleted and created again: set `auto.offset.reset` to read it from its start")]
     TopicRecreated {
@@ -79,10 +108,12 @@ pub enum FetchError {
         topic: Arc<str>,
     },
     /// Reading is not allowed.
-    #[error("not allowed to read topic `{topic}`: grant the principal READ on it")]
+    #[error("not allowed to read topic `{topic}`: grant the principal {operation} on it")]
     TopicAuthorization {
         /// The topic.
         topic: Arc<str>,
+        /// The operation that Kafka's ACLs lack: `READ`, or `DESCRIBE` (which READ includes).
+        operation: &'static str,
     },
     /// The broker found the bytes damaged, or sent such that make no sense.
     #[error("records at {partition}@{offset} are damaged: {reason}")]
@@ -108,6 +139,15 @@ pub enum FetchError {
     ShutDown,
 }
 
+fn diverging(diverged: &Option<(i32, i64)>) -> String {
+    match diverged {
+        Some((epoch, offset)) => {
+            format!("what was read and what is there part at offset {offset}, leader epoch {epoch}")
+        }
+        None => "nothing of what was read is there any more".to_owned(),
+    }
+}
+
 /// All reading of a worker.
 #[derive(Clone, Debug)]
 pub struct FetchPool {
@@ -124,6 +164,11 @@ impl FetchPool {
         Self { client, router }
     }
 
+    /// What was asked and answered so far.
+    pub fn stats(&self) -> FetchStats {
+        self.router.stats()
+    }
+
     /// Starts to read a partition. Never fails: the first section, or what is wrong, comes out of the reader.
     pub fn open(&self, request: PartitionRequest) -> PartitionReader {
         let interest = self.client.interest([Arc::clone(&request.topic)]);
@@ -132,6 +177,7 @@ impl FetchPool {
         PartitionReader {
             intake,
             client: Arc::clone(&self.client),
+            epochs: LeaderEpochs::starting(request.start),
             _router: Arc::clone(&self.router),
             _interest: interest,
         }
@@ -143,6 +189,7 @@ impl FetchPool {
 pub struct PartitionReader {
     intake: Arc<Intake>,
     client: Arc<KafkaClient>,
+    epochs: LeaderEpochs,
     /// Keeps the pool alive.
     _router: Arc<Router>,
     _interest: TopicInterest,
@@ -160,6 +207,9 @@ impl PartitionReader {
         loop {
             let arrived = self.intake.arrived.notified();
             if let Some(next) = self.intake.take() {
+                if let Ok(section) = &next {
+                    section.note_epochs(&self.epochs);
+                }
                 return next;
             }
             tokio::select! {
@@ -195,8 +245,8 @@ impl PartitionReader {
     /// Goes on at `offset`; what was fetched before is dropped.
     pub fn seek(&mut self, offset: i64) {
         self.intake.update(|state| {
-            state.position = Position::At(offset);
-            state.ticket += 1;
+            // Nothing is known of the record before it.
+            state.go_to(Position::At(offset), None);
             state.ready = None;
             state.failure = None;
             state.is_shelved = false;
@@ -211,7 +261,10 @@ impl PartitionReader {
 
     /// Ends a pause.
     pub fn resume(&mut self) {
-        self.intake.update(|state| state.is_paused = false);
+        self.intake.update(|state| {
+            state.is_paused = false;
+            state.is_urgent = true;
+        });
         self.intake.arrived.notify_one();
     }
 
@@ -223,6 +276,11 @@ impl PartitionReader {
     /// High watermark and last stable offset as of the last answer, also of an empty one.
     pub fn watermarks(&self) -> Option<(i64, i64)> {
         self.intake.state().watermarks
+    }
+
+    /// Leader epochs of the records that were returned, for commits.
+    pub fn leader_epochs(&self) -> LeaderEpochs {
+        self.epochs.clone()
     }
 
     /// The partition.
@@ -237,7 +295,7 @@ impl Drop for PartitionReader {
         // Taken under the lock that sets it: either this leaves, or the session sees the closed reader.
         let home = self.intake.state().home.take();
         if let Some(home) = home {
-            home.leave(&self.intake.partition);
+            home.session.leave(&self.intake.partition);
         }
         // The waiting section may hold memory that others wait for.
         self.intake.state().ready = None;
@@ -259,7 +317,8 @@ fn remedy(code: ResponseError) -> Remedy {
     match code {
         ResponseError::OffsetOutOfRange => Remedy::Reset,
         ResponseError::TopicAuthorizationFailed | ResponseError::CorruptMessage => Remedy::Tell,
-        // The usual suspects: leader moved, epochs differ, topic gone or not there yet, disk trouble, unknown codes.
+        // Leader moved, its epoch is another than ours (either way), topic gone, made again or not there yet, disk
+        // trouble, unknown codes: the metadata knows, or will.
         _ => Remedy::Reroute,
     }
 }

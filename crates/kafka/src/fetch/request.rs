@@ -1,123 +1,19 @@
-//! The wire side of a fetch session: which request comes next, and sending it.
+//! Sending a planned fetch.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use kafka_protocol::protocol::StrBytes;
-use uuid::Uuid;
 
 use super::budget::Reservation;
 use super::router::Hub;
+use super::stats::add;
+use super::wire::Plan;
 use crate::client::topic_name;
 use crate::connection::Link;
-use crate::error::code_of;
-use crate::{FetchSettings, IsolationLevel, KafkaClient, KafkaError, TopicPartition};
-
-/// A partition as the broker is asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
-    pub(super) offset: i64,
-    pub(super) leader_epoch: i32,
-    pub(super) topic_id: Option<Uuid>,
-}
-
-/// What the broker remembers of a session (KIP-227).
-#[derive(Debug, Default)]
-pub(super) struct Wire {
-    id: i32,
-    /// 0 starts a new session, which also ends the one with `id`.
-    epoch: i32,
-    sent: HashMap<TopicPartition, Ask>,
-}
-
-/// A request without what depends on the negotiated version.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    session_id: i32,
-    session_epoch: i32,
-    asks: Vec<(TopicPartition, Ask)>,
-    forgotten: Vec<(TopicPartition, Option<Uuid>)>,
-    /// All partitions that the answer may carry, for bounding it.
-    partitions: usize,
-    pub(super) max_wait: Duration,
-}
-
-impl Wire {
-    /// The next request of the session: only what changed since the last.
-    pub(super) fn plan(&mut self, wanted: &[(TopicPartition, Ask)], max_wait: Duration) -> Plan {
-        if self.epoch == 0 {
-            self.sent.clear();
-        }
-        let asks: Vec<_> = wanted
-            .iter()
-            .filter(|(partition, ask)| self.sent.get(partition) != Some(ask))
-            .cloned()
-            .collect();
-        let mut sent = HashMap::with_capacity(wanted.len());
-        for (partition, ask) in wanted {
-            self.sent.remove(partition);
-            sent.insert(partition.clone(), ask.clone());
-        }
-        let left = std::mem::replace(&mut self.sent, sent);
-        Plan {
-            session_id: self.id,
-            session_epoch: self.epoch,
-            asks,
-            forgotten: left
-                .into_iter()
-                .map(|(partition, ask)| (partition, ask.topic_id))
-                .collect(),
-            partitions: wanted.len(),
-            max_wait,
-        }
-    }
-
-    /// Takes note of the answer; an error means that the answer carries nothing.
-    pub(super) fn answered(&mut self, response: &FetchResponse) -> Result<(), ResponseError> {
-        match code_of(response.error_code) {
-            None if response.session_id == 0 => {
-                // The broker has no room for the session: every request names everything.
-                *self = Self::default();
-                Ok(())
-            }
-            None => {
-                self.id = response.session_id;
-                self.epoch = self.epoch.checked_add(1).unwrap_or(1);
-                Ok(())
-            }
-            Some(ResponseError::FetchSessionIdNotFound) => {
-                *self = Self::default();
-                Err(ResponseError::FetchSessionIdNotFound)
-            }
-            Some(code) => {
-                self.epoch = 0;
-                Err(code)
-            }
-        }
-    }
-
-    /// The answer never came: what the broker remembers is unknown.
-    pub(super) fn lost(&mut self) {
-        self.epoch = 0;
-    }
-}
-
-/// A request outside of any session.
-pub(super) fn sessionless(wanted: Vec<(TopicPartition, Ask)>, max_wait: Duration) -> Plan {
-    Plan {
-        session_id: 0,
-        session_epoch: -1,
-        partitions: wanted.len(),
-        asks: wanted,
-        forgotten: Vec::new(),
-        max_wait,
-    }
-}
+use crate::{FetchSettings, IsolationLevel, KafkaClient, KafkaError};
 
 /// An answer, and the memory that is set aside for it.
 #[derive(Debug)]
@@ -156,8 +52,11 @@ impl Sender {
         // From version 13 on topics go by id alone (KIP-516).
         let version = connection.version::<FetchRequest>(if self.has_topic_ids { i16::MAX } else { 12 })?;
         let timeout = self.client.config().request_timeout + plan.max_wait;
+        let counters = &self.hub.counters;
+        add(&counters.asked, plan.asks.len());
         let request = self.request(plan, max_bytes, version);
         let response = connection.request_version(&request, version, timeout).await?;
+        add(&counters.fetches, 1);
         Ok(Answer { response, reservation })
     }
 
@@ -221,71 +120,5 @@ struct Starving<'a>(&'a Hub);
 impl Drop for Starving<'_> {
     fn drop(&mut self) {
         self.0.starving.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(offset: i64) -> Ask {
-        Ask {
-            offset,
-            leader_epoch: 0,
-            topic_id: None,
-        }
-    }
-
-    fn names(asks: &[(TopicPartition, Ask)]) -> Vec<(i32, i64)> {
-        asks.iter()
-            .map(|(partition, ask)| (partition.partition, ask.offset))
-            .collect()
-    }
-
-    #[test]
-    fn a_session_sends_only_what_changed() {
-        let wait = Duration::from_millis(1);
-        let [a, b] = [0, 1].map(|index| TopicPartition::new("t", index));
-        let created = FetchResponse::default().with_session_id(7);
-        let mut wire = Wire::default();
-
-        let plan = wire.plan(&[(a.clone(), ask(1)), (b.clone(), ask(1))], wait);
-        assert_eq!(
-            (plan.session_id, plan.session_epoch, names(&plan.asks)),
-            (0, 0, vec![(0, 1), (1, 1)])
-        );
-        wire.answered(&created).unwrap();
-
-        let plan = wire.plan(&[(a.clone(), ask(1)), (b.clone(), ask(5))], wait);
-        assert_eq!(
-            (plan.session_id, plan.session_epoch, names(&plan.asks)),
-            (7, 1, vec![(1, 5)]),
-            "b moved on"
-        );
-        assert!(plan.forgotten.is_empty());
-        wire.answered(&created).unwrap();
-
-        let plan = wire.plan(&[(b.clone(), ask(5))], wait);
-        assert_eq!(
-            (plan.session_epoch, names(&plan.asks), plan.forgotten),
-            (2, vec![], vec![(a.clone(), None)])
-        );
-        wire.answered(&created).unwrap();
-
-        let plan = wire.plan(&[(a.clone(), ask(1)), (b.clone(), ask(5))], wait);
-        assert_eq!(names(&plan.asks), [(0, 1)], "a comes back with its offset");
-        wire.lost();
-        let plan = wire.plan(&[(b.clone(), ask(5))], wait);
-        assert_eq!(
-            (plan.session_id, plan.session_epoch, names(&plan.asks)),
-            (7, 0, vec![(1, 5)]),
-            "a new session"
-        );
-        assert!(plan.forgotten.is_empty());
-
-        let gone = FetchResponse::default().with_error_code(ResponseError::FetchSessionIdNotFound.code());
-        wire.answered(&gone).unwrap_err();
-        let plan = wire.plan(&[(b, ask(5))], wait);
-        assert_eq!((plan.session_id, plan.session_epoch, plan.asks.len()), (0, 0, 1));
     }
 }

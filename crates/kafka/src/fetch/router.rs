@@ -10,13 +10,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::intake::{Intake, Position};
 use super::session::{Session, SessionKey, Shared};
+use super::stats::{Counters, FetchStats};
 use super::{FetchBudget, FetchError};
 use crate::backoff::Backoff;
-use crate::client::{Leader, lock};
-use crate::{KafkaClient, OffsetReset, OffsetSpec};
+use crate::client::{EpochEnd, Leader, chain, lock};
+use crate::{KafkaClient, KafkaError, OffsetReset, OffsetSpec, TopicPartition};
 
 /// The longest wait between two looks for a topic that does not exist or a partition without a leader.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -33,6 +35,7 @@ pub(super) struct Hub {
     pub(super) budget: Arc<dyn FetchBudget>,
     /// Fetches that wait for memory at the moment.
     pub(super) starving: AtomicUsize,
+    pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
     // Bounded by the number of open readers: each is in one place only.
     inbox: Mutex<Vec<Arc<Intake>>>,
@@ -51,6 +54,7 @@ impl Router {
         let hub = Arc::new(Hub {
             budget,
             starving: AtomicUsize::new(0),
+            counters: Counters::default(),
             stop: client.stop().child_token(),
             inbox: Mutex::default(),
             submitted: Notify::new(),
@@ -62,6 +66,10 @@ impl Router {
 
     pub(super) fn submit(&self, intake: Arc<Intake>) {
         self.hub.submit(intake);
+    }
+
+    pub(super) fn stats(&self) -> FetchStats {
+        self.hub.counters.read()
     }
 }
 
@@ -147,14 +155,20 @@ async fn route(client: Arc<KafkaClient>, hub: Arc<Hub>, intake: Arc<Intake>) {
     let config = client.config();
     let mut backoff = Backoff::new(config.retry_backoff, LONGEST_WAIT);
     // What failed in a session goes on waiting here.
-    let errors = intake.state().errors;
+    let (errors, checked) = {
+        let state = intake.state();
+        (state.errors, state.leader_epoch)
+    };
     for _ in 1..errors {
         backoff.next();
     }
     if errors > 1 {
         sleep(backoff.next().min(config.retry_backoff_max)).await;
     }
-    let mut is_fresh = errors == 0;
+    // The broker that refused may have told who leads now (KIP-951).
+    let is_newer = |leader: Leader| leader.epoch > checked;
+    let mut is_fresh = errors == 0 || client.metadata().leader(&intake.partition).is_some_and(is_newer);
+    let mut is_first = true;
     loop {
         if !is_fresh && client.refreshed().await.is_err() {
             return; // shut down
@@ -162,12 +176,15 @@ async fn route(client: Arc<KafkaClient>, hub: Arc<Hub>, intake: Arc<Intake>) {
         is_fresh = false;
         match find(&client, &intake).await {
             Ok(node) => return hub.attach(&client, node, intake),
+            // What nobody has asked about yet is asked about at once.
+            Err(Obstacle::Metadata) if is_first => {}
             Err(Obstacle::Metadata) => sleep(backoff.next()).await,
             Err(Obstacle::Failed(failure)) => {
                 intake.fail(failure);
                 intake.retry.notified().await;
             }
         }
+        is_first = false;
     }
 }
 
@@ -175,78 +192,158 @@ async fn route(client: Arc<KafkaClient>, hub: Arc<Hub>, intake: Arc<Intake>) {
 async fn find(client: &KafkaClient, intake: &Intake) -> Result<i32, Obstacle> {
     let partition = &intake.partition;
     let Some(info) = client.metadata().topic(&partition.topic) else {
-        return Err(Obstacle::Metadata);
+        return Err(if client.metadata().is_denied(&partition.topic) {
+            Obstacle::Failed(denied(partition))
+        } else {
+            Obstacle::Metadata
+        });
     };
-    let recreated = {
-        let mut state = intake.state();
-        let recreated = matches!((state.topic_id, info.id), (Some(known), Some(now)) if known != now);
-        // Told once; asking again means to go on with the topic as it is.
-        state.topic_id = info.id.or(state.topic_id);
-        if recreated && intake.reset != OffsetReset::None {
-            // Everything in the new topic is unread, whatever the policy for lost positions says.
-            state.position = Position::Unresolved(OffsetSpec::Earliest);
-            state.ticket += 1;
-        }
-        recreated
-    };
-    if recreated {
-        tracing::warn!(%partition, reset = ?intake.reset, "topic was deleted and created again");
-        if intake.reset == OffsetReset::None {
-            let topic = Arc::clone(&partition.topic);
-            return Err(Obstacle::Failed(FetchError::TopicRecreated { topic }));
-        }
-    }
+    follow_topic(intake, info.id)?;
     let leader = client.metadata().leader(partition).ok_or(Obstacle::Metadata)?;
-    let (unresolved, ticket) = {
-        let mut state = intake.state();
-        state.leader_epoch = leader.epoch;
-        match state.position {
-            Position::At(_) => (None, state.ticket),
-            Position::Unresolved(spec) => (Some(spec), state.ticket),
-        }
-    };
-    if let Some(spec) = unresolved {
-        let offset = resolve(client, intake, leader, spec).await?;
-        let mut state = intake.state();
-        if state.ticket == ticket {
-            state.position = Position::At(offset);
-            // Whoever waits to know where the reading starts.
-            intake.arrived.notify_one();
-        }
-    }
-    let state = intake.state();
-    let preferred = state
-        .preferred
-        .filter(|(_, until)| *until > Instant::now())
-        .map(|(node, _)| node);
-    Ok(preferred.unwrap_or(leader.node))
+    validate(client, intake, leader).await?;
+    resolve(client, intake, leader).await?;
+    let mut state = intake.state();
+    state.preferred = state.preferred.filter(|(_, until)| *until > Instant::now());
+    Ok(state.preferred.map_or(leader.node, |(node, _)| node))
 }
 
-async fn resolve(client: &KafkaClient, intake: &Intake, leader: Leader, spec: OffsetSpec) -> Result<i64, Obstacle> {
+/// Takes note of the topic's id: another one means that the topic was made again.
+fn follow_topic(intake: &Intake, id: Option<Uuid>) -> Result<(), Obstacle> {
     let partition = &intake.partition;
+    let mut state = intake.state();
+    let is_recreated = matches!((state.topic_id, id), (Some(known), Some(now)) if known != now);
+    // Told once; asking again means to go on with the topic as it is.
+    state.topic_id = id.or(state.topic_id);
+    if !is_recreated {
+        return Ok(());
+    }
+    // The new topic's leader epochs have nothing to do with those before.
+    (state.last_epoch, state.leader_epoch, state.preferred) = (None, -1, None);
+    tracing::warn!(%partition, reset = ?intake.reset, "topic was deleted and created again");
+    if intake.reset == OffsetReset::None {
+        let topic = Arc::clone(&partition.topic);
+        return Err(Obstacle::Failed(FetchError::TopicRecreated { topic }));
+    }
+    // Everything in the new topic is unread, whatever the policy for lost positions says.
+    state.go_to(Position::Unresolved(OffsetSpec::Earliest), None);
+    Ok(())
+}
+
+/// Checks the position against the log of a leader that is new to it: whether the log still holds what was read up to
+/// there, or was cut and went on differently, as after an unclean leader election (KIP-320).
+async fn validate(client: &KafkaClient, intake: &Intake, leader: Leader) -> Result<(), Obstacle> {
+    let partition = &intake.partition;
+    let (offset, epoch, ticket) = {
+        let mut state = intake.state();
+        match (state.position, state.last_epoch) {
+            (Position::At(offset), Some(epoch)) if leader.epoch >= 0 && state.leader_epoch != leader.epoch => {
+                (offset, epoch, state.ticket)
+            }
+            _ => {
+                state.leader_epoch = leader.epoch;
+                return Ok(());
+            }
+        }
+    };
+    let end = match client.epoch_end(partition, leader, epoch).await {
+        Ok(end) => end,
+        // Kafka's consumers do without the check on such brokers, too.
+        Err(KafkaError::UnsupportedVersion { .. }) => Some(EpochEnd { epoch, offset }),
+        Err(err) => return Err(obstacle(partition, err)),
+    };
+    let mut state = intake.state();
+    if state.ticket != ticket || state.position != Position::At(offset) {
+        return Err(Obstacle::Metadata); // sought meanwhile: once more
+    }
+    if end.is_some_and(|end| end.offset >= offset) {
+        state.leader_epoch = leader.epoch;
+        return Ok(());
+    }
+    // What waits for the reader came from the old log. The reader itself stands in front of it.
+    state.take_back();
+    let Position::At(reached) = state.position else {
+        return Err(Obstacle::Metadata);
+    };
+    if end.is_some_and(|end| end.offset >= reached) {
+        state.leader_epoch = leader.epoch;
+        return Ok(());
+    }
+    let diverged = end.map(|end| (end.epoch, end.offset));
+    let position = match (intake.reset, end) {
+        (OffsetReset::None, _) => {
+            let partition = partition.clone();
+            return Err(Obstacle::Failed(FetchError::LogTruncated {
+                partition,
+                offset: reached,
+                diverged,
+            }));
+        }
+        (_, Some(end)) => Position::At(end.offset),
+        (OffsetReset::Earliest, None) => Position::Unresolved(OffsetSpec::Earliest),
+        (OffsetReset::Latest, None) => Position::Unresolved(OffsetSpec::Latest),
+    };
+    tracing::warn!(
+        %partition,
+        offset = reached,
+        diverging_offset = end.map(|end| end.offset),
+        diverging_epoch = end.map(|end| end.epoch),
+        reset = ?intake.reset,
+        "the log was cut behind what was read: records were lost or replaced, reading goes on where the logs part"
+    );
+    state.go_to(position, end.map(|end| end.epoch));
+    state.leader_epoch = leader.epoch;
+    Ok(())
+}
+
+/// Asks the leader for a position that is known only as "the start" or "the end".
+async fn resolve(client: &KafkaClient, intake: &Intake, leader: Leader) -> Result<(), Obstacle> {
+    let partition = &intake.partition;
+    let (spec, ticket) = {
+        let state = intake.state();
+        match state.position {
+            Position::At(_) => return Ok(()),
+            Position::Unresolved(spec) => (spec, state.ticket),
+        }
+    };
     let wanted = [(partition.clone(), leader)];
     let listed = client
         .list_offsets_at(leader.node, &wanted, spec, intake.settings.isolation_level)
         .await;
     let answer = listed.and_then(|answers| {
         let answer = answers.into_iter().find(|(listed, _)| listed == partition);
-        answer.map_or(Err(crate::KafkaError::NoLeader(partition.clone())), |(_, answer)| {
-            answer
-        })
+        answer.map_or(Err(KafkaError::NoLeader(partition.clone())), |(_, answer)| answer)
     });
-    match answer {
-        Ok(listed) => listed.offset.ok_or(Obstacle::Metadata),
-        Err(err) if err.code() == Some(ResponseError::TopicAuthorizationFailed) => {
-            let topic = Arc::clone(&partition.topic);
-            Err(Obstacle::Failed(FetchError::TopicAuthorization { topic }))
-        }
-        Err(err) if err.is_retriable() => {
-            tracing::debug!(%partition, error = %err, "start offset not available yet");
-            Err(Obstacle::Metadata)
-        }
-        Err(source) => Err(Obstacle::Failed(FetchError::Refused {
-            partition: partition.clone(),
-            source,
-        })),
+    let listed = answer.map_err(|err| obstacle(partition, err))?;
+    let offset = listed.offset.ok_or(Obstacle::Metadata)?;
+    let mut state = intake.state();
+    if state.ticket == ticket {
+        state.position = Position::At(offset);
+        state.last_epoch = listed.leader_epoch;
+        // Whoever waits to know where the reading starts.
+        intake.arrived.notify_one();
+    }
+    Ok(())
+}
+
+/// What a failed question to the leader means for the reader.
+fn obstacle(partition: &TopicPartition, err: KafkaError) -> Obstacle {
+    if err.code() == Some(ResponseError::TopicAuthorizationFailed) {
+        return Obstacle::Failed(denied(partition));
+    }
+    if err.is_retriable() {
+        tracing::debug!(%partition, error = %chain(&err), "the leader cannot be asked yet");
+        return Obstacle::Metadata;
+    }
+    Obstacle::Failed(FetchError::Refused {
+        partition: partition.clone(),
+        source: err,
+    })
+}
+
+/// Metadata, ListOffsets and OffsetForLeaderEpoch need no more than this.
+fn denied(partition: &TopicPartition) -> FetchError {
+    FetchError::TopicAuthorization {
+        topic: Arc::clone(&partition.topic),
+        operation: "DESCRIBE",
     }
 }

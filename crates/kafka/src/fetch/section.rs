@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use super::LeaderEpochs;
 use super::budget::Reservation;
-use crate::records::{AbortedTransaction, Records};
+use crate::records::{AbortedTransaction, Records, batch_epochs};
 use crate::{AssignmentEpoch, IsolationLevel, TopicPartition};
 
 /// What one partition got out of one response: undecoded batches, and where the partition stands.
@@ -22,7 +23,11 @@ pub struct FetchedSection {
     pub last_stable_offset: i64,
     /// The first offset that still exists.
     pub log_start_offset: i64,
+    /// Id of the broker that sent it: the leader, or a replica nearby (KIP-392).
+    pub node: i32,
     pub(super) start_offset: i64,
+    /// Leader epoch of the last batch.
+    pub(super) last_epoch: Option<i32>,
     pub(super) next_offset: i64,
     pub(super) records: Bytes,
     pub(super) aborted: Vec<AbortedTransaction>,
@@ -61,6 +66,22 @@ impl FetchedSection {
             &self.aborted,
             self.check_crcs,
         )
+    }
+
+    /// Leader epoch of the section's last record, if the broker writes epochs.
+    pub fn last_leader_epoch(&self) -> Option<i32> {
+        self.last_epoch
+    }
+
+    /// Tells which epochs the records were written in; walks the batch headers only.
+    pub(super) fn note_epochs(&self, epochs: &LeaderEpochs) {
+        let mut last = None;
+        for (first, epoch) in batch_epochs(&self.records) {
+            if last != Some(epoch) {
+                epochs.note(first.max(self.start_offset), epoch);
+                last = Some(epoch);
+            }
+        }
     }
 
     /// Takes the charge over, for records that live longer than the section; what is left is charged with nothing.

@@ -3,33 +3,41 @@
 //! Two connections. The *main* one carries the session's long polls. A partition that wants data while the main one is
 //! parked is asked for without a session on the *side* one, which never waits long, and joins the session when the
 //! long poll returns. So a new partition delivers at once while the others idle.
+//!
+//! Its work grows with what changes, not with what it holds: whoever changes a reader's state puts the partition on a
+//! list, and only these are looked at. No partition has a timer or a task of its own.
+//!
+//! Fairness: partitions are asked for in the order in which they were served last, and within a session the broker
+//! moves those with records to the end, so a large backlog never starves its neighbours.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::FetchResponse;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until};
 use uuid::Uuid;
 
-use super::intake::{Intake, Position};
-use super::request::{Answer, Ask, Plan, Sender, Wire, sessionless};
+use super::accept::{Accepted, Source, accept};
+use super::intake::{Home, Intake, State};
+use super::request::{Answer, Sender};
 use super::router::Hub;
 use super::section::Response;
-use super::{FetchError, FetchedSection, Remedy, remedy};
+use super::stats::add;
+use super::wire::{Ask, Plan, Wire};
 use crate::backoff::Backoff;
-use crate::client::{Leader, lock};
+use crate::client::{host_port, lock};
 use crate::connection::Link;
 use crate::error::code_of;
-use crate::records::{AbortedTransaction, is_damaged, scan};
-use crate::{FetchSettings, KafkaClient, KafkaError, OffsetReset, OffsetSpec, TopicPartition};
+use crate::{FetchSettings, KafkaClient, KafkaError, TopicPartition};
 
 /// A reader that takes its section within this time makes it into the next long poll.
 const GRACE: Duration = Duration::from_millis(1);
-/// The longest poll while some partition is about to come back, so that it does not wait out a long one.
+/// The longest poll while some partition is about to come back, so that it does not wait out a long one; and the longest
+/// that the side connection may be parked, since whoever comes next waits for it.
 const SHORT_WAIT: Duration = Duration::from_millis(25);
 /// A partition is about to come back if it delivered so recently.
 const RECENT: Duration = Duration::from_secs(1);
@@ -57,6 +65,8 @@ pub(super) struct Shared {
 struct Door {
     /// Came in, not seen by the session yet.
     joining: Vec<Arc<Intake>>,
+    /// To be looked at again; at most once each for who is in, and for who left.
+    changed: Vec<TopicPartition>,
     /// All partitions that have a reader here.
     held: HashSet<TopicPartition>,
 }
@@ -76,9 +86,12 @@ impl Shared {
             drop(state);
             self.leave(&intake.partition);
         } else {
-            state.home = Some(Arc::clone(self));
+            state.home = Some(Home {
+                session: Arc::clone(self),
+                is_noted: false,
+            });
             drop(state);
-            self.wake();
+            self.woken.notify_one();
         }
         true
     }
@@ -86,10 +99,12 @@ impl Shared {
     /// Makes room for another reader of the partition.
     pub(super) fn leave(&self, partition: &TopicPartition) {
         lock(&self.door).held.remove(partition);
-        self.wake();
+        self.changed(partition);
     }
 
-    pub(super) fn wake(&self) {
+    /// The partition is to be looked at again.
+    pub(super) fn changed(&self, partition: &TopicPartition) {
+        lock(&self.door).changed.push(partition.clone());
         self.woken.notify_one();
     }
 
@@ -98,20 +113,32 @@ impl Shared {
     }
 }
 
-/// Where a partition is being asked for.
+/// What a partition was asked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    No,
-    Main { ticket: u64, offset: i64 },
-    Side { ticket: u64, offset: i64 },
+struct Claim {
+    ticket: u64,
+    offset: i64,
 }
 
 #[derive(Debug)]
 struct Member {
     intake: Arc<Intake>,
-    asked: Asked,
-    /// Not asked for since it joined, was sought, or delivered: its data may be waiting.
-    is_fresh: bool,
+    /// When it was served last, in sections of the session; 0 for never.
+    turn: u64,
+    /// What the side connection asks for.
+    side: Option<Claim>,
+    /// On which lists it stands.
+    lists: Lists,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    /// The next long poll may have to ask differently.
+    is_changed: bool,
+    /// It wants records that nothing in flight asks for.
+    is_hungry: bool,
+    /// A section waits for the reader.
+    is_waiting: bool,
 }
 
 type InFlight = Option<Pin<Box<dyn Future<Output = Result<Answer, KafkaError>> + Send>>>;
@@ -127,6 +154,19 @@ pub(super) struct Session {
     members: HashMap<TopicPartition, Member>,
     names: HashMap<Uuid, Arc<str>>,
     wire: Wire,
+    /// Grows with each section.
+    turn: u64,
+    changed: Vec<TopicPartition>,
+    hungry: Vec<TopicPartition>,
+    waiting: Vec<TopicPartition>,
+    /// What the side connection asks for.
+    on_side: Vec<TopicPartition>,
+    /// Deliveries of the last second whose readers have not come back, and perhaps some that have.
+    recent: VecDeque<(Instant, TopicPartition)>,
+    /// Readers that the next long poll waits a moment for.
+    graced: HashSet<TopicPartition>,
+    /// When the first advice to read here, from a replica, ends.
+    advice_ends: Option<Instant>,
     backoff: Backoff,
     not_before: Instant,
     side_not_before: Instant,
@@ -140,6 +180,13 @@ enum Event {
     Woken,
     Metadata,
     Clock,
+}
+
+/// Which connection an answer came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Main,
+    Side,
 }
 
 impl Session {
@@ -159,6 +206,14 @@ impl Session {
             members: HashMap::new(),
             names: HashMap::new(),
             wire: Wire::default(),
+            turn: 0,
+            changed: Vec::new(),
+            hungry: Vec::new(),
+            waiting: Vec::new(),
+            on_side: Vec::new(),
+            recent: VecDeque::new(),
+            graced: HashSet::new(),
+            advice_ends: None,
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
             not_before: Instant::now(),
             side_not_before: Instant::now(),
@@ -179,12 +234,13 @@ impl Session {
         let mut side: InFlight = None;
         let mut next_sweep = Instant::now() + SWEEP;
         loop {
-            self.admit();
+            self.look();
             let now = Instant::now();
             if main.is_none()
                 && now >= self.not_before
                 && let Some(plan) = self.plan_main()
             {
+                self.graced.clear();
                 main = Some(Box::pin(self.sender.clone().send(Arc::clone(&self.main_link), plan)));
             }
             if main.is_some()
@@ -197,13 +253,10 @@ impl Session {
             if main.is_none() && side.is_none() && self.is_over() {
                 return;
             }
-            let mut wake = next_sweep;
-            for not_before in [self.not_before, self.side_not_before]
-                .into_iter()
-                .filter(|at| *at > now)
-            {
-                wake = wake.min(not_before);
+            if self.waiting.is_empty() {
+                next_sweep = now + SWEEP;
             }
+            let wake = self.next_wake(now, next_sweep);
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => Event::Stop,
@@ -211,7 +264,7 @@ impl Session {
                 answer = arrival(&mut side) => Event::Side(answer),
                 () = shared.woken.notified() => Event::Woken,
                 Ok(()) = changes.changed() => Event::Metadata,
-                () = sleep_until(wake) => Event::Clock,
+                () = clock(wake) => Event::Clock,
             };
             match event {
                 Event::Stop => return,
@@ -223,35 +276,109 @@ impl Session {
                     side = None;
                     self.side_answered(answer);
                 }
-                Event::Woken => self.grace_ended(),
+                Event::Woken => {}
                 Event::Metadata => self.follow_leaders(),
-                Event::Clock if Instant::now() >= next_sweep => {
-                    next_sweep = Instant::now() + SWEEP;
-                    let is_starving = self.hub.starving.load(Ordering::Relaxed) > 0;
-                    for member in self.members.values() {
-                        member.intake.sweep(is_starving);
+                Event::Clock => {
+                    let now = Instant::now();
+                    if now >= next_sweep {
+                        next_sweep = now + SWEEP;
+                        self.sweep();
+                    }
+                    if self.advice_ends.is_some_and(|ends| ends <= now) {
+                        self.end_advice();
                     }
                 }
-                Event::Clock => {}
             }
         }
     }
 
-    /// Takes in who joined, lets go of who closed.
-    fn admit(&mut self) {
-        self.members.retain(|_, member| !member.intake.closed.is_cancelled());
-        let joining = std::mem::take(&mut lock(&self.shared.door).joining);
-        for intake in joining.into_iter().filter(|intake| !intake.closed.is_cancelled()) {
-            if let Some(id) = intake.state().topic_id {
-                self.names.insert(id, Arc::clone(&intake.partition.topic));
+    /// When to wake up without any event; `None` while nothing is due, such as when all partitions idle.
+    fn next_wake(&self, now: Instant, next_sweep: Instant) -> Option<Instant> {
+        let pauses = [self.not_before, self.side_not_before]
+            .into_iter()
+            .filter(|at| *at > now);
+        let sweep = (!self.waiting.is_empty()).then_some(next_sweep);
+        let over = self.empty_since.map(|since| since + LINGER);
+        pauses.chain(sweep).chain(over).chain(self.advice_ends).min()
+    }
+
+    /// Takes in who joined, lets go of who left, and looks at whose state changed.
+    fn look(&mut self) {
+        let was_graced = !self.graced.is_empty();
+        let (joining, changed) = {
+            let mut door = lock(&self.shared.door);
+            (std::mem::take(&mut door.joining), std::mem::take(&mut door.changed))
+        };
+        add(&self.hub.counters.visits, joining.len() + changed.len());
+        // Leaving comes first: whoever joins may be the next reader of the same partition.
+        for partition in &changed {
+            if self
+                .members
+                .get(partition)
+                .is_some_and(|m| m.intake.closed.is_cancelled())
+            {
+                self.remove(partition);
             }
-            let member = Member {
-                intake: Arc::clone(&intake),
-                asked: Asked::No,
-                is_fresh: true,
-            };
-            self.members.insert(intake.partition.clone(), member);
         }
+        for intake in joining.into_iter().filter(|intake| !intake.closed.is_cancelled()) {
+            let partition = intake.partition.clone();
+            {
+                let state = intake.state();
+                if let Some(id) = state.topic_id {
+                    self.names.insert(id, Arc::clone(&partition.topic));
+                }
+                let ends = state.preferred.map(|(_, until)| until);
+                self.advice_ends = self.advice_ends.into_iter().chain(ends).min();
+                if state.ready.is_some() {
+                    self.waiting.push(partition.clone());
+                }
+            }
+            self.empty_since = None;
+            let member = Member {
+                intake,
+                turn: 0,
+                side: None,
+                lists: Lists::default(),
+            };
+            self.members.insert(partition.clone(), member);
+            self.note(&partition);
+        }
+        for partition in &changed {
+            self.note(partition);
+        }
+        // The next long poll need not wait for readers that are back.
+        if was_graced && self.graced.is_empty() && self.not_before.saturating_duration_since(Instant::now()) <= GRACE {
+            self.not_before = Instant::now();
+        }
+    }
+
+    /// Puts a partition on the lists that its state asks for.
+    fn note(&mut self, partition: &TopicPartition) {
+        let Some(member) = self.members.get_mut(partition) else {
+            return;
+        };
+        let (wants, is_back) = {
+            let mut state = member.intake.state();
+            if let Some(home) = &mut state.home {
+                home.is_noted = false;
+            }
+            (state.wants().is_some(), state.ready.is_none())
+        };
+        if is_back {
+            self.graced.remove(partition);
+        }
+        if !std::mem::replace(&mut member.lists.is_changed, true) {
+            self.changed.push(partition.clone());
+        }
+        if wants && !std::mem::replace(&mut member.lists.is_hungry, true) {
+            self.hungry.push(partition.clone());
+        }
+    }
+
+    fn remove(&mut self, partition: &TopicPartition) -> Option<Member> {
+        let member = self.members.remove(partition)?;
+        self.wire.release(partition);
+        Some(member)
     }
 
     /// Whether the session was empty long enough and is no longer to be found.
@@ -266,95 +393,107 @@ impl Session {
 
     /// The next long poll; `None` while nobody wants anything.
     fn plan_main(&mut self) -> Option<Plan> {
-        let mut wanted = Vec::with_capacity(self.members.len());
-        let mut is_one_coming_back = false;
-        for (partition, member) in &mut self.members {
-            let state = member.intake.state();
-            match (state.wants(), member.asked) {
-                (Some(offset), Asked::No) => {
-                    member.asked = Asked::Main {
-                        ticket: state.ticket,
-                        offset,
-                    };
-                    member.is_fresh = false;
-                    wanted.push((partition.clone(), ask(&state, offset)));
+        let changed = std::mem::take(&mut self.changed);
+        add(&self.hub.counters.visits, changed.len());
+        for partition in &changed {
+            let Some(member) = self.members.get_mut(partition) else {
+                continue;
+            };
+            member.lists.is_changed = false;
+            let mut state = member.intake.state();
+            match state.wants().filter(|_| member.side.is_none()) {
+                Some(offset) => {
+                    state.is_urgent = false;
+                    self.wire
+                        .hold(partition, ask(&state, offset), state.ticket, member.turn);
                 }
-                (Some(_), _) => is_one_coming_back = true,
-                (None, _) => {
-                    let delivered = state.delivered.is_some_and(|at| at.elapsed() < RECENT);
-                    is_one_coming_back |= delivered && !state.is_paused;
-                }
+                None => self.wire.release(partition),
             }
         }
-        if wanted.is_empty() {
+        if self.wire.is_empty() {
             return None;
         }
-        let max_wait = if is_one_coming_back {
-            self.short_wait()
-        } else {
-            self.key.settings.max_wait
-        };
-        Some(self.wire.plan(&wanted, max_wait))
+        let is_one_coming_back = !self.on_side.is_empty() || self.awaits_reader();
+        let max_wait = self.key.settings.max_wait;
+        // Whoever asks for larger responses accepts to wait for them.
+        let is_short = is_one_coming_back && self.key.settings.min_bytes <= 1;
+        Some(
+            self.wire
+                .plan(if is_short { max_wait.min(SHORT_WAIT) } else { max_wait }),
+        )
+    }
+
+    /// Whether a partition that delivered a moment ago is likely to want more soon.
+    fn awaits_reader(&mut self) -> bool {
+        while let Some((at, partition)) = self.recent.front() {
+            let is_away = at.elapsed() < RECENT
+                && self.members.get(partition).is_some_and(|member| {
+                    let state = member.intake.state();
+                    state.ready.is_some() && !state.is_paused
+                });
+            if is_away {
+                return true;
+            }
+            self.recent.pop_front();
+        }
+        false
     }
 
     /// What the side connection asks for while the long poll is out.
     fn plan_side(&mut self) -> Option<Plan> {
         let mut wanted = Vec::new();
-        let mut has_fresh = false;
-        for (partition, member) in &mut self.members {
-            let state = member.intake.state();
-            if let (Some(offset), Asked::No) = (state.wants(), member.asked) {
-                member.asked = Asked::Side {
-                    ticket: state.ticket,
-                    offset,
-                };
-                let is_fresh = std::mem::take(&mut member.is_fresh);
-                has_fresh |= is_fresh;
-                wanted.push((is_fresh, (partition.clone(), ask(&state, offset))));
+        let mut is_urgent = false;
+        let hungry = std::mem::take(&mut self.hungry);
+        add(&self.hub.counters.visits, hungry.len());
+        for partition in hungry {
+            let Some(member) = self.members.get_mut(&partition) else {
+                continue;
+            };
+            member.lists.is_hungry = false;
+            let mut state = member.intake.state();
+            let Some(offset) = state.wants().filter(|_| member.side.is_none()) else {
+                continue;
+            };
+            let claim = Claim {
+                ticket: state.ticket,
+                offset,
+            };
+            let held = self.wire.held(&partition);
+            if held.is_some_and(|held| (held.ticket, held.ask.offset) == (claim.ticket, claim.offset)) {
+                continue; // the long poll brings it
             }
+            if !state.is_urgent && self.key.settings.min_bytes > 1 {
+                continue; // it waits for the next long poll, which waits for enough bytes
+            }
+            is_urgent |= std::mem::take(&mut state.is_urgent);
+            member.side = Some(claim);
+            wanted.push((member.turn, (partition, ask(&state, offset))));
         }
         if wanted.is_empty() {
             return None;
         }
         // The response is filled in this order.
-        wanted.sort_by_key(|(is_fresh, _)| !is_fresh);
-        let wanted = wanted.into_iter().map(|(_, ask)| ask).collect();
-        Some(sessionless(
-            wanted,
-            if has_fresh { Duration::ZERO } else { self.short_wait() },
-        ))
-    }
-
-    fn short_wait(&self) -> Duration {
-        // Whoever asks for larger responses accepts to wait for them.
-        let max_wait = self.key.settings.max_wait;
-        if self.key.settings.min_bytes > 1 {
-            max_wait
+        wanted.sort_by_key(|(turn, _)| *turn);
+        let wanted: Vec<_> = wanted.into_iter().map(|(_, ask)| ask).collect();
+        self.on_side
+            .extend(wanted.iter().map(|(partition, _)| partition.clone()));
+        let max_wait = if is_urgent {
+            Duration::ZERO
         } else {
-            max_wait.min(SHORT_WAIT)
-        }
+            self.key.settings.max_wait.min(SHORT_WAIT)
+        };
+        Some(Plan::sessionless(wanted, max_wait))
     }
 
     fn main_answered(&mut self, answer: Result<Answer, KafkaError>) {
-        let asked: HashMap<_, _> = self
-            .members
-            .iter_mut()
-            .filter_map(|(partition, member)| match member.asked {
-                Asked::Main { ticket, offset } => {
-                    member.asked = Asked::No;
-                    Some((partition.clone(), (ticket, offset)))
-                }
-                Asked::No | Asked::Side { .. } => None,
-            })
-            .collect();
         match answer {
             Ok(answer) => match self.wire.answered(&answer.response) {
                 Ok(()) => {
                     self.backoff.reset();
-                    let throttle = throttle(&answer);
-                    let delivered = self.deliver(answer, &asked);
-                    let pause = if delivered { throttle.max(GRACE) } else { throttle };
-                    self.not_before = Instant::now() + pause;
+                    let throttle = throttle(&answer.response);
+                    self.deliver(answer, Over::Main);
+                    let grace = if self.graced.is_empty() { Duration::ZERO } else { GRACE };
+                    self.not_before = Instant::now() + throttle.max(grace);
                 }
                 Err(code) => {
                     tracing::debug!(node = self.key.node, ?code, "fetch session starts again");
@@ -369,61 +508,49 @@ impl Session {
             },
             Err(err) => {
                 self.wire.lost();
-                self.note_failure(&err);
+                self.failed(&err);
                 self.not_before = Instant::now() + self.backoff.next();
             }
         }
     }
 
     fn side_answered(&mut self, answer: Result<Answer, KafkaError>) {
-        let asked: HashMap<_, _> = self
-            .members
-            .iter_mut()
-            .filter_map(|(partition, member)| match member.asked {
-                Asked::Side { ticket, offset } => {
-                    member.asked = Asked::No;
-                    Some((partition.clone(), (ticket, offset)))
-                }
-                Asked::No | Asked::Main { .. } => None,
-            })
-            .collect();
         match answer {
             Ok(answer) => {
-                self.side_not_before = Instant::now() + throttle(&answer);
+                self.side_not_before = Instant::now() + throttle(&answer.response);
                 if let Some(code) = code_of(answer.response.error_code) {
                     tracing::debug!(node = self.key.node, ?code, "fetch without a session refused");
                     self.client.request_refresh();
                     self.side_not_before = Instant::now() + self.backoff.next();
                 } else {
-                    self.deliver(answer, &asked);
+                    self.deliver(answer, Over::Side);
                 }
             }
             Err(err) => {
-                self.note_failure(&err);
+                self.failed(&err);
                 self.side_not_before = Instant::now() + self.backoff.next();
             }
         }
-    }
-
-    fn note_failure(&self, err: &KafkaError) {
-        tracing::debug!(node = self.key.node, error = %crate::client::chain(err), "fetch failed, will be sent again");
-        // The leaders may be elsewhere by now; this also shows an outage in the client's health.
-        self.client.request_refresh();
-    }
-
-    /// After a delivery the next long poll waits a moment for the readers; it need not wait for those that are back.
-    fn grace_ended(&mut self) {
-        let all_back = self.members.values().all(|member| {
-            let state = member.intake.state();
-            state.ready.is_none() || state.delivered.is_none_or(|at| at.elapsed() > GRACE)
-        });
-        if all_back && self.not_before.saturating_duration_since(Instant::now()) <= GRACE {
-            self.not_before = Instant::now();
+        for partition in std::mem::take(&mut self.on_side) {
+            if let Some(member) = self.members.get_mut(&partition) {
+                member.side = None;
+            }
+            self.note(&partition);
         }
     }
 
-    /// Hands each partition its part of the answer; whether anybody got records.
-    fn deliver(&mut self, answer: Answer, asked: &HashMap<TopicPartition, (u64, i64)>) -> bool {
+    fn failed(&mut self, err: &KafkaError) {
+        tracing::debug!(node = self.key.node, error = %crate::client::chain(err), "fetch failed, will be sent again");
+        // The leaders may be elsewhere by now; this also shows an outage in the client's health.
+        self.client.request_refresh();
+        // The leaders of those that read a replica here may be well.
+        if self.advice_ends.is_some() {
+            self.leave_replica(|_| true);
+        }
+    }
+
+    /// Hands each partition its part of the answer.
+    fn deliver(&mut self, answer: Answer, over: Over) {
         let Answer {
             response,
             mut reservation,
@@ -439,47 +566,81 @@ impl Session {
                 total += data.records.as_ref().map_or(0, |records| records.len());
                 let partition = TopicPartition::new(Arc::clone(&name), data.partition_index);
                 // What nobody asked for, or whose reader is gone, is dropped here.
-                if let Some((ticket, offset)) = asked.get(&partition) {
-                    parts.push((partition, *ticket, *offset, data));
+                let claim = match over {
+                    Over::Main => self.wire.held(&partition).map(|held| Claim {
+                        ticket: held.ticket,
+                        offset: held.ask.offset,
+                    }),
+                    Over::Side => self.members.get(&partition).and_then(|member| member.side),
+                };
+                if let Some(claim) = claim {
+                    parts.push((partition, claim, data));
                 }
             }
         }
+        let counters = &self.hub.counters;
+        add(&counters.bytes, total);
+        add(&counters.visits, parts.len());
         reservation.resize(total);
         let share = Response::new(total);
-        let mut has_delivered = false;
-        for (partition, ticket, offset, data) in parts {
+        let now = Instant::now();
+        let mut sections = 0;
+        let mut source = Source {
+            node: self.key.node,
+            reservation: &mut reservation,
+            share: &share,
+            advice_holds: self.client.config().metadata_max_age,
+        };
+        for (partition, claim, data) in parts {
             let Some(member) = self.members.get_mut(&partition) else {
                 continue;
             };
-            match accept(&member.intake, ticket, offset, data, &mut reservation, &share) {
+            match accept(&member.intake, claim.ticket, claim.offset, data, &mut source) {
                 Accepted::Section => {
-                    has_delivered = true;
-                    member.is_fresh = true;
+                    sections += 1;
+                    self.turn += 1;
+                    member.turn = self.turn;
+                    if !std::mem::replace(&mut member.lists.is_waiting, true) {
+                        self.waiting.push(partition.clone());
+                    }
+                    self.recent.push_back((now, partition.clone()));
+                    if over == Over::Main {
+                        self.graced.insert(partition.clone());
+                    }
+                    self.note(&partition);
                 }
-                Accepted::Nothing => {}
-                Accepted::Stale => member.is_fresh = true,
+                // What it asks for may be another thing now, or nothing: an error is told once.
+                Accepted::Nothing | Accepted::Stale => self.note(&partition),
                 Accepted::Moved(leader) => {
                     if let Some(leader) = leader {
-                        self.client.metadata().learn_leader(&partition, leader);
+                        let endpoints = &response.node_endpoints;
+                        let metadata = self.client.metadata();
+                        if let Some(at) = endpoints.iter().find(|endpoint| endpoint.node_id.0 == leader.node) {
+                            metadata.learn_broker(leader.node, host_port(&at.host, at.port));
+                        }
+                        metadata.learn_leader(&partition, leader);
                     }
                     self.reroute(&partition);
                 }
             }
         }
-        has_delivered
+        add(&self.hub.counters.sections, sections);
     }
 
     /// Sends the partition back to the router.
     fn reroute(&mut self, partition: &TopicPartition) {
-        if let Some(member) = self.members.remove(partition) {
+        if let Some(member) = self.remove(partition) {
+            self.graced.remove(partition);
             member.intake.state().home = None;
             self.shared.leave(partition);
             self.hub.submit(member.intake);
         }
     }
 
-    /// The metadata changed: partitions whose leader or topic is another now leave.
+    /// The metadata changed: partitions whose leader, leader epoch or topic is another now are routed again. Another
+    /// epoch, even of the same broker, means an election: the position has to be checked (KIP-320).
     fn follow_leaders(&mut self) {
+        add(&self.hub.counters.visits, self.members.len());
         let mut moved = Vec::new();
         for (partition, member) in &self.members {
             let (Some(leader), Some(info)) = (
@@ -488,19 +649,53 @@ impl Session {
             ) else {
                 continue; // known again soon, or the broker says what is wrong
             };
-            let mut state = member.intake.state();
-            let is_near = state
-                .preferred
-                .is_some_and(|(node, until)| node == self.key.node && until > Instant::now());
-            if info.id != state.topic_id || (leader.node != self.key.node && !is_near) {
+            let state = member.intake.state();
+            let is_here = leader.node == self.key.node || is_near(&state, self.key.node);
+            if info.id != state.topic_id || !is_here || leader.epoch > state.leader_epoch {
                 moved.push(partition.clone());
-            } else {
-                state.leader_epoch = leader.epoch;
             }
         }
         for partition in moved {
             self.reroute(&partition);
         }
+    }
+
+    /// The advice to read here has ended for some: their leaders are asked again.
+    fn end_advice(&mut self) {
+        let now = Instant::now();
+        self.leave_replica(|until| until <= now);
+    }
+
+    fn leave_replica(&mut self, ends: impl Fn(Instant) -> bool) {
+        let mut leaving = Vec::new();
+        self.advice_ends = None;
+        for (partition, member) in &self.members {
+            let mut state = member.intake.state();
+            if let Some((_, until)) = state.preferred {
+                if ends(until) {
+                    state.preferred = None;
+                    leaving.push(partition.clone());
+                } else {
+                    self.advice_ends = self.advice_ends.into_iter().chain([until]).min();
+                }
+            }
+        }
+        for partition in leaving {
+            self.reroute(&partition);
+        }
+    }
+
+    /// Looks after the sections that wait for their readers.
+    fn sweep(&mut self) {
+        let is_starving = self.hub.starving.load(Ordering::Relaxed) > 0;
+        let members = &mut self.members;
+        self.waiting.retain(|partition| {
+            let Some(member) = members.get_mut(partition) else {
+                return false;
+            };
+            member.lists.is_waiting = member.intake.sweep(is_starving);
+            member.lists.is_waiting
+        });
     }
 }
 
@@ -512,7 +707,14 @@ async fn arrival(in_flight: &mut InFlight) -> Result<Answer, KafkaError> {
     }
 }
 
-fn ask(state: &super::intake::State, offset: i64) -> Ask {
+async fn clock(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ask(state: &State, offset: i64) -> Ask {
     Ask {
         offset,
         leader_epoch: state.leader_epoch,
@@ -520,135 +722,15 @@ fn ask(state: &super::intake::State, offset: i64) -> Ask {
     }
 }
 
+/// Whether the leader's advice to read from `node` holds.
+fn is_near(state: &State, node: i32) -> bool {
+    state
+        .preferred
+        .is_some_and(|(near, until)| near == node && until > Instant::now())
+}
+
 /// A broker that throttles answers at once and expects the client to wait (KIP-219).
-fn throttle(answer: &Answer) -> Duration {
+fn throttle(response: &FetchResponse) -> Duration {
     const LONGEST: Duration = Duration::from_secs(30);
-    Duration::from_millis(u64::try_from(answer.response.throttle_time_ms).unwrap_or(0)).min(LONGEST)
+    Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or(0)).min(LONGEST)
 }
-
-enum Accepted {
-    Section,
-    /// No records this time, or an error that the reader was told.
-    Nothing,
-    /// The position changed meanwhile.
-    Stale,
-    /// To be routed again; perhaps the broker knows the leader.
-    Moved(Option<Leader>),
-}
-
-/// Takes one partition's part of an answer.
-fn accept(
-    intake: &Arc<Intake>,
-    ticket: u64,
-    offset: i64,
-    data: PartitionData,
-    reservation: &mut super::Reservation,
-    share: &Arc<Response>,
-) -> Accepted {
-    let mut state = intake.state();
-    if state.ticket != ticket || intake.closed.is_cancelled() || state.ready.is_some() {
-        return Accepted::Stale;
-    }
-    if let Some(code) = code_of(data.error_code) {
-        let leader = Some(Leader {
-            node: data.current_leader.leader_id.0,
-            epoch: data.current_leader.leader_epoch,
-        });
-        return match remedy(code) {
-            Remedy::Reroute => {
-                state.errors = state.errors.saturating_add(1);
-                state.preferred = None;
-                tracing::debug!(partition = %intake.partition, offset, ?code, "fetch refused, finding the leader again");
-                Accepted::Moved(leader.filter(|leader| leader.node >= 0))
-            }
-            // A follower may lag behind or have deleted more: only the leader's word counts.
-            Remedy::Reset if state.preferred.take().is_some() => Accepted::Moved(None),
-            Remedy::Reset => {
-                let spec = match intake.reset {
-                    OffsetReset::Earliest => OffsetSpec::Earliest,
-                    OffsetReset::Latest => OffsetSpec::Latest,
-                    OffsetReset::None => {
-                        drop(state);
-                        let partition = intake.partition.clone();
-                        intake.fail(FetchError::OffsetOutOfRange { partition, offset });
-                        return Accepted::Nothing;
-                    }
-                };
-                tracing::warn!(partition = %intake.partition, offset, reset = ?intake.reset, "offset is out of range");
-                state.position = Position::Unresolved(spec);
-                state.ticket += 1;
-                Accepted::Moved(None)
-            }
-            Remedy::Tell => {
-                drop(state);
-                let partition = intake.partition.clone();
-                intake.fail(match code {
-                    ResponseError::TopicAuthorizationFailed => {
-                        FetchError::TopicAuthorization { topic: partition.topic }
-                    }
-                    code => FetchError::Corrupt {
-                        partition,
-                        offset,
-                        reason: format!("the broker answers {code:?}"),
-                    },
-                });
-                Accepted::Nothing
-            }
-        };
-    }
-    state.errors = 0;
-    state.watermarks = Some((data.high_watermark, data.last_stable_offset));
-    let records = data.records.unwrap_or_default();
-    let Some(found) = scan(&records) else {
-        if data.preferred_read_replica.0 >= 0 {
-            // The leader sends nothing but the advice to read elsewhere.
-            let until = Instant::now() + PREFERRED_FOR;
-            state.preferred = Some((data.preferred_read_replica.0, until));
-            return Accepted::Moved(None);
-        }
-        if is_damaged(&records) {
-            drop(state);
-            let partition = intake.partition.clone();
-            let reason = "a batch has a length below one".to_owned();
-            intake.fail(FetchError::Corrupt {
-                partition,
-                offset,
-                reason,
-            });
-            return Accepted::Nothing;
-        }
-        // Nothing, or an incomplete batch: the response was full with other partitions' records.
-        return Accepted::Nothing;
-    };
-    let aborted = data.aborted_transactions.unwrap_or_default();
-    let section = FetchedSection {
-        partition: intake.partition.clone(),
-        epoch: intake.epoch,
-        high_watermark: data.high_watermark,
-        last_stable_offset: data.last_stable_offset,
-        log_start_offset: data.log_start_offset,
-        start_offset: offset,
-        next_offset: found.next_offset.max(offset),
-        reservation: reservation.split(found.bytes),
-        share: Some(share.share(found.bytes)),
-        records: records.slice(..found.bytes),
-        aborted: aborted
-            .iter()
-            .map(|transaction| AbortedTransaction {
-                producer_id: transaction.producer_id.0,
-                first_offset: transaction.first_offset,
-            })
-            .collect(),
-        isolation: intake.settings.isolation_level,
-        check_crcs: intake.settings.check_crcs,
-    };
-    state.position = Position::At(section.next_offset);
-    state.delivered = Some(Instant::now());
-    state.ready = Some((section, Instant::now()));
-    drop(state);
-    intake.arrived.notify_one();
-    Accepted::Section
-}
-
-/// How long a leader's advice to read from a replica holds (`metadata.max.age.ms` in Kafka's consumer).
-const PREFERRED_FOR: Duration = Duration::from_secs(300);

@@ -113,6 +113,8 @@ pub(crate) struct Scan {
     pub(crate) next_offset: i64,
     /// Bytes of complete batches; what follows is an incomplete one.
     pub(crate) bytes: usize,
+    /// Leader epoch of the last complete batch; formats 0 and 1 have none.
+    pub(crate) leader_epoch: Option<i32>,
 }
 
 /// Walks the batch headers of a section without touching records; `None` when there is no complete batch.
@@ -127,13 +129,33 @@ pub(crate) fn scan(section: &[u8]) -> Option<Scan> {
             return found;
         };
         // Formats 0 and 1 carry the last offset of a compressed set in front.
-        let delta = match be(rest, 16).map(i8::from_be_bytes) {
-            Some(2) => be(rest, 23).map_or(0, i32::from_be_bytes).max(0),
-            _ => 0,
+        let (delta, leader_epoch) = match be(rest, 16).map(i8::from_be_bytes) {
+            Some(2) => (
+                be(rest, 23).map_or(0, i32::from_be_bytes).max(0),
+                be(rest, 12).map(i32::from_be_bytes).filter(|epoch| *epoch >= 0),
+            ),
+            _ => (0, None),
         };
         found = Some(Scan {
             next_offset: base_offset.saturating_add(i64::from(delta)).saturating_add(1),
             bytes: at.checked_add(length)?,
+            leader_epoch,
         });
     }
+}
+
+/// First offset and leader epoch of each complete batch, as far as they are known.
+pub(crate) fn batch_epochs(section: &[u8]) -> impl Iterator<Item = (i64, i32)> {
+    let mut rest = section;
+    std::iter::from_fn(move || {
+        let (base_offset, length) = extent(rest).ok().flatten()?;
+        let (batch, behind) = rest.split_at_checked(length)?;
+        rest = behind;
+        let epoch = match be(batch, 16).map(i8::from_be_bytes) {
+            Some(2) => be(batch, 12).map(i32::from_be_bytes),
+            _ => None,
+        };
+        Some((base_offset, epoch.unwrap_or(-1)))
+    })
+    .filter(|(_, epoch)| *epoch >= 0)
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::TopicPartition;
 
-pub(crate) use batch::{is_damaged, scan};
+pub(crate) use batch::{batch_epochs, is_damaged, scan};
 pub use compression::MAX_BATCH_BYTES;
 pub use decode::{AbortedTransaction, Records};
 pub(crate) use encode::{BATCH_OVERHEAD_BYTES, PlainRecords, RecordsBuilder, Stamp, max_encoded_len};

@@ -165,7 +165,8 @@ fn an_incomplete_last_batch_is_left_for_the_next_fetch() {
             scan(cut_off),
             Some(Scan {
                 next_offset: 1,
-                bytes: first.len()
+                bytes: first.len(),
+                leader_epoch: Some(7),
             }),
             "cut at {cut}"
         );

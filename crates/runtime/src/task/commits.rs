@@ -1,10 +1,12 @@
 //! Commits of a task: one outstanding at a time, due after an interval or a number of done records.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use klamm_connect_api::TopicPartition;
 use klamm_delivery::{Committable, Engine};
-use klamm_kafka::{CommitError, GroupMember, OffsetToCommit};
+use klamm_kafka::{CommitError, GroupMember, LeaderEpochs, OffsetToCommit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -17,6 +19,8 @@ pub(super) struct Commits {
     interval: Duration,
     next: Instant,
     outstanding: JoinSet<(Vec<Committable>, Result<(), CommitError>)>,
+    /// What tells, with a committed offset, whether the log was cut behind it later.
+    epochs: HashMap<TopicPartition, LeaderEpochs>,
 }
 
 impl Commits {
@@ -25,6 +29,19 @@ impl Commits {
             interval,
             next: Instant::now() + interval,
             outstanding: JoinSet::new(),
+            epochs: HashMap::new(),
+        }
+    }
+
+    /// Commits of this partition carry leader epochs from now on.
+    pub(super) fn track(&mut self, partition: TopicPartition, epochs: LeaderEpochs) {
+        self.epochs.insert(partition, epochs);
+    }
+
+    /// The partitions were given up or lost.
+    pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.epochs.remove(partition);
         }
     }
 
@@ -48,8 +65,9 @@ impl Commits {
             return;
         }
         let member = Arc::clone(member);
+        let commits = self.to_commit(&offsets);
         self.outstanding.spawn(async move {
-            let result = member.commit(offsets.iter().map(to_commit).collect()).await;
+            let result = member.commit(commits).await;
             (offsets, result)
         });
     }
@@ -58,9 +76,23 @@ impl Commits {
     pub(super) async fn now(&mut self, member: &GroupMember, engine: &Engine, offsets: Vec<Committable>) {
         self.settle(engine).await;
         if !offsets.is_empty() {
-            let result = member.commit(offsets.iter().map(to_commit).collect()).await;
+            let result = member.commit(self.to_commit(&offsets)).await;
             note(engine, offsets, result);
         }
+    }
+
+    fn to_commit(&self, offsets: &[Committable]) -> Vec<OffsetToCommit> {
+        let commit = |done: &Committable| {
+            let partition = &done.topic_partition;
+            OffsetToCommit {
+                topic: Arc::clone(partition.topic_arc()),
+                partition: partition.partition(),
+                offset: done.offset,
+                leader_epoch: self.epochs.get(partition).and_then(|epochs| epochs.before(done.offset)),
+                metadata: String::new(),
+            }
+        };
+        offsets.iter().map(commit).collect()
     }
 
     async fn settle(&mut self, engine: &Engine) {
@@ -92,14 +124,4 @@ fn note(engine: &Engine, mut offsets: Vec<Committable>, result: Result<(), Commi
     }
     debug!(partitions = offsets.len(), "offsets committed");
     engine.committed(&offsets);
-}
-
-fn to_commit(partition: &Committable) -> OffsetToCommit {
-    OffsetToCommit {
-        topic: Arc::clone(partition.topic_partition.topic_arc()),
-        partition: partition.topic_partition.partition(),
-        offset: partition.offset,
-        leader_epoch: None,
-        metadata: String::new(),
-    }
 }

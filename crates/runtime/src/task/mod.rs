@@ -306,6 +306,7 @@ impl SinkTask {
                 let partitions: Vec<TopicPartition> = partitions.iter().map(own).collect();
                 warn!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions lost: records in flight will be delivered again by their new owner");
                 self.stop_actors(&partitions).await;
+                self.commits.forget(&partitions);
                 self.engine.lost(partitions).await;
                 None
             }
@@ -334,7 +335,10 @@ impl SinkTask {
         let topic_partition = TopicPartition::new(Arc::clone(&assigned.topic), assigned.partition);
         let epoch = assigned.epoch.get();
         let start = match &assigned.committed {
-            Some(committed) => StartPosition::Offset(committed.offset),
+            Some(committed) => StartPosition::Committed {
+                offset: committed.offset,
+                leader_epoch: committed.leader_epoch,
+            },
             None => match self.config.consumer.offset_reset {
                 klamm_kafka::OffsetReset::Earliest => StartPosition::Earliest,
                 klamm_kafka::OffsetReset::Latest => StartPosition::Latest,
@@ -357,6 +361,7 @@ impl SinkTask {
             settings: Arc::clone(&self.config.consumer.fetch),
             epoch: assigned.epoch,
         });
+        self.commits.track(topic_partition.clone(), reader.leader_epochs());
         let pipeline = Pipeline::new(
             Arc::clone(&self.config),
             Arc::clone(&self.sink),
@@ -397,6 +402,7 @@ impl SinkTask {
             }
         };
         self.commits.now(&self.member, &self.engine, done).await;
+        self.commits.forget(partitions);
         ack.done();
         info!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions revoked");
     }
