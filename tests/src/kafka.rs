@@ -1,5 +1,6 @@
 //! A real Kafka.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::process::{Server, or_skip};
@@ -99,5 +100,13 @@ impl Broker {
     /// The tool failed.
     pub async fn tool(&self, tool: &str, args: &[&str]) -> anyhow::Result<String> {
         self.server.run(tool, args).await
+    }
+
+    /// As [`Broker::tool`], with a file as standard input.
+    ///
+    /// # Errors
+    /// The tool failed.
+    pub async fn tool_with_input(&self, tool: &str, args: &[&str], input: &Path) -> anyhow::Result<String> {
+        self.server.run_with_input(tool, args, input).await
     }
 }

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod clients;
 pub mod connector;
 pub mod kafka;
 pub mod lambda_emulator;

@@ -114,6 +114,19 @@ impl Server {
     /// # Errors
     /// The script failed; the message holds its output.
     pub async fn run(&self, command: &str, args: &[&str]) -> anyhow::Result<String> {
+        self.run_with(command, args, Stdio::null()).await
+    }
+
+    /// As [`Server::run`], with a file as standard input.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the script failed.
+    pub async fn run_with_input(&self, command: &str, args: &[&str], input: &Path) -> anyhow::Result<String> {
+        let file = std::fs::File::open(input).with_context(|| format!("cannot read {}", input.display()))?;
+        self.run_with(command, args, file.into()).await
+    }
+
+    async fn run_with(&self, command: &str, args: &[&str], input: Stdio) -> anyhow::Result<String> {
         // `kill N` and its like want the number before the options.
         let (numbers, rest) = args.split_at(
             args.iter()
@@ -127,7 +140,7 @@ impl Server {
             .arg("--dir")
             .arg(&self.dir)
             .args(rest)
-            .stdin(Stdio::null())
+            .stdin(input)
             .kill_on_drop(true);
         let output = shell
             .output()

@@ -1,6 +1,8 @@
 //! The `klamm` command.
 #![forbid(unsafe_code)]
 
+mod tools;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +41,11 @@ enum Command {
     ///
     /// `KLAMM_LOG` sets what is logged, such as `debug` or `info,klamm_delivery=debug`.
     Worker(WorkerArgs),
+    /// Reads and lists topics.
+    ///
+    /// Exit codes: 0, or 1 if it failed; one line on standard error then says why.
+    #[command(subcommand)]
+    Topic(tools::TopicCommand),
 }
 
 #[derive(Debug, Args)]
@@ -75,9 +82,19 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 fn main() -> ExitCode {
-    let Cli {
-        command: Command::Worker(args),
-    } = Cli::parse();
+    match Cli::parse().command {
+        Command::Worker(args) => worker(args),
+        Command::Topic(command) => {
+            // Whoever reads the one line that says what is wrong has not asked for more.
+            if std::env::var_os("KLAMM_LOG").is_some() {
+                log_to_stderr(false);
+            }
+            tools::topic(&command)
+        }
+    }
+}
+
+fn worker(args: WorkerArgs) -> ExitCode {
     log_to_stderr(args.log_json);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all().thread_name("klamm-work");

@@ -1,0 +1,103 @@
+//! `klamm topic` and `klamm group`: small tools over the worker's own Kafka client.
+//!
+//! **Owns** their command lines, what they print, and how they end: exit code 0, or 1 and one line on standard error.
+//! **Does not know** workers and connectors.
+
+mod cluster;
+mod from;
+mod list;
+mod output;
+mod read;
+mod record;
+mod scan;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+
+/// The tool's threads: one for sockets, one for what waits; printing has the main thread.
+const THREADS: usize = 2;
+
+/// An end may wait this long for the client's tasks.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What to do with topics.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Prints a topic's records, up to where it ends now
+    Read(read::ReadArgs),
+    /// Prints the names of the topics, one a line
+    List(list::ListArgs),
+}
+
+/// Runs the tool to its end.
+pub(crate) fn topic(command: &TopicCommand) -> ExitCode {
+    let args = match command {
+        TopicCommand::Read(args) => &args.cluster,
+        TopicCommand::List(args) => &args.cluster,
+    };
+    run(args, |cluster| async move {
+        match command {
+            TopicCommand::Read(args) => read::read(&cluster, args).await,
+            TopicCommand::List(args) => list::list(&cluster, args).await,
+        }
+    })
+}
+
+/// Runs `tool` with a client of the cluster.
+fn run<F>(args: &cluster::ClusterArgs, tool: impl FnOnce(Arc<cluster::Cluster>) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .worker_threads(THREADS)
+            .thread_name("klamm-net")
+            .build()
+            .context("threads cannot be started")?;
+        let outcome = args.connect(runtime.handle().clone()).and_then(|cluster| {
+            let cluster = Arc::new(cluster);
+            runtime.block_on(async {
+                let outcome = tool(Arc::clone(&cluster)).await;
+                // A moment to say goodbye to the brokers; the process ends all the same.
+                tokio::time::timeout(GOODBYE, cluster.client().shutdown()).await.ok();
+                outcome
+            })
+        });
+        // A name that is still being looked up would hold up the runtime's orderly end.
+        runtime.shutdown_background();
+        outcome
+    };
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, such as `head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The error and its sources on one line.
+fn complain(error: &anyhow::Error) {
+    note(&format!("{error:#}"));
+}
+
+/// One line on standard error.
+fn note(text: &str) {
+    let line: Vec<_> = text.split_ascii_whitespace().collect();
+    // Standard error may be closed; then nobody wants to know.
+    writeln!(io::stderr(), "klamm: {}", line.join(" ")).ok();
+}

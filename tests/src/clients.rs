@@ -1,0 +1,97 @@
+//! Kafka clients that are not ours, and the product's own tools as processes.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::process::testbed;
+use crate::worker::binary;
+
+/// No tool and no script of a test takes longer.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Runs operations of `client.py` with confluent-kafka and kafka-python, in order, and returns the records that were
+/// read.
+///
+/// # Errors
+/// An operation failed; the message holds what Python said.
+pub async fn python(bootstrap: &str, ops: &[Value]) -> anyhow::Result<Vec<Value>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/clients/client.py");
+    let mut command = Command::new(testbed().join("clients"));
+    command.arg("python").arg(script);
+    let input = json!([{ "bootstrap.servers": bootstrap }, ops]).to_string();
+    let output = run(command, input.as_bytes()).await?;
+    ensure!(
+        output.status.success(),
+        "client.py failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    json_lines(&output.stdout)
+}
+
+/// Runs `klamm` with these arguments and this input, and waits for its end.
+///
+/// # Errors
+/// It is not built, or does not end.
+pub async fn klamm(args: &[&str], input: &[u8]) -> anyhow::Result<Output> {
+    let mut command = Command::new(binary()?);
+    command.args(args).env_remove("KLAMM_LOG");
+    run(command, input).await
+}
+
+/// The records that `klamm topic read … --json` prints.
+///
+/// # Errors
+/// It failed, wrote to standard error, or printed what is no JSON.
+pub async fn klamm_read(bootstrap: &str, topic: &str, args: &[&str]) -> anyhow::Result<Vec<Value>> {
+    let mut all = vec!["topic", "read", topic, "--bootstrap-server", bootstrap, "--json"];
+    all.extend(args);
+    let output = klamm(&all, &[]).await?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && errors.is_empty(),
+        "{}: {errors}",
+        output.status
+    );
+    json_lines(&output.stdout)
+}
+
+/// One JSON value a line.
+///
+/// # Errors
+/// A line that is none.
+pub fn json_lines(text: &[u8]) -> anyhow::Result<Vec<Value>> {
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).with_context(|| String::from_utf8_lossy(line).into_owned()))
+        .collect()
+}
+
+async fn run(mut command: Command, input: &[u8]) -> anyhow::Result<Output> {
+    let what = format!("{:?}", command.as_std());
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot run {what}"))?;
+    let stdin = child.stdin.take();
+    let writing = async {
+        if let Some(mut stdin) = stdin {
+            // Whoever has read enough closes early; its exit code tells.
+            stdin.write_all(input).await.ok();
+        }
+    };
+    let both = async { tokio::join!(writing, child.wait_with_output()).1 };
+    let output = timeout(LIMIT, both)
+        .await
+        .with_context(|| format!("{what} did not end within {LIMIT:?}"))?;
+    output.with_context(|| format!("cannot wait for {what}"))
+}
