@@ -76,6 +76,24 @@ pub enum KafkaError {
         /// Kafka's code.
         code: ResponseError,
     },
+    /// A topic is there, but is not what is needed.
+    #[error("topic `{topic}` exists with {difference}: change it, or name another")]
+    TopicMismatch {
+        /// Name of the topic.
+        topic: Arc<str>,
+        /// What differs.
+        difference: String,
+    },
+    /// A group has members where it must have none.
+    #[error("group `{group}` is {state} with {} members ({}): stop them first", .members.len(), .members.join(", "))]
+    GroupNotEmpty {
+        /// The group.
+        group: Arc<str>,
+        /// Kafka's word for its state.
+        state: Arc<str>,
+        /// Client id and host of each member.
+        members: Vec<Arc<str>>,
+    },
     /// A broker id that the metadata does not know (yet).
     #[error("broker {0} is not in the cluster's metadata")]
     UnknownBroker(i32),
@@ -101,7 +119,12 @@ impl KafkaError {
             | Self::UnknownTopic(_)
             | Self::NoLeader(_) => true,
             // A broker in the middle of an upgrade may offer it soon, but waiting for that is not a plan.
-            Self::UnsupportedVersion { .. } | Self::Malformed { .. } | Self::Encode { .. } | Self::ShutDown => false,
+            Self::TopicMismatch { .. }
+            | Self::GroupNotEmpty { .. }
+            | Self::UnsupportedVersion { .. }
+            | Self::Malformed { .. }
+            | Self::Encode { .. }
+            | Self::ShutDown => false,
             Self::Broker { code, .. } => code.is_retriable() || *code == ResponseError::BrokerNotAvailable,
         }
     }

@@ -33,7 +33,10 @@ mod produce;
 pub mod records;
 mod types;
 
-pub use admin::{BrokerInfo, ClusterInfo, CreatedTopic, GroupType, ListedGroup, NewTopic, PerItem, Submission};
+pub use admin::{
+    BrokerInfo, ClusterInfo, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, CreatedTopic, DeleteUpTo,
+    Existing, GroupDescription, GroupType, ListedGroup, MemberDescription, NewTopic, PartitionLag, PerItem, Submission,
+};
 pub use client::{ClusterHealth, KafkaClient, TopicInfo};
 pub use config::{
     Acks, Assignor, ClientConfig, Compression, ConfigError, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset,

@@ -50,7 +50,7 @@ impl KafkaClient {
     /// The cluster's id, controller and brokers, asked now. Needs Metadata version 2 for the id (Kafka 0.10.1).
     ///
     /// # Errors
-    /// A time-out after 60 s without any broker.
+    /// `default.api.timeout.ms` without any broker.
     pub async fn describe_cluster(&self) -> Result<ClusterInfo, KafkaError> {
         let answers = self
             .for_each("Metadata", vec![()], |_| async {

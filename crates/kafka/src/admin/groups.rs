@@ -1,13 +1,13 @@
-//! Groups: listing.
+//! Groups: listing and deleting.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
+use kafka_protocol::messages::{DeleteGroupsRequest, ListGroupsRequest, ListGroupsResponse};
 
-use super::{arc, refused};
-use crate::client::Purpose;
+use super::{PerItem, arc, refused};
+use crate::client::{Purpose, group_id};
 use crate::error::code_of;
 use crate::{KafkaClient, KafkaError};
 
@@ -70,7 +70,7 @@ impl KafkaClient {
     /// coordinates.
     ///
     /// # Errors
-    /// The first broker that refuses, or that does not answer within 60 s.
+    /// The first broker that refuses, or that does not answer within `default.api.timeout.ms`.
     pub async fn list_groups(&self) -> Result<Vec<ListedGroup>, KafkaError> {
         let mut groups = BTreeMap::new();
         let cluster = self.describe_cluster().await?;
@@ -104,6 +104,33 @@ impl KafkaClient {
             }
         }
         Ok(groups.into_values().collect())
+    }
+
+    /// Deletes groups with their offsets; only groups without members can be.
+    ///
+    /// # Errors
+    /// When nothing could be asked; each group has its own result, [`KafkaError::GroupNotEmpty`] while it has members.
+    pub async fn delete_groups(&self, groups: &[Arc<str>]) -> Result<PerItem<Arc<str>, ()>, KafkaError> {
+        let answers = self
+            .for_each_group("DeleteGroups", groups, |group| async move {
+                let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(&group)]);
+                let response = self.request_coordinator(&group, &request).await?;
+                let Some(code) = response.results.first().and_then(|answer| code_of(answer.error_code)) else {
+                    return Ok(());
+                };
+                self.coordinator_answered(&group, code);
+                Err(refused("DELETE", &format!("group `{group}`"), None, code))
+            })
+            .await?;
+        let mut explained = PerItem::with_capacity(answers.len());
+        for (group, answer) in answers {
+            let answer = match answer {
+                Err(err) => Err(self.explain_members(&group, err).await),
+                Ok(()) => Ok(()),
+            };
+            explained.push((group, answer));
+        }
+        Ok(explained)
     }
 
     /// One attempt at one broker.

@@ -1,15 +1,20 @@
 //! Administration: topics, configs, groups, records, the cluster.
 //!
 //! Every call goes to the broker it belongs to (the controller, the coordinator of each group, the leader of each
-//! partition, all), tries again for up to 60 s where that may help, and answers for each item. An error names the
+//! partition, all), tries again for up to `default.api.timeout.ms` where that may help, and answers for each item. An error names the
 //! operation as Kafka's ACLs do, and the resource: "ALTER on topic `orders`".
 
 mod cluster;
+mod configs;
+mod describe_groups;
+mod group_offsets;
 mod groups;
+mod records;
 mod topics;
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::{Request, StrBytes};
@@ -19,12 +24,18 @@ use crate::client::Purpose;
 use crate::{KafkaClient, KafkaError};
 
 pub use cluster::{BrokerInfo, ClusterInfo};
+pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
+pub use describe_groups::{GroupDescription, MemberDescription};
+pub use group_offsets::PartitionLag;
 pub use groups::{GroupType, ListedGroup};
-pub use topics::{CreatedTopic, NewTopic, Submission};
+pub use records::DeleteUpTo;
+pub use topics::{CreatedTopic, Existing, NewTopic, Submission};
 
 /// What came of each item, in the order in which they were asked for.
 pub type PerItem<K, T> = Vec<(K, Result<T, KafkaError>)>;
 
+/// Groups that are asked about at the same time.
+const GROUPS_AT_ONCE: usize = 16;
 /// How long the controller may work on a request before it answers that it is still at it.
 const CONTROLLER_TIMEOUT_MS: i32 = 15_000;
 
@@ -74,6 +85,30 @@ impl KafkaClient {
         }
         found.sort_by_key(|(item, _)| items.iter().position(|asked| asked == item));
         Ok(found)
+    }
+
+    /// [`KafkaClient::for_each`] for groups: each at its own coordinator, some at once.
+    async fn for_each_group<T, Asked>(
+        &self,
+        api: &'static str,
+        groups: &[Arc<str>],
+        ask: impl Fn(Arc<str>) -> Asked,
+    ) -> Result<PerItem<Arc<str>, T>, KafkaError>
+    where
+        Asked: Future<Output = Result<T, KafkaError>>,
+    {
+        let ask = &ask;
+        self.for_each(api, groups.to_vec(), |left: Vec<Arc<str>>| async move {
+            let asking = left.into_iter().map(|group| async move {
+                let answer = ask(Arc::clone(&group)).await;
+                (group, answer)
+            });
+            Ok(futures_util::stream::iter(asking)
+                .buffered(GROUPS_AT_ONCE)
+                .collect()
+                .await)
+        })
+        .await
     }
 
     /// One attempt at the controller. Brokers in KRaft mode forward to it; before, only it could answer.

@@ -10,7 +10,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
 use uuid::Uuid;
 
-use super::{CONTROLLER_TIMEOUT_MS, PerItem, arc, refused, text, topic_name};
+use super::{CONTROLLER_TIMEOUT_MS, ConfigResource, PerItem, arc, refused, text, topic_name};
 use crate::error::code_of;
 use crate::{KafkaClient, KafkaError};
 
@@ -87,6 +87,16 @@ pub enum Submission {
     Apply,
     /// Only check whether it would be done (`validate_only`).
     ValidateOnly,
+}
+
+/// What a topic that is there already must be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// Anything.
+    #[default]
+    MayDiffer,
+    /// It must have the partitions and configs that are named.
+    MustMatch,
 }
 
 impl KafkaClient {
@@ -186,19 +196,19 @@ impl KafkaClient {
         .await
     }
 
-    /// Makes the topic if it is not there, and returns how many partitions it has. One that exists stays as it is, and
-    /// is only checked against the number of partitions and the configs that `topic` names.
+    /// Makes the topic if it is not there, and returns how many partitions it has.
     ///
     /// # Errors
-    /// A refusal by Kafka; [`ResponseError::TopicAlreadyExists`] with what differs, if it is another than wanted.
-    pub async fn ensure_topic(&self, topic: &NewTopic) -> Result<i32, KafkaError> {
+    /// A refusal by Kafka, or [`KafkaError::TopicMismatch`] with what differs, if `existing` asks for it.
+    pub async fn ensure_topic(&self, topic: &NewTopic, existing: Existing) -> Result<i32, KafkaError> {
         let answers = self
             .create_topics(std::slice::from_ref(topic), Submission::Apply)
             .await?;
+        let mut is_new = true;
         for (_, answer) in answers {
             match answer {
                 Ok(_) => {}
-                Err(err) if err.code() == Some(ResponseError::TopicAlreadyExists) => {}
+                Err(err) if err.code() == Some(ResponseError::TopicAlreadyExists) => is_new = false,
                 Err(err) => return Err(err),
             }
         }
@@ -213,7 +223,34 @@ impl KafkaClient {
             }
         };
         let partitions = self.within(known, "Metadata").await??;
+        if !is_new && existing == Existing::MustMatch {
+            self.check_topic(topic, partitions).await?;
+        }
         Ok(partitions)
+    }
+
+    /// Compares a topic with what it should be: partitions and configs, as far as `wanted` names them.
+    async fn check_topic(&self, wanted: &NewTopic, partitions: i32) -> Result<(), KafkaError> {
+        let mut differences = Vec::new();
+        if let Some(wanted) = wanted.partitions.filter(|wanted| *wanted != partitions) {
+            differences.push(format!("{partitions} partitions where {wanted} are needed"));
+        }
+        let resource = ConfigResource::Topic(Arc::clone(&wanted.name));
+        for (_, found) in self.describe_configs(&[resource]).await? {
+            for entry in found? {
+                let value = entry.value.as_deref().unwrap_or_default();
+                if let Some(wanted) = wanted.configs.get(&*entry.name).filter(|wanted| *wanted != value) {
+                    differences.push(format!("{}={value} where `{wanted}` is needed", entry.name));
+                }
+            }
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(KafkaError::TopicMismatch {
+            topic: Arc::clone(&wanted.name),
+            difference: differences.join(", "),
+        })
     }
 }
 

@@ -133,7 +133,7 @@ impl KafkaClient {
     }
 
     /// Forgets the coordinator when it turns out to be the wrong one or not to answer.
-    pub(super) fn check_coordinator<T>(
+    pub(crate) fn check_coordinator<T>(
         &self,
         group: &Arc<str>,
         result: Result<T, KafkaError>,

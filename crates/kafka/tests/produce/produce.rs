@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm_kafka::{
-    Compression, KafkaClient, NewTopic, ProduceError, ProduceRecord, Producer, ProducerConfig, StartPosition,
+    Compression, Existing, KafkaClient, NewTopic, ProduceError, ProduceRecord, Producer, ProducerConfig, StartPosition,
     TimestampType,
 };
 
@@ -21,7 +21,7 @@ const CODECS: [Compression; 5] = [
 /// A topic with one partition that keeps old records.
 pub async fn topic(client: &KafkaClient, stem: &str) -> Arc<str> {
     let topic = NewTopic::new(unique(stem)).with_config("retention.ms", "-1");
-    assert_eq!(client.ensure_topic(&topic).await.unwrap(), 1);
+    assert_eq!(client.ensure_topic(&topic, Existing::MayDiffer).await.unwrap(), 1);
     topic.name
 }
 
