@@ -5,11 +5,10 @@ use klamm_connect_api::sink::SinkConnector;
 use klamm_connect_api::{
     ConfigDef, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo, RawConfig,
 };
-use klamm_kafka::{ClientConfig, ConsumerConfig, Subscription};
+use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, Subscription, UnknownKey};
 use klamm_smt::Chain;
 
 use super::definition::{common_def, error_def, sink_def};
-use super::overrides;
 use super::worker::ignored_line;
 use super::{SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::plugins::Plugins;
@@ -170,8 +169,9 @@ pub(super) fn check_worker(worker: &WorkerConfig, plugins: &Plugins) -> Result<(
     check.converter("key.converter", ConverterRole::Key);
     check.converter("value.converter", ConverterRole::Value);
     check.header_converter();
-    check.client();
+    check.connection(ClientRole::Consumer);
     check.consumer();
+    check.producer();
     check.validation.check()
 }
 
@@ -186,8 +186,9 @@ impl Check<'_> {
         let value_converter = self.converter("value.converter", ConverterRole::Value);
         let header_converter = self.header_converter();
         self.overrides();
-        let client = self.client();
+        let client = self.connection(ClientRole::Consumer);
         let consumer = self.consumer();
+        self.producer();
         let subscription = self.subscription(&topics);
 
         let def = sink.config_def(self.raw);
@@ -321,68 +322,82 @@ impl Check<'_> {
 
     fn consumer(&mut self) -> Option<ConsumerConfig> {
         let name = self.raw.get("name").map(|name| name.trim()).unwrap_or_default();
-        let overrides = stripped(self.raw, overrides::CONSUMER);
         let mut settings = RawConfig::from([
             ("group.id".to_owned(), format!("connect-{name}")),
             ("client.id".to_owned(), format!("connector-consumer-{name}")),
         ]);
-        settings.extend(self.worker.consumer());
-        settings.extend(overrides.clone());
-        match ConsumerConfig::from_properties(&settings) {
-            Ok((consumer, ignored)) => {
-                let overridden = ignored
-                    .into_iter()
-                    .filter(|ignored| overrides.contains_key(&ignored.key));
-                self.warnings
-                    .extend(overridden.map(|ignored| ignored_line(overrides::CONSUMER, &ignored)));
-                Some(consumer)
-            }
-            Err(error) => {
-                self.client_error(&overrides, &error);
-                None
-            }
-        }
+        let client = ClientRole::Consumer;
+        settings.extend(client.set_by_worker(self.worker));
+        settings.extend(client.set_by_connector(self.raw));
+        let consumer = ConsumerConfig::from_properties(&settings);
+        self.client_settings(client, consumer)
     }
 
-    /// A setting of the Kafka client that was refused, under the key that the user wrote, or would have to write.
-    fn client_error(&mut self, overrides: &RawConfig, error: &klamm_kafka::ConfigError) {
-        let key = config_error_key(error);
-        let prefix = if overrides.contains_key(&key) {
-            overrides::CONSUMER
-        } else if self.worker.client_settings().contains_key(&key) && !self.worker.consumer().contains_key(&key) {
-            ""
-        } else if overrides.keys().any(|key| is_connection_setting(key)) {
-            overrides::CONSUMER
-        } else {
-            "consumer."
-        };
-        self.validation.error(&format!("{prefix}{key}"), error.to_string());
+    /// What connectors write to Kafka goes through this: dead letters and reports. Wrong settings are told when the
+    /// connector is made, not with the first dead letter.
+    fn producer(&mut self) {
+        let client = ClientRole::Producer;
+        let mut settings = client.set_by_worker(self.worker);
+        settings.extend(client.set_by_connector(self.raw));
+        let producer = ProducerConfig::from_properties(&settings);
+        self.client_settings(client, producer);
+        self.connection(client);
     }
 
-    fn overrides(&mut self) {
-        for (key, reason) in self.worker.override_policy.refused(self.raw) {
-            self.validation.error(&key, reason);
-        }
-    }
-
-    /// Where the connector reads: the worker's connection settings, those among the worker's `consumer.*`, and those
-    /// among its own `consumer.override.*`, the last one wins.
-    fn client(&mut self) -> Option<ClientConfig> {
-        let overrides = stripped(self.raw, overrides::CONSUMER);
-        let mut own = self.worker.consumer();
-        own.extend(overrides.clone());
+    /// Where a client connects: as the worker does, unless the worker's or the connector's own settings for such clients
+    /// say otherwise; the last one wins.
+    fn connection(&mut self, client: ClientRole) -> Option<ClientConfig> {
+        let mut own = client.set_by_worker(self.worker);
+        own.extend(client.set_by_connector(self.raw));
         own.retain(|key, _| is_connection_setting(key));
         if own.is_empty() {
             return Some(self.worker.client.clone());
         }
         let mut settings = self.worker.client_settings().clone();
         settings.extend(own);
-        match ClientConfig::from_properties(&settings) {
-            Ok((client, _)) => Some(client),
+        let config = ClientConfig::from_properties(&settings).map(|(config, _)| (config, Vec::new()));
+        self.client_settings(client, config)
+    }
+
+    /// The settings of a Kafka client, or why they are refused, under the key that the user wrote or would have to write.
+    fn client_settings<T>(
+        &mut self,
+        client: ClientRole,
+        parsed: Result<(T, Vec<UnknownKey>), klamm_kafka::ConfigError>,
+    ) -> Option<T> {
+        let overrides = client.set_by_connector(self.raw);
+        match parsed {
+            Ok((config, ignored)) => {
+                let overridden = ignored
+                    .into_iter()
+                    .filter(|ignored| overrides.contains_key(&ignored.key));
+                self.warnings
+                    .extend(overridden.map(|ignored| ignored_line(client.override_prefix(), &ignored)));
+                Some(config)
+            }
             Err(error) => {
-                self.client_error(&overrides, &error);
+                let key = config_error_key(&error);
+                let by_worker = client.set_by_worker(self.worker);
+                let prefix = if overrides.contains_key(&key) {
+                    client.override_prefix()
+                } else if by_worker.contains_key(&key) {
+                    client.prefix()
+                } else if self.worker.client_settings().contains_key(&key) {
+                    ""
+                } else if !overrides.is_empty() {
+                    client.override_prefix()
+                } else {
+                    client.prefix()
+                };
+                self.validation.error(&format!("{prefix}{key}"), error.to_string());
                 None
             }
+        }
+    }
+
+    fn overrides(&mut self) {
+        for (key, reason) in self.worker.override_policy.refused(self.raw) {
+            self.validation.error(&key, reason);
         }
     }
 
@@ -420,6 +435,39 @@ fn names_a_provider(value: &str) -> bool {
         .split("${")
         .skip(1)
         .any(|rest| rest.split_once('}').is_some_and(|(inside, _)| inside.contains(':')))
+}
+
+/// What a Kafka client of a connector is for; its settings have their own prefixes.
+#[derive(Debug, Clone, Copy)]
+enum ClientRole {
+    Consumer,
+    Producer,
+}
+
+impl ClientRole {
+    /// Prefix of the worker's settings for all such clients.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Consumer => "consumer.",
+            Self::Producer => "producer.",
+        }
+    }
+
+    /// Prefix of a connector's own settings.
+    fn override_prefix(self) -> &'static str {
+        match self {
+            Self::Consumer => "consumer.override.",
+            Self::Producer => "producer.override.",
+        }
+    }
+
+    fn set_by_worker(self, worker: &WorkerConfig) -> RawConfig {
+        stripped(&worker.raw, self.prefix())
+    }
+
+    fn set_by_connector(self, connector: &RawConfig) -> RawConfig {
+        stripped(connector, self.override_prefix())
+    }
 }
 
 /// Settings that belong to the connection.

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use klamm_connect_api::RawConfig;
 
 /// Prefixes of a connector's own client settings.
-pub(super) const CONSUMER: &str = "consumer.override.";
-const PREFIXES: [&str; 3] = [CONSUMER, "producer.override.", "admin.override."];
+const PREFIXES: [&str; 3] = ["consumer.override.", "producer.override.", "admin.override."];
 
 /// Settings that say who the client is, and nothing else: what the `Principal` policy leaves to connectors.
 const PRINCIPAL: [&str; 3] = ["sasl.jaas.config", "sasl.mechanism", "security.protocol"];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use klamm_connect_api::config::{Scope, Validator};
 use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, RawConfig};
-use klamm_kafka::{ClientConfig, ConsumerConfig, UnknownKey};
+use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, UnknownKey};
 
 use super::connector::check_worker;
 use super::overrides::OverridePolicy;
@@ -66,7 +66,6 @@ const JAVA_ONLY: &[&str] = &[
     "offset.storage.",
     "plugin.discovery",
     "plugin.path",
-    "producer.",
     "rest.advertised.",
     "rest.extension.classes",
     "response.http.headers.config",
@@ -322,7 +321,7 @@ impl WorkerConfig {
             warnings: ignored
                 .iter()
                 .map(|ignored| ignored_line("", ignored))
-                .chain(consumer_warnings(raw))
+                .chain(client_warnings(raw))
                 .collect(),
         })
     }
@@ -389,19 +388,20 @@ fn with_defaults(raw: &RawConfig, def: &ConfigDef) -> RawConfig {
     raw
 }
 
-fn consumer_warnings(raw: &RawConfig) -> Vec<String> {
-    let mut settings = stripped(raw, "consumer.");
-    settings
+/// Lines for what is ignored among the settings for all consumers and producers.
+fn client_warnings(raw: &RawConfig) -> Vec<String> {
+    let mut consumer = stripped(raw, "consumer.");
+    consumer
         .entry("group.id".to_owned())
         .or_insert_with(|| "any".to_owned());
     // Wrong values are refused where plugins are checked.
-    let ignored = ConsumerConfig::from_properties(&settings)
-        .map(|(_, ignored)| ignored)
-        .unwrap_or_default();
-    ignored
-        .iter()
-        .map(|ignored| ignored_line("consumer.", ignored))
-        .collect()
+    let consumer = ConsumerConfig::from_properties(&consumer).map(|(_, ignored)| ignored);
+    let producer = ProducerConfig::from_properties(&stripped(raw, "producer.")).map(|(_, ignored)| ignored);
+    let lines = [("consumer.", consumer), ("producer.", producer)].map(|(prefix, ignored)| {
+        let ignored = ignored.unwrap_or_default();
+        ignored.iter().map(|key| ignored_line(prefix, key)).collect::<Vec<_>>()
+    });
+    lines.concat()
 }
 
 /// The line for a key that is accepted and means nothing here.

@@ -402,6 +402,7 @@ async fn a_bad_configuration_is_refused_with_each_key_and_what_is_accepted() {
         ("value.converter", "Nope"),
         ("consumer.override.auto.offset.reset", "sometimes"),
         ("consumer.override.bootstrap.servers", "here"),
+        ("producer.override.linger.ms", "soon"),
         ("errors.deadletterqueue.topic.name", "dlq"),
     ]);
     bad.remove("target");
@@ -411,11 +412,12 @@ async fn a_bad_configuration_is_refused_with_each_key_and_what_is_accepted() {
     assert_eq!(error.kind(), HerderErrorKind::BadRequest);
     let text = error.to_string();
     for wanted in [
-        "contains the following 10 error(s)",
+        "contains the following 11 error(s)",
         "`tasks.max`: Invalid value x for configuration tasks.max: Not a number of type INT",
         "`errors.tolerance`: Invalid value some for configuration errors.tolerance: Value must be one of: none, all",
         "`value.converter`: Invalid value Nope for configuration value.converter: Class Nope could not be found",
         "`consumer.override.auto.offset.reset`: ",
+        "`producer.override.linger.ms`: `linger.ms=soon` is not valid: ",
         "`consumer.override.bootstrap.servers`: `bootstrap.servers=here` is not valid: each address is `host:port`",
         "earliest",
         "`errors.deadletterqueue.topic.name`: ",
