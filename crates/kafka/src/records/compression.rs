@@ -17,7 +17,7 @@ pub(super) fn decompress(codec: i16, body: &Bytes) -> Result<Bytes, DecodeReason
         0 => Ok(body.clone()),
         1 => read_bounded("gzip", flate2::read::MultiGzDecoder::new(body.as_ref()), body.len()),
         2 => snappy(body),
-        3 => read_bounded("lz4", lz4_flex::frame::FrameDecoder::new(body.as_ref()), body.len()),
+        3 => lz4(body),
         4 => {
             // The decoder keeps a whole window to itself before it hands out a byte.
             if zstd_window(body).is_some_and(|window| window > MAX_BATCH_BYTES as u64) {
@@ -48,6 +48,76 @@ fn read_bounded(codec: &'static str, from: impl Read, compressed: usize) -> Resu
         return Err(DecodeReason::TooLarge { codec });
     }
     Ok(Bytes::from(out))
+}
+
+/// The frames that Kafka's producers write, block by block into place; any other goes through the general decoder.
+fn lz4(body: &Bytes) -> Result<Bytes, DecodeReason> {
+    let blocks = lz4_blocks(body);
+    let room = blocks
+        .as_ref()
+        .and_then(|(blocks, block_bytes)| blocks.len().checked_mul(*block_bytes));
+    let (Some((blocks, block_bytes)), Some(room @ ..=MAX_BATCH_BYTES)) = (blocks, room) else {
+        return read_bounded("lz4", lz4_flex::frame::FrameDecoder::new(body.as_ref()), body.len());
+    };
+    let mut out = vec![0; room];
+    let mut end = 0_usize;
+    for block in blocks {
+        let target = out.get_mut(end..end.saturating_add(block_bytes)).unwrap_or_default();
+        let written = match block {
+            Lz4Block::Compressed(bytes) => {
+                lz4_flex::block::decompress_into(bytes, target).map_err(|err| damaged("lz4", &err))?
+            }
+            Lz4Block::Plain(bytes) => {
+                let target = target.get_mut(..bytes.len());
+                let target = target.ok_or_else(|| damaged("lz4", &"a block is larger than the frame allows"))?;
+                target.copy_from_slice(bytes);
+                bytes.len()
+            }
+        };
+        end = end.saturating_add(written);
+    }
+    // Records keep the whole of it alive, so what was not needed goes back.
+    out.truncate(end);
+    out.shrink_to_fit();
+    Ok(Bytes::from(out))
+}
+
+enum Lz4Block<'a> {
+    Compressed(&'a [u8]),
+    Plain(&'a [u8]),
+}
+
+/// The blocks of a frame and the most that each expands to; `None` for frames with linked blocks, checksums beside that
+/// of the header (the batch has its own), sizes or dictionaries, for several frames, and for damaged ones.
+fn lz4_blocks(frame: &[u8]) -> Option<(Vec<Lz4Block<'_>>, usize)> {
+    const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
+    const VERSION_1_INDEPENDENT: u8 = 0b0110_0000;
+    let [m0, m1, m2, m3, VERSION_1_INDEPENDENT, size, _checksum] = be(frame, 0)? else {
+        return None;
+    };
+    let block_bytes = match size >> 4 & 0b111 {
+        size @ 4..=7 if [m0, m1, m2, m3] == MAGIC => {
+            1_usize.wrapping_shl(u32::from(size).wrapping_mul(2).wrapping_add(8))
+        }
+        _ => return None,
+    };
+    let mut blocks = Vec::new();
+    let mut rest = frame.get(7..)?;
+    loop {
+        const IS_PLAIN: u32 = 1 << 31;
+        let header = u32::from_le_bytes(be(rest, 0)?);
+        if header == 0 {
+            return (rest.len() == 4).then_some((blocks, block_bytes));
+        }
+        let length = usize::try_from(header & !IS_PLAIN).ok()?;
+        let (block, behind) = rest.get(4..)?.split_at_checked(length)?;
+        blocks.push(if header & IS_PLAIN == 0 {
+            Lz4Block::Compressed(block)
+        } else {
+            Lz4Block::Plain(block)
+        });
+        rest = behind;
+    }
 }
 
 /// Window size that a zstd frame asks for (RFC 8878, section 3.1.1.1); `None` if the header is cut off.

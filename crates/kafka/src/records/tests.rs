@@ -277,6 +277,46 @@ fn with_body(codec: TestCodec, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn every_kind_of_lz4_frame_is_read() {
+    use std::io::Write as _;
+
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    let mut batch = TestBatch::new(0, values(&["some text, "; 3]));
+    batch.records[1].value = Some(
+        (0..200_000_u32)
+            .map(|n| (n.wrapping_mul(0x9e37_79b9) >> 24) as u8)
+            .collect(),
+    );
+    batch.records[2].value = Some(vec![b'x'; 200_000]);
+    let plain = batch.encode().split_off(61);
+    let base = FrameInfo::new().block_size(BlockSize::Max64KB);
+    for (info, why) in [
+        (base.clone(), "as Kafka's producers write it"),
+        (base.clone().block_mode(BlockMode::Linked), "linked blocks"),
+        (base.clone().content_checksum(true), "a checksum of the content"),
+        (base.clone().block_checksums(true), "checksums of the blocks"),
+        (base.content_size(Some(plain.len() as u64)), "its size"),
+    ] {
+        let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(&plain).unwrap();
+        let mut bytes = with_body(TestCodec::Lz4, &encoder.finish().unwrap());
+        bytes[23..27].copy_from_slice(&2_i32.to_be_bytes()); // last offset delta
+        bytes[57..61].copy_from_slice(&3_i32.to_be_bytes()); // number of records
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let decoded = decode(&bytes, 0);
+        assert_eq!(offsets(&decoded), [0, 1, 2], "{why}");
+        for (decoded, written) in decoded.iter().zip(&batch.records) {
+            assert_eq!(
+                decoded.as_ref().unwrap().value.as_deref(),
+                written.value.as_deref(),
+                "{why}"
+            );
+        }
+    }
+}
+
+#[test]
 fn offsets_that_do_not_grow_are_refused() {
     let mut within = TestBatch::new(5, values(&["a", "b", "c"]));
     for (record, delta) in within.records.iter_mut().zip([0, 2, 1]) {
