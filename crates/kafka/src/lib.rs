@@ -51,7 +51,9 @@ pub use group::{
     Assigned, CommitError, GroupEvent, GroupEvents, GroupMember, MemberPhase, MemberState, RevokeAck, Subscription,
     SubscriptionError,
 };
-pub use produce::{Delivery, ProduceError, ProduceRecord, Producer, RecordMetadata, WriteOutcome};
+pub use produce::{
+    Delivery, ProduceError, ProduceRecord, Producer, RecordMetadata, Transaction, TransactionalProducer, WriteOutcome,
+};
 pub use records::{ConsumedRecord, DecodeError, TimestampType};
 pub use types::{AssignmentEpoch, Committed, ListedOffset, OffsetSpec, OffsetToCommit, TopicPartition};
 pub use uuid::Uuid;

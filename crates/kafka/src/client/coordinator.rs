@@ -13,6 +13,15 @@ use crate::KafkaError;
 use crate::backoff::Backoff;
 use crate::error::code_of;
 
+/// What a coordinator looks after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CoordinatorOf {
+    /// The members and offsets of a group.
+    Group,
+    /// The transactions of a transactional id.
+    Transactions,
+}
+
 impl KafkaClient {
     /// Tells the coordinator that `member_id` is gone, so that the group need not wait for its session to expire.
     ///
@@ -69,29 +78,44 @@ impl KafkaClient {
         if let Some(known) = lock(&self.coordinators).get(group) {
             return Ok(Arc::clone(known));
         }
+        let address = self.find_coordinator(CoordinatorOf::Group, group).await?;
+        lock(&self.coordinators).insert(Arc::clone(group), Arc::clone(&address));
+        Ok(address)
+    }
+
+    /// Address of a coordinator, asked now: one attempt at each broker that is known.
+    pub(crate) async fn find_coordinator(&self, of: CoordinatorOf, key: &Arc<str>) -> Result<Arc<str>, KafkaError> {
         let mut last = KafkaError::ShutDown;
         // The form changed with version 4, and brokers may differ: the version is only known per connection.
         for candidate in self.metadata.candidates(&self.config.bootstrap_servers) {
-            match self.find_coordinator(&candidate, group).await {
-                Ok(address) => {
-                    lock(&self.coordinators).insert(Arc::clone(group), Arc::clone(&address));
-                    return Ok(address);
-                }
+            match self.find_coordinator_at(&candidate, of, key).await {
+                Ok(address) => return Ok(address),
                 Err(err) => last = err,
             }
         }
         Err(last)
     }
 
-    async fn find_coordinator(&self, at: &Arc<str>, group: &Arc<str>) -> Result<Arc<str>, KafkaError> {
+    async fn find_coordinator_at(
+        &self,
+        at: &Arc<str>,
+        of: CoordinatorOf,
+        name: &Arc<str>,
+    ) -> Result<Arc<str>, KafkaError> {
         let connection = self.link(at, Purpose::Admin).get(at).await?;
         let version = connection.version::<FindCoordinatorRequest>(i16::MAX)?;
-        let key = StrBytes::from_string(group.to_string());
+        let key = StrBytes::from_string(name.to_string());
+        let (kind, what) = match of {
+            CoordinatorOf::Group => (0, "group"),
+            CoordinatorOf::Transactions => (1, "transactional id"),
+        };
         let request = if version >= 4 {
             FindCoordinatorRequest::default().with_coordinator_keys(vec![key])
         } else {
             FindCoordinatorRequest::default().with_key(key)
         };
+        // Version 0 (before 0.11) knows groups only, and has no field for the kind.
+        let request = if kind > 0 { request.with_key_type(kind) } else { request };
         let response = connection
             .request_version(&request, version, self.config.request_timeout)
             .await?;
@@ -101,7 +125,7 @@ impl KafkaClient {
         };
         match code_of(code) {
             Some(code) => Err(KafkaError::broker(
-                format!("finding the coordinator of group `{group}`"),
+                format!("finding the coordinator of {what} `{name}`"),
                 code,
             )),
             None if host.contains(':') => Ok(format!("[{host}]:{port}").into()),

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::connection::{Connection, Dialer, FRAME_SLACK_BYTES, Link};
 use crate::{ClientConfig, KafkaError};
 
-pub(crate) use coordinator::group_id;
+pub(crate) use coordinator::{CoordinatorOf, group_id};
 pub(crate) use epochs::EpochEnd;
 pub use health::ClusterHealth;
 pub(crate) use health::chain;

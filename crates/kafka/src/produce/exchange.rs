@@ -22,14 +22,23 @@ const MAX_VERSION: i16 = 12;
 /// The last version in which it does not, for clusters whose `transaction.version` is below 2.
 const MAX_VERSION_TV1: i16 = 11;
 
+/// How a partition becomes part of a transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum JoinBy {
+    /// By AddPartitionsToTxn, before it is written to.
+    #[default]
+    Asking,
+    /// By being written to (`transaction.version` 2, KIP-890).
+    Writing,
+}
+
 /// A request to one broker.
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) client: Arc<KafkaClient>,
     pub(super) config: Arc<ProducerConfig>,
     pub(super) node: i32,
-    /// Whether partitions join a transaction by being written to.
-    pub(super) joins_implicitly: bool,
+    pub(super) join_by: JoinBy,
     /// Where it comes from and what it carries; one batch for each partition.
     pub(super) sendings: Vec<(usize, Sending)>,
     /// The connection of the request before this one, once that is on its way; absent for the first.
@@ -80,7 +89,7 @@ impl Exchange {
         let not_written = |failure| (failure, WriteOutcome::NotWritten);
         let request = self.request(sendings).await.map_err(not_written)?;
         let connection = self.connection().await.map_err(not_written)?;
-        let is_tv1 = self.config.transactional_id.is_some() && !self.joins_implicitly;
+        let is_tv1 = self.config.transactional_id.is_some() && self.join_by == JoinBy::Asking;
         let version = connection
             .version::<ProduceRequest>(if is_tv1 { MAX_VERSION_TV1 } else { MAX_VERSION })
             .map_err(not_written)?;

@@ -14,6 +14,7 @@
 //!   whether it was written, the error says so.
 //! - At most `buffer.memory` bytes of records wait for acknowledgement.
 
+mod coordinator;
 mod error;
 mod exchange;
 mod identity;
@@ -21,6 +22,7 @@ mod lane;
 mod partitioner;
 mod record;
 mod sender;
+mod transaction;
 mod verdict;
 
 use std::collections::HashMap;
@@ -37,6 +39,7 @@ use crate::{KafkaClient, KafkaError, ProducerConfig};
 
 pub use error::{ProduceError, WriteOutcome};
 pub use record::{ProduceRecord, RecordMetadata};
+pub use transaction::{Transaction, TransactionalProducer};
 
 use lane::Waiter;
 use partitioner::{Sticky, partition_of};
@@ -83,7 +86,7 @@ impl Future for Delivery {
 impl Producer {
     /// A producer of `client`'s cluster. Does not connect yet.
     ///
-    /// `transactional.id` is ignored here.
+    /// `transactional.id` is for [`TransactionalProducer`] and ignored here.
     pub fn new(client: &Arc<KafkaClient>, config: ProducerConfig) -> Self {
         Self::with_config(
             client,

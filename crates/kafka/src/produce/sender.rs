@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::error::WriteOutcome;
-use super::exchange::{Answer, Answered, Exchange};
+use super::exchange::{Answer, Answered, Exchange, JoinBy};
 use super::identity;
 use super::lane::{Identity, Lane, ORDINAL_SPAN, Settled, Waiter};
 use super::verdict::{Standing, Verdict, verdict};
@@ -35,9 +35,9 @@ pub(super) enum Command {
     /// Send everything at once, and tell when all of it has its outcome.
     Flush(oneshot::Sender<()>),
     /// Drop what is not in flight, and tell when nothing is.
-    Abandon(Arc<ProduceError>, oneshot::Sender<()>),
-    /// Write under this identity; nothing is enqueued.
-    Identify(Identity, bool),
+    Abandon(oneshot::Sender<()>),
+    /// Write under this identity from now on; nothing is enqueued.
+    Identify(Identity, JoinBy),
 }
 
 /// A record whose place and room are settled.
@@ -68,7 +68,7 @@ pub(super) struct Sender {
     exchanges: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     identity: Option<Identity>,
     asking: Option<Asking>,
-    joins_implicitly: bool,
+    join_by: JoinBy,
     ordinals: u64,
     /// Who waits for all batches below an ordinal.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
@@ -101,7 +101,7 @@ impl Sender {
             exchanges: FuturesUnordered::new(),
             identity: None,
             asking: None,
-            joins_implicitly: false,
+            join_by: JoinBy::default(),
             ordinals: 0,
             flushes: Vec::new(),
             next_refresh: None,
@@ -175,14 +175,14 @@ impl Sender {
                 self.seal_all();
                 self.flushes.push((self.ordinals.saturating_add(ORDINAL_SPAN), done));
             }
-            Command::Abandon(reason, done) => {
+            Command::Abandon(done) => {
                 for lane in &mut self.lanes {
-                    lane.fail_queued(&mut self.ordinals, |_, _| (*reason).clone());
+                    lane.fail_queued(&mut self.ordinals, |_, outcome| ProduceError::Closed { outcome });
                 }
                 self.flushes.push((self.ordinals.saturating_add(ORDINAL_SPAN), done));
             }
-            Command::Identify(identity, joins_implicitly) => {
-                self.joins_implicitly = joins_implicitly;
+            Command::Identify(identity, join_by) => {
+                self.join_by = join_by;
                 self.identity = Some(identity);
                 self.lanes.iter_mut().for_each(|lane| lane.identify(identity));
             }
@@ -323,7 +323,7 @@ impl Sender {
             client: Arc::clone(&self.client),
             config: Arc::clone(&self.config),
             node,
-            joins_implicitly: self.joins_implicitly,
+            join_by: self.join_by,
             sendings,
             turn,
             begun,

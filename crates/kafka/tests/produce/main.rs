@@ -17,3 +17,4 @@ pub const BROKERS: u32 = 1;
 
 mod admin;
 mod produce;
+mod transactions;

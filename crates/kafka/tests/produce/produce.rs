@@ -1,6 +1,7 @@
 //! What a producer writes, as our reader, rskafka and Java's console consumer see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_kafka::{
@@ -133,5 +134,159 @@ async fn a_record_beyond_a_limit_names_size_limit_and_setting() {
              (1048576)"
         )
     );
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_the_broker_finds_too_large_is_split_and_a_record_is_refused() {
+    let client = client();
+    let topic = NewTopic::new(unique("limited")).with_config("max.message.bytes", "5000");
+    client.ensure_topic(&topic, Existing::MayDiffer).await.unwrap();
+    let config = ProducerConfig {
+        batch_size: 1024 * 1024,
+        linger: Duration::from_secs(3600),
+        delivery_timeout: Duration::from_secs(7200),
+        ..ProducerConfig::default()
+    };
+    let producer = Producer::new(&client, config);
+    let mut deliveries = Vec::new();
+    for index in 0..40_u8 {
+        let mut record = ProduceRecord::new(Arc::clone(&topic.name));
+        record.value = Some(vec![index; 1000].into());
+        deliveries.push(producer.enqueue(record).await.unwrap());
+    }
+    let mut large = ProduceRecord::new(Arc::clone(&topic.name));
+    large.value = Some(vec![b'x'; 6000].into());
+    let refused = producer.enqueue(large).await.unwrap();
+    let mut last = ProduceRecord::new(Arc::clone(&topic.name));
+    last.value = Some("last".into());
+    deliveries.push(producer.enqueue(last).await.unwrap());
+    producer.flush().await;
+    for (offset, delivery) in (0..).zip(deliveries) {
+        assert_eq!(delivery.await.unwrap().offset, Some(offset));
+    }
+    let name = &topic.name;
+    assert_eq!(
+        refused.await.unwrap_err().to_string(),
+        format!(
+            "a record for topic `{name}` takes 6070 bytes, more than `max.message.bytes` of the topic (else \
+             `message.max.bytes` of the broker) allows"
+        )
+    );
+    let mut reader = pool(&client).open(from(name, StartPosition::Earliest));
+    let found = read_to(&mut reader, 41).await;
+    let firsts: Vec<_> = found[..40]
+        .iter()
+        .map(|record| record.value.as_ref().unwrap()[0])
+        .collect();
+    assert_eq!(firsts, (0..40).collect::<Vec<_>>());
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_waited_for_and_then_named() {
+    let client = client();
+    let config = ProducerConfig {
+        max_block: Duration::from_millis(300),
+        ..ProducerConfig::default()
+    };
+    let impatient = Producer::new(&client, config);
+    let name: Arc<str> = unique("missing").into();
+    let err = impatient.send(ProduceRecord::new(Arc::clone(&name))).await.unwrap_err();
+    assert_eq!(
+        err.to_string(),
+        format!("topic `{name}` did not exist within 300 ms (`max.block.ms`): create it first")
+    );
+    let patient = Producer::new(&client, ProducerConfig::default());
+    let mut waiting = Box::pin(patient.send(ProduceRecord::new(Arc::clone(&name))));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    client
+        .ensure_topic(&NewTopic::new(Arc::clone(&name)), Existing::MayDiffer)
+        .await
+        .unwrap();
+    assert_eq!(waiting.await.unwrap().offset, Some(0));
+    let mut record = ProduceRecord::new(Arc::clone(&name));
+    record.partition = Some(1);
+    let err = patient.send(record).await.unwrap_err();
+    assert_eq!(
+        err.to_string(),
+        format!("topic `{name}` has 1 partitions, there is no partition 1")
+    );
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_comes_back() {
+    let client = client();
+    let topic = topic(&client, "memory").await;
+    let config = ProducerConfig {
+        buffer_memory: 3000,
+        linger: Duration::from_secs(3600),
+        delivery_timeout: Duration::from_secs(7200),
+        max_block: Duration::from_millis(300),
+        ..ProducerConfig::default()
+    };
+    let producer = Producer::new(&client, config);
+    let record = || {
+        let mut record = ProduceRecord::new(Arc::clone(&topic));
+        record.value = Some(vec![b'x'; 1000].into());
+        record
+    };
+    let deliveries = [
+        producer.enqueue(record()).await.unwrap(),
+        producer.enqueue(record()).await.unwrap(),
+    ];
+    let err = producer.enqueue(record()).await.unwrap_err();
+    assert!(matches!(err, ProduceError::BufferFull { .. }), "{err}");
+    producer.flush().await;
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    drop(producer.enqueue(record()).await.unwrap());
+    producer.close().await;
+    let mut reader = pool(&client).open(from(&topic, StartPosition::Earliest));
+    assert_eq!(read_to(&mut reader, 3).await.len(), 3);
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn records_of_a_topic_that_refuses_them_say_why() {
+    let client = client();
+    let topic = NewTopic::new(unique("keyed")).with_config("cleanup.policy", "compact");
+    client.ensure_topic(&topic, Existing::MayDiffer).await.unwrap();
+    let producer = Producer::new(&client, ProducerConfig::default());
+    let err = producer
+        .send(ProduceRecord::new(Arc::clone(&topic.name)))
+        .await
+        .unwrap_err();
+    let source = std::error::Error::source(&err).unwrap().to_string();
+    assert_eq!(err.to_string(), format!("{}-0: the record was not written", topic.name));
+    assert!(source.contains("key") && source.contains("InvalidRecord"), "{source}");
+    let mut record = ProduceRecord::new(Arc::clone(&topic.name));
+    record.key = Some("k".into());
+    assert_eq!(
+        producer.send(record).await.unwrap().offset,
+        Some(0),
+        "the sequence goes on"
+    );
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_topic_with_log_append_time_tells_the_brokers_clock() {
+    let client = client();
+    let topic = NewTopic::new(unique("clock")).with_config("message.timestamp.type", "LogAppendTime");
+    client.ensure_topic(&topic, Existing::MayDiffer).await.unwrap();
+    for idempotence in [true, false] {
+        let config = ProducerConfig {
+            idempotence,
+            ..ProducerConfig::default()
+        };
+        let producer = Producer::new(&client, config);
+        let mut record = ProduceRecord::new(Arc::clone(&topic.name));
+        record.timestamp = Some(5);
+        let metadata = producer.send(record).await.unwrap();
+        assert!(metadata.timestamp > 1_700_000_000_000, "{metadata:?}");
+    }
     client.shutdown().await;
 }
