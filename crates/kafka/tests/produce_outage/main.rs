@@ -46,6 +46,7 @@ async fn a_killed_broker_neither_loses_nor_doubles_nor_reorders() {
         batch_size: 1_000,
         linger: Duration::ZERO,
         compression: Compression::Lz4,
+        buffer_memory: 300_000,
         request_timeout: Duration::from_secs(5),
         ..ProducerConfig::default()
     };
