@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use klamm_kafka::{FetchError, FetchSettings, OffsetReset, StartPosition, TopicPartition};
+use klamm_kafka::{FetchError, FetchSettings, OffsetReset, PartitionReader, StartPosition, TopicPartition};
 
+use crate::support::encode::{TestBatch, TestRecord};
 use crate::support::{PATIENCE, client, from, next, offsets, pool, produce, raw, read_to, record, unique};
 
 async fn filled(stem: &str, count: usize) -> String {
@@ -54,10 +55,7 @@ async fn an_offset_that_does_not_exist_follows_the_reset_policy() {
 
     request.reset = OffsetReset::None;
     let mut reader = pool.open(request);
-    let error = tokio::time::timeout(PATIENCE, reader.next())
-        .await
-        .unwrap()
-        .unwrap_err();
+    let error = failure(&mut reader).await;
     assert!(
         matches!(error, FetchError::OffsetOutOfRange { offset: 1_000, .. }),
         "{error}"
@@ -138,23 +136,326 @@ async fn a_new_partition_delivers_while_another_idles() {
     client.shutdown().await;
 }
 
+/// As above for a reader that was there all the time: sought, or paused and resumed, within one long poll.
 #[tokio::test]
-async fn a_record_larger_than_every_bound_comes_through() {
-    let topic = filled("large", 0).await;
-    let large = "x".repeat(600 * 1024);
-    produce(&topic, 0, vec![record(large.clone())]).await;
-    produce(&topic, 0, vec![record("small")]).await;
+async fn a_sought_or_resumed_partition_delivers_while_others_idle() {
+    let topic = filled("back", 5).await;
     let client = client();
+    let pool = pool(&client);
+    let settings = Arc::new(FetchSettings {
+        max_wait: PATIENCE * 10,
+        ..FetchSettings::default()
+    });
     let mut request = from(&topic, StartPosition::Earliest);
-    request.settings = Arc::new(FetchSettings {
+    request.settings = Arc::clone(&settings);
+    let mut reader = pool.open(request);
+    read_to(&mut reader, 5).await;
+    for round in 0..3 {
+        let mut waiting = Box::pin(reader.next());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        reader.seek(round);
+        assert_eq!(next(&mut reader).await.start_offset(), round);
+        reader.pause();
+        let end = 6 + round;
+        produce(&topic, 0, vec![record("while paused")]).await;
+        reader.resume();
+        assert_eq!(offsets(&read_to(&mut reader, end).await).last(), Some(&(end - 1)));
+    }
+    client.shutdown().await;
+}
+
+/// Three records of 5 MB, each larger than both bounds of a fetch, beside a partition that always has something.
+#[tokio::test]
+async fn records_larger_than_every_bound_come_through_beside_busy_partitions() {
+    let topic = unique("large");
+    raw::create_topic(&topic, 2, &[("max.message.bytes", "8000000")]);
+    let large: Vec<u8> = (0..5_000_000_u32).map(|i| i.to_le_bytes()[0]).collect();
+    let written = |value: Vec<u8>| {
+        let value = Some(value);
+        TestBatch::new(
+            0,
+            vec![TestRecord {
+                value,
+                ..TestRecord::default()
+            }],
+        )
+    };
+    for _ in 0..3 {
+        raw::produce_somehow(&topic, 0, &written(large.clone()));
+    }
+    raw::produce_somehow(&topic, 0, &written(b"small".to_vec()));
+    produce(&topic, 1, (0..200).map(|_| record(vec![0; 1_000])).collect()).await;
+    let client = client();
+    let pool = pool(&client);
+    let settings = Arc::new(FetchSettings {
         max_partition_bytes: 1_000,
         max_bytes: 2_000,
         ..FetchSettings::default()
     });
-    let records = read_to(&mut pool(&client).open(request), 2).await;
-    assert_eq!(records[0].value.as_deref(), Some(large.as_bytes()));
-    assert_eq!(records[1].value.as_deref(), Some(&b"small"[..]));
+    let open = |partition| {
+        let mut request = from(&topic, StartPosition::Earliest);
+        (request.settings, request.partition) = (Arc::clone(&settings), partition);
+        pool.open(request)
+    };
+    let (mut big, mut busy) = (open(0), open(1));
+    let (big, busy) = tokio::join!(read_to(&mut big, 4), read_to(&mut busy, 200));
+    assert_eq!(offsets(&big), [0, 1, 2, 3]);
+    for record in &big[..3] {
+        assert!(record.value.as_deref() == Some(large.as_slice()));
+    }
+    assert_eq!(busy.len(), 200);
     client.shutdown().await;
+}
+
+/// A response holds one partition's share only. The one with the endless backlog must not get them all.
+#[tokio::test]
+async fn a_huge_backlog_does_not_starve_its_neighbours() {
+    const NEIGHBOURS: i32 = 5;
+    const BATCHES: i64 = 400;
+    let topic = unique("fair");
+    raw::create_topic(&topic, NEIGHBOURS + 1, &[]);
+    let batch = |count: usize| {
+        let record = TestRecord {
+            value: Some(vec![7; 5_000]),
+            ..TestRecord::default()
+        };
+        TestBatch::new(0, vec![record; count])
+    };
+    for _ in 0..BATCHES {
+        raw::produce_somehow(&topic, 0, &batch(2));
+    }
+    for partition in 1..=NEIGHBOURS {
+        for _ in 0..3 {
+            raw::produce_somehow(&topic, partition, &batch(1));
+        }
+    }
+    let client = client();
+    let pool = pool(&client);
+    let settings = Arc::new(FetchSettings {
+        max_partition_bytes: 6_000,
+        max_bytes: 6_000,
+        ..FetchSettings::default()
+    });
+    let open = |partition| {
+        let mut request = from(&topic, StartPosition::Earliest);
+        (request.settings, request.partition) = (Arc::clone(&settings), partition);
+        pool.open(request)
+    };
+    let mut hog = open(0);
+    next(&mut hog).await;
+    let mut neighbours: Vec<_> = (1..=NEIGHBOURS).map(open).collect();
+    let mut hogged = 0_i64;
+    let all = futures_util::future::join_all(neighbours.iter_mut().map(|reader| read_to(reader, 3)));
+    let mut all = std::pin::pin!(all);
+    loop {
+        tokio::select! {
+            biased;
+            records = &mut all => {
+                assert!(records.iter().all(|records| records.len() == 3));
+                break;
+            }
+            section = hog.next() => drop(section.unwrap()),
+        }
+        hogged += 1;
+    }
+    // Fifteen small sections, in turns with the hog's: generous for turns lost to a reader that was not back in time.
+    assert!(hogged < BATCHES / 4, "{hogged} sections of the backlog came before");
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn fetch_min_bytes_waits_for_enough() {
+    let topic = filled("min", 0).await;
+    let client = client();
+    let pool = pool(&client);
+    let mut request = from(&topic, StartPosition::Earliest);
+    let mut witness = pool.open(request.clone());
+    request.settings = Arc::new(FetchSettings {
+        min_bytes: 3_000,
+        max_wait: PATIENCE * 10,
+        ..FetchSettings::default()
+    });
+    let mut patient = pool.open(request);
+    for i in 0..3 {
+        let mut waiting = Box::pin(patient.next());
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "{i} KB are not enough");
+        produce(&topic, 0, vec![record(vec![1; 1_000])]).await;
+        read_to(&mut witness, i + 1).await;
+    }
+    let section = next(&mut patient).await;
+    assert_eq!((section.start_offset(), section.next_offset()), (0, 3), "all at once");
+    client.shutdown().await;
+}
+
+/// A paused partition leaves the session: whatever is written to it is neither asked for nor sent.
+#[tokio::test]
+async fn pausing_costs_nothing() {
+    const ROUNDS: i64 = 20;
+    let paused_topic = filled("paused", 1).await;
+    let witness_topic = filled("witness", 0).await;
+    let client = client();
+    let pool = pool(&client);
+    let mut paused = pool.open(from(&paused_topic, StartPosition::Earliest));
+    let mut witness = pool.open(from(&witness_topic, StartPosition::Earliest));
+    read_to(&mut paused, 1).await;
+    paused.pause();
+    // A long poll that was out at the pause may still bring one section, and ends with it.
+    produce(&paused_topic, 0, vec![record("bait")]).await;
+    for round in 0..3 {
+        produce(&witness_topic, 0, vec![record("w")]).await;
+        read_to(&mut witness, round + 1).await;
+    }
+    produce(&paused_topic, 0, (0..200).map(|_| record(vec![1; 1_000])).collect()).await;
+    let before = pool.stats();
+    for round in 3..3 + ROUNDS {
+        produce(&witness_topic, 0, vec![record("w")]).await;
+        read_to(&mut witness, round + 1).await;
+    }
+    let after = pool.stats();
+    assert!(after.bytes - before.bytes < 10_000, "{before:?} {after:?}");
+    paused.resume();
+    assert_eq!(read_to(&mut paused, 202).await.len(), 201);
+    client.shutdown().await;
+}
+
+/// The bookkeeping grows with what happens, not with what is open.
+#[tokio::test]
+async fn idle_partitions_are_not_looked_at() {
+    const IDLE: i32 = 200;
+    const ROUNDS: i64 = 30;
+    let topic = unique("crowd");
+    raw::create_topic(&topic, IDLE + 1, &[]);
+    let client = client();
+    let pool = pool(&client);
+    let mut readers: Vec<_> = (0..=IDLE)
+        .map(|partition| {
+            let mut request = from(&topic, StartPosition::Earliest);
+            request.partition = partition;
+            pool.open(request)
+        })
+        .collect();
+    for reader in &mut readers {
+        tokio::time::timeout(PATIENCE, reader.started()).await.unwrap().unwrap();
+    }
+    let (busy, idle) = readers.split_first_mut().unwrap();
+    produce(&topic, 0, vec![record("0")]).await;
+    read_to(busy, 1).await;
+    // Until a round no longer brings partitions in.
+    let mut before = pool.stats();
+    loop {
+        let end = busy.position().unwrap() + 1;
+        produce(&topic, 0, vec![record("settling")]).await;
+        read_to(busy, end).await;
+        let now = pool.stats();
+        if now.visits - before.visits < 50 {
+            break;
+        }
+        before = now;
+    }
+    let (before, start) = (pool.stats(), busy.position().unwrap());
+    for round in 1..=ROUNDS {
+        produce(&topic, 0, vec![record("x")]).await;
+        read_to(busy, start + round).await;
+    }
+    let after = pool.stats();
+    let rounds = u64::try_from(ROUNDS).unwrap();
+    assert!(after.visits - before.visits < 40 * rounds, "{before:?} {after:?}");
+    assert!(after.asked - before.asked < 10 * rounds, "{before:?} {after:?}");
+    for reader in idle.iter().step_by(50) {
+        assert_eq!(reader.position(), Some(0));
+    }
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_log_start_that_moves_follows_the_reset_policy() {
+    let topic = filled("moved", 10).await;
+    let client = client();
+    let pool = pool(&client);
+    let mut request = from(&topic, StartPosition::Offset(2));
+    let mut reader = pool.open(request.clone());
+    assert_eq!(next(&mut reader).await.start_offset(), 2);
+    reader.pause();
+    reader.seek(3);
+    raw::delete_records(&topic, 0, 7);
+    reader.resume();
+    let section = next(&mut reader).await;
+    assert_eq!(
+        (section.start_offset(), section.log_start_offset),
+        (7, 7),
+        "while reading"
+    );
+    let mut late = pool.open(request.clone());
+    assert_eq!(offsets(&read_to(&mut late, 10).await), [7, 8, 9], "while stopped");
+    request.reset = OffsetReset::None;
+    let error = failure(&mut pool.open(request)).await;
+    assert!(
+        matches!(error, FetchError::OffsetOutOfRange { offset: 2, .. }),
+        "{error}"
+    );
+    client.shutdown().await;
+}
+
+/// What was committed under a leader whose log went on differently after it (KIP-320): here the log simply ends before.
+#[tokio::test]
+async fn a_commit_behind_the_end_of_its_leader_epoch_is_a_truncation() {
+    let topic = filled("truncated", 5).await;
+    let client = client();
+    let pool = pool(&client);
+    let committed = |offset, leader_epoch| from(&topic, StartPosition::Committed { offset, leader_epoch });
+
+    let mut reader = pool.open(committed(3, Some(0)));
+    assert_eq!(
+        offsets(&read_to(&mut reader, 5).await),
+        [3, 4],
+        "what is still there is read on"
+    );
+    assert_eq!(reader.leader_epochs().before(5), Some(0));
+    let mut reader = pool.open(committed(9, None));
+    assert_eq!(
+        offsets(&read_to(&mut reader, 5).await),
+        [0, 1, 2, 3, 4],
+        "without an epoch: out of range"
+    );
+
+    let mut reader = pool.open(committed(9, Some(0)));
+    produce(&topic, 0, vec![record("5")]).await;
+    assert_eq!(
+        offsets(&read_to(&mut reader, 6).await),
+        [5],
+        "on where the logs part, not from the start"
+    );
+
+    let mut request = committed(9, Some(0));
+    request.reset = OffsetReset::None;
+    let mut reader = pool.open(request);
+    let error = failure(&mut reader).await;
+    assert!(
+        matches!(
+            error,
+            FetchError::LogTruncated {
+                offset: 9,
+                diverged: Some((0, 6)),
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    let text = error.to_string();
+    let wanted =
+        format!("{topic}-0@9 was cut off the log: what was read and what is there part at offset 6, leader epoch 0");
+    assert!(text.starts_with(&wanted), "{text}");
+    let again = failure(&mut reader).await;
+    assert_eq!(again.to_string(), text, "asking again does not skip it");
+    reader.seek(4);
+    assert_eq!(offsets(&read_to(&mut reader, 6).await), [4, 5], "a seek does");
+    client.shutdown().await;
+}
+
+async fn failure(reader: &mut PartitionReader) -> FetchError {
+    let next = tokio::time::timeout(PATIENCE, reader.next()).await;
+    next.unwrap().unwrap_err()
 }
 
 #[tokio::test]

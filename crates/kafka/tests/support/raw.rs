@@ -9,13 +9,16 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, EndTxnRequest,
-    FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest, ProducerId, RequestHeader, ResponseHeader,
-    TopicName, TransactionalId,
+    AddPartitionsToTxnRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest, ProducerId,
+    RequestHeader, ResponseHeader, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -104,6 +107,46 @@ pub fn try_create_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) 
             .with_timeout_ms(10_000),
     );
     ResponseError::try_from_code(response.topics[0].error_code)
+}
+
+/// Creates a topic with these replicas for each partition, the preferred leader first.
+pub fn create_topic_on(topic: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) {
+    let config = |(key, value): &(&str, &str)| {
+        CreatableTopicConfig::default()
+            .with_name(text(key))
+            .with_value(Some(text(value)))
+    };
+    let assignments = (0..).zip(replicas).map(|(index, brokers)| {
+        CreatableReplicaAssignment::default()
+            .with_partition_index(index)
+            .with_broker_ids(brokers.iter().copied().map(BrokerId).collect())
+    });
+    let creatable = CreatableTopic::default()
+        .with_name(name(topic))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_assignments(assignments.collect())
+        .with_configs(configs.iter().chain(&[("retention.ms", "-1")]).map(config).collect());
+    let request = CreateTopicsRequest::default()
+        .with_topics(vec![creatable])
+        .with_timeout_ms(10_000);
+    let response = call(5, &request);
+    assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+}
+
+/// Moves the log start of a partition to `offset`, on a cluster of one broker.
+pub fn delete_records(topic: &str, partition: i32, offset: i64) {
+    let partition = DeleteRecordsPartition::default()
+        .with_partition_index(partition)
+        .with_offset(offset);
+    let topic = DeleteRecordsTopic::default()
+        .with_name(name(topic))
+        .with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(10_000);
+    let response = call(2, &request);
+    assert_eq!(response.topics[0].partitions[0].error_code, 0, "{response:?}");
 }
 
 pub fn add_partitions(topic: &str, count: i32) {
