@@ -5,11 +5,12 @@ export CARGO_INCREMENTAL ?= 0
 CARGO ?= cargo
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build demo test bench lint docs testbed
+.PHONY: help build demo test soak bench lint docs testbed
 
 help:
 	@echo 'make demo   a Kafka, a worker and functions on this machine, and records on their way'
 	@echo 'make test   all tests, the end-to-end ones on a real Kafka'
+	@echo 'make soak   broker faults under load, again and again: KLAMM_SOAK_SECONDS (600)'
 	@echo 'make bench  speed and memory against a real Kafka, as a table'
 	@echo 'make lint   format, clippy and rustdoc, warnings denied'
 	@echo 'make build  the release binary, target/release/klamm'
@@ -27,6 +28,10 @@ demo: testbed
 test: testbed
 	$(CARGO) build --locked -p klamm
 	$(CARGO) test --workspace --locked
+
+# The short form of the same faults is part of `test`. The seed is printed; KLAMM_SOAK_SEED repeats a run's order.
+soak: testbed
+	KLAMM_SOAK_SECONDS=$${KLAMM_SOAK_SECONDS:-600} $(CARGO) test -p klamm-kafka --test faults --locked -- --ignored --nocapture
 
 bench: testbed
 	$(CARGO) build --release --locked -p klamm -p klamm-benches

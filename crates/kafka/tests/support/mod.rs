@@ -35,6 +35,9 @@ fn testbed() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/testbed/kafka")
 }
 
+/// Broker settings (`key=value`) of this test binary; to be filled before the broker is first asked for.
+pub static SETTINGS: OnceLock<Vec<String>> = OnceLock::new();
+
 /// The one broker of this test binary.
 pub fn broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
@@ -50,8 +53,11 @@ pub fn broker() -> &'static Broker {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let settings = SETTINGS.get().into_iter().flatten();
         let up = Command::new(testbed())
-            .args(["up", "--brokers", &crate::BROKERS.to_string(), "--dir"])
+            .args(["up", "--brokers", &crate::BROKERS.to_string()])
+            .args(settings.flat_map(|setting| ["--set", setting]))
+            .arg("--dir")
             .arg(&dir)
             .output()
             .unwrap();

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::yield_now;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
@@ -14,11 +15,12 @@ use kafka_protocol::messages::create_topics_request::{
 };
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest, ProducerId,
-    RequestHeader, ResponseHeader, TopicName, TransactionalId,
+    DeleteTopicsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest,
+    ProducerId, RequestHeader, ResponseHeader, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -38,7 +40,8 @@ pub fn call<R: Request>(version: i16, request: &R) -> R::Response {
     call_at(broker().bootstrap.split(',').next().unwrap(), version, request).unwrap()
 }
 
-fn call_at<R: Request>(address: &str, version: i16, request: &R) -> std::io::Result<R::Response> {
+/// One request to one broker, which has ten seconds for it.
+pub fn call_at<R: Request>(address: &str, version: i16, request: &R) -> std::io::Result<R::Response> {
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
@@ -47,6 +50,7 @@ fn call_at<R: Request>(address: &str, version: i16, request: &R) -> std::io::Res
     header.encode(&mut body, R::header_version(version)).unwrap();
     request.encode(&mut body, version).unwrap();
     let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(&u32::try_from(body.len()).unwrap().to_be_bytes())?;
     stream.write_all(&body)?;
     let mut length = [0; 4];
@@ -189,6 +193,55 @@ fn produce_in(transaction: Option<&str>, topic: &str, batch: &TestBatch) -> i64 
             Some(code) if code.is_retriable() => yield_now(),
             Some(code) => panic!("{code:?}"),
         }
+    }
+}
+
+/// Appends a batch over one broker, which has to lead the partition; the error code, if it answers with one.
+pub fn produce_at(
+    node: usize,
+    topic: &str,
+    partition: i32,
+    batch: &TestBatch,
+) -> std::io::Result<Option<ResponseError>> {
+    let address = broker().bootstrap.split(',').nth(node - 1).unwrap();
+    let answer = call_at(address, 8, &produce_request(None, topic, partition, batch))?;
+    let code = answer.responses[0].partition_responses[0].error_code;
+    Ok(ResponseError::try_from_code(code))
+}
+
+/// Leader and number of in-sync replicas of each partition, as broker `node` sees it.
+pub fn leaders(node: usize, topic: &str) -> std::io::Result<Vec<(i32, usize)>> {
+    let address = broker().bootstrap.split(',').nth(node - 1).unwrap();
+    let asked = MetadataRequestTopic::default().with_name(Some(name(topic)));
+    let answer = call_at(address, 9, &MetadataRequest::default().with_topics(Some(vec![asked])))?;
+    let mut partitions: Vec<_> = answer.topics[0].partitions.iter().collect();
+    partitions.sort_by_key(|partition| partition.partition_index);
+    Ok(partitions
+        .into_iter()
+        .map(|partition| (partition.leader_id.0, partition.isr_nodes.len()))
+        .collect())
+}
+
+/// The coordinator of a group, as broker `node` sees it.
+pub fn coordinator(node: usize, group: &str) -> std::io::Result<i32> {
+    let address = broker().bootstrap.split(',').nth(node - 1).unwrap();
+    let answer = call_at(address, 3, &FindCoordinatorRequest::default().with_key(text(group)))?;
+    Ok(answer.node_id.0)
+}
+
+/// A producer id for an idempotent writer.
+pub fn producer_id() -> i64 {
+    loop {
+        let init = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+        let response = call(4, &init);
+        if response.error_code == 0 {
+            return response.producer_id.0;
+        }
+        yield_now();
     }
 }
 
