@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::intake::{Intake, Position};
 use super::session::{Session, SessionKey, Shared};
-use super::stats::{Counters, FetchStats};
+use super::stats::{Counters, FetchStats, add};
 use super::{FetchBudget, FetchError};
 use crate::backoff::Backoff;
 use crate::client::{EpochEnd, Leader, chain, lock};
@@ -129,6 +129,7 @@ async fn run(client: Arc<KafkaClient>, hub: Arc<Hub>) {
             Some(_) = routes.join_next() => {}
         }
         let submitted = std::mem::take(&mut *lock(&hub.inbox));
+        add(&hub.counters.routes, submitted.len());
         for intake in submitted {
             intake.state().home = None;
             let (client, hub) = (Arc::clone(&client), Arc::clone(&hub));

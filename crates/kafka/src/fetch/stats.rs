@@ -14,6 +14,8 @@ pub struct FetchStats {
     pub sections: u64,
     /// Bytes of records received, also of those that nobody wanted any more.
     pub bytes: u64,
+    /// Times that the broker for a partition was looked for: at its start, and whenever leader or replica may be others.
+    pub routes: u64,
     /// Visits to single partitions by the bookkeeping of sessions: what the pool's own work grows with.
     pub visits: u64,
 }
@@ -24,6 +26,7 @@ pub(super) struct Counters {
     pub(super) asked: AtomicU64,
     pub(super) sections: AtomicU64,
     pub(super) bytes: AtomicU64,
+    pub(super) routes: AtomicU64,
     pub(super) visits: AtomicU64,
 }
 
@@ -34,6 +37,7 @@ impl Counters {
             asked: self.asked.load(Ordering::Relaxed),
             sections: self.sections.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
+            routes: self.routes.load(Ordering::Relaxed),
             visits: self.visits.load(Ordering::Relaxed),
         }
     }
