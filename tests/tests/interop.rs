@@ -1,11 +1,12 @@
-//! What other clients wrote, read by `klamm topic read`, and compared with what they read themselves.
+//! What other clients wrote, read by `klamm topic read`, and compared with what they read themselves; and what `klamm
+//! topic write` wrote, read by them.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use klamm_tests::clients::{klamm_read, python};
+use klamm_tests::clients::{klamm, klamm_read, python};
 use klamm_tests::kafka::Broker;
 use klamm_tests::wait;
 use serde_json::{Value, json};
@@ -210,7 +211,7 @@ async fn headers_keys_and_values_are_any_bytes() {
     without_null[0]["headers"].as_array_mut().unwrap().remove(2);
     without_null.as_array_mut().unwrap().pop();
     let ops = [
-        json!({ "op": "create", "topic": topic }),
+        json!({ "op": "create", "topic": topic, "config": { "retention.ms": "-1" } }),
         json!({ "op": "create", "topic": format!("{topic}-lossy") }),
         json!({ "op": "produce", "topic": topic, "records": records }),
         json!({ "op": "produce", "topic": topic, "client": "kafka-python", "records": without_null }),
@@ -337,4 +338,133 @@ async fn a_hundred_partitions_are_read_at_once() {
     let found = klamm_read(kafka.bootstrap(), topic, &args).await.unwrap();
     assert_eq!(found.len(), 150);
     assert!(found.iter().all(|record| [7, 9].contains(&place(record).0)));
+}
+
+/// Runs `klamm topic write`, which must acknowledge so many records.
+async fn writes(kafka: &Broker, topic: &str, args: &[&str], input: &[u8], wanted: usize) {
+    let mut all = vec!["topic", "write", topic, "--bootstrap-server", kafka.bootstrap()];
+    all.extend(args);
+    let output = klamm(&all, input).await.unwrap();
+    let (said, errors) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert_eq!(
+        (said, errors),
+        (format!("acknowledged {wanted} records\n"), String::new())
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+fn lines(records: &[Value]) -> Vec<u8> {
+    records
+        .iter()
+        .flat_map(|record| format!("{record}\n").into_bytes())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_written_in_every_codec_is_read_by_every_client() {
+    let Some(kafka) = Broker::shared() else { return };
+    let topic = "interop-written";
+    // Old timestamps, and the testbed looks for old records every second.
+    let config = json!({ "retention.ms": "-1" });
+    let ops = [json!({ "op": "create", "topic": topic, "partitions": 5, "config": config })];
+    python(kafka.bootstrap(), &ops).await.unwrap();
+    let mut all = Vec::new();
+    for (partition, codec) in (0..).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
+        let mut records: Vec<_> = (0..500)
+            .map(|i| {
+                json!({
+                    "partition": partition, "timestamp": 1_700_000_000_000_i64 + i, "key": b64(format!("{codec}{i}")),
+                    "value": b64(format!("{codec} value {i} ").repeat(10)), "headers": [],
+                })
+            })
+            .collect();
+        records.push(json!({
+            "partition": partition, "timestamp": 1, "key": null, "value": b64([0xff, 0]), "headers": [
+                { "key": "twice", "value": b64("1") }, { "key": "twice", "value": null },
+                { "key": "", "value": "" }, { "key": "tö", "value": b64([0xfe]) },
+            ],
+        }));
+        records.push(json!({ "partition": partition, "timestamp": 2, "key": "", "value": null, "headers": [] }));
+        writes(kafka, topic, &["--compression", codec], &lines(&records), records.len()).await;
+        all.extend(records);
+    }
+    for client in ["confluent", "kafka-python"] {
+        let found = reads_the_same(kafka, topic, client, "read_committed").await;
+        assert_eq!(found.len(), all.len());
+        for (found, wanted) in found.iter().zip(&all) {
+            for (field, wanted) in wanted.as_object().unwrap() {
+                assert_eq!(&found[field], wanted, "{client}, {field} of {found}");
+            }
+        }
+    }
+    let count = all.len().to_string();
+    let java = java_read(kafka, topic, &["--max-messages", &count]).await;
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let line = format!(
+            "CreateTime:1700000000499\tNO_HEADERS\t{codec}499\t{}",
+            format!("{codec} value 499 ").repeat(10)
+        );
+        assert!(java.lines().any(|found| found == line), "{codec}");
+    }
+    assert_eq!(
+        java.matches("twice:1,twice:null,:,t\u{f6}:").count(),
+        5,
+        "{}",
+        java.lines().last().unwrap()
+    );
+}
+
+/// What Java's console consumer prints, a line a record.
+async fn java_read(kafka: &Broker, topic: &str, args: &[&str]) -> String {
+    let mut all = vec!["--topic", topic, "--from-beginning"];
+    for property in ["print.timestamp", "print.headers", "print.key"] {
+        all.extend(["--formatter-property", property]);
+    }
+    let all: Vec<String> = all
+        .into_iter()
+        .map(|arg| {
+            if arg.starts_with("print.") {
+                format!("{arg}=true")
+            } else {
+                arg.to_owned()
+            }
+        })
+        .chain(args.iter().map(|arg| (*arg).to_owned()))
+        .collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    kafka.tool("console-consumer", &all).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_copied_topic_holds_the_same_records() {
+    let Some(kafka) = Broker::shared() else { return };
+    let (from, to) = ("interop-copy-from", "interop-copy-to");
+    let records = json!([
+        { "key": null, "value": "", "headers": [{ "keyBase64": b64([0xff, b'x']), "value": b64("1") }] },
+        { "key": b64([0x80]), "value": null, "partition": 1, "timestamp": 7 },
+    ]);
+    let ops = [
+        json!({ "op": "create", "topic": from, "partitions": 2, "config": { "retention.ms": "-1" } }),
+        json!({ "op": "create", "topic": to, "partitions": 2, "config": { "retention.ms": "-1" } }),
+        json!({ "op": "produce", "topic": from, "client": "kafka-python", "records": records }),
+    ];
+    python(kafka.bootstrap(), &ops).await.unwrap();
+    let mut wanted = comparable(
+        klamm_read(kafka.bootstrap(), from, &["--header-key-bytes"])
+            .await
+            .unwrap(),
+    );
+    writes(kafka, to, &["--json"], &lines(&wanted), 2).await;
+    for record in &mut wanted {
+        record["topic"] = json!(to);
+    }
+    let found = comparable(
+        klamm_read(kafka.bootstrap(), to, &["--header-key-bytes"])
+            .await
+            .unwrap(),
+    );
+    assert_eq!(found, wanted);
 }

@@ -1,9 +1,9 @@
-//! `klamm topic` as a script sees it: what it prints, how it ends, what it says when it fails.
+//! `klamm topic` and `klamm group` as a script sees them: what it prints, how it ends, what it says when it fails.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::time::Duration;
 
-use klamm_tests::clients::{klamm, klamm_read, python};
+use klamm_tests::clients::{json_lines, klamm, klamm_read, python};
 use klamm_tests::kafka::Broker;
 use klamm_tests::worker::{binary, free_port};
 use serde_json::{Value, json};
@@ -77,7 +77,17 @@ async fn what_does_not_exist_and_what_makes_no_sense_is_refused() {
             "/nowhere/client.properties cannot be read: No such file or directory (os error 2)",
         ),
     ];
-    for (args, wanted) in cases {
+    let more = [
+        (
+            vec!["topic", "write", "tool-nowhere"],
+            "topic `tool-nowhere` does not exist",
+        ),
+        (
+            vec!["group", "describe", "tool-nobody"],
+            "group `tool-nobody` does not exist",
+        ),
+    ];
+    for (args, wanted) in cases.into_iter().chain(more) {
         assert_eq!(refusal(&with(&args)).await, format!("klamm: {wanted}"));
     }
     let bare = refusal(&["topic", "list"]).await;
@@ -173,4 +183,84 @@ async fn following_goes_on_with_what_is_written_later() {
     python(kafka.bootstrap(), &[produce("BBBB")]).await.unwrap();
     assert_eq!(next(&mut lines).await["value"], "BBBB");
     tool.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn lines_are_written_until_the_first_that_cannot_be() {
+    let Some(kafka) = Broker::shared() else { return };
+    let topic = "tool-write";
+    let ops = [json!({ "op": "create", "topic": topic, "partitions": 1 })];
+    python(kafka.bootstrap(), &ops).await.unwrap();
+    let args = ["topic", "write", topic, "--bootstrap-server", kafka.bootstrap()];
+    let cases = [
+        ("k\tv\nv\n", 0, 2, ""),
+        (
+            "one\n{\"a\":1}\ntwo\n",
+            1,
+            1,
+            "line 2: not a record as `topic read --json` prints it",
+        ),
+        (
+            "one\n{\"partition\":7,\"key\":null,\"value\":null}\n",
+            1,
+            1,
+            "line 2: topic `tool-write` has 1 partitions",
+        ),
+    ];
+    for (input, code, acknowledged, error) in cases {
+        let output = klamm(&args, input.as_bytes()).await.unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{input}: {errors}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said, format!("acknowledged {acknowledged} records\n"), "{input}");
+        assert!(
+            errors.contains(error) && errors.lines().count() <= 1,
+            "{input}: {errors}"
+        );
+    }
+    let found = klamm_read(kafka.bootstrap(), topic, &[]).await.unwrap();
+    let values: Vec<_> = found.iter().map(|record| record["value"].as_str().unwrap()).collect();
+    assert_eq!(values, ["dg==", "dg==", "b25l", "b25l"]);
+}
+
+#[tokio::test]
+async fn groups_are_listed_and_described() {
+    let Some(kafka) = Broker::shared() else { return };
+    let (topic, group) = ("tool-groups", "tool-group");
+    let ops = [
+        json!({ "op": "create", "topic": topic, "partitions": 2 }),
+        json!({ "op": "produce", "topic": topic, "records": [{ "count": 5, "value": "djE=" }] }),
+        json!({ "op": "commit", "group": group, "topic": topic, "partition": 0, "offset": 3 }),
+    ];
+    python(kafka.bootstrap(), &ops).await.unwrap();
+    let run = async |args: &[&str]| {
+        let args = [args, &["--bootstrap-server", kafka.bootstrap()]].concat();
+        let output = klamm(&args, &[]).await.unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run(&["group", "list"]).await.lines().any(|line| line == group));
+    let listed = run(&["group", "list", "--json"]).await;
+    let listed = json_lines(listed.as_bytes()).unwrap();
+    let found = listed.iter().find(|listed| listed["group"] == group).unwrap();
+    assert_eq!((&found["state"], &found["type"]), (&json!("Empty"), &json!("classic")));
+    let described: Value = serde_json::from_str(&run(&["group", "describe", group, "--json"]).await).unwrap();
+    assert_eq!(
+        (&described["state"], &described["members"]),
+        (&json!("Empty"), &json!([]))
+    );
+    let wanted = json!([
+        { "topic": topic, "partition": 0, "committed": 3, "end": 5, "lag": 2, "memberId": null },
+    ]);
+    assert_eq!(described["partitions"], wanted);
+    let text = run(&["group", "describe", group]).await;
+    assert!(
+        text.contains("partition tool-groups-0 committed 3 end 5 lag 2 member -\n"),
+        "{text}"
+    );
 }

@@ -51,6 +51,7 @@ pub use group::{
     Assigned, CommitError, GroupEvent, GroupEvents, GroupMember, MemberPhase, MemberState, RevokeAck, Subscription,
     SubscriptionError,
 };
+pub use kafka_protocol::ResponseError;
 pub use produce::{
     Delivery, ProduceError, ProduceRecord, Producer, RecordMetadata, Transaction, TransactionalProducer, WriteOutcome,
 };

@@ -41,11 +41,16 @@ enum Command {
     ///
     /// `KLAMM_LOG` sets what is logged, such as `debug` or `info,klamm_delivery=debug`.
     Worker(WorkerArgs),
-    /// Reads and lists topics.
+    /// Reads, writes and lists topics.
     ///
     /// Exit codes: 0, or 1 if it failed; one line on standard error then says why.
     #[command(subcommand)]
     Topic(tools::TopicCommand),
+    /// Lists and describes consumer groups.
+    ///
+    /// Exit codes: 0, or 1 if it failed; one line on standard error then says why.
+    #[command(subcommand)]
+    Group(tools::GroupCommand),
 }
 
 #[derive(Debug, Args)]
@@ -85,12 +90,20 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Worker(args) => worker(args),
         Command::Topic(command) => {
-            // Whoever reads the one line that says what is wrong has not asked for more.
-            if std::env::var_os("KLAMM_LOG").is_some() {
-                log_to_stderr(false);
-            }
+            log_if_asked();
             tools::topic(&command)
         }
+        Command::Group(command) => {
+            log_if_asked();
+            tools::group(&command)
+        }
+    }
+}
+
+/// Whoever reads the one line of a tool that says what is wrong has not asked for more.
+fn log_if_asked() {
+    if std::env::var_os("KLAMM_LOG").is_some() {
+        log_to_stderr(false);
     }
 }
 

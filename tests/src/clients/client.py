@@ -141,6 +141,13 @@ def produce(op, base):
 OPEN = []
 
 
+def commit(op, base):
+    consumer = confluent_kafka.Consumer({**base, "group.id": op["group"]})
+    offsets = [TopicPartition(op["topic"], op["partition"], op["offset"])]
+    consumer.commit(offsets=offsets, asynchronous=False)
+    consumer.close()
+
+
 def read(op, base):
     lines = (read_kafka_python if op.get("client") == "kafka-python" else read_confluent)(op, base)
     lines.sort(key=lambda line: (line["partition"], line["offset"]))
@@ -212,7 +219,7 @@ def read_kafka_python(op, base):
     return lines
 
 
-OPS = {f.__name__: f for f in (create, delete, delete_records, produce, read)}
+OPS = {f.__name__: f for f in (commit, create, delete, delete_records, produce, read)}
 
 
 def main():

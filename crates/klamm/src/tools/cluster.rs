@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use klamm_kafka::{
-    ClientConfig, ClusterHealth, ConsumerConfig, FetchSettings, IsolationLevel, KafkaClient, KafkaError,
+    ClientConfig, ClusterHealth, ConsumerConfig, FetchSettings, IsolationLevel, KafkaClient, KafkaError, ProducerConfig,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -16,8 +16,18 @@ use tokio::time::timeout;
 /// Until the first answers are there. A person waits, so it is shorter than a worker's patience.
 const FIRST_ANSWERS: Duration = Duration::from_secs(17);
 
-/// `default.api.timeout.ms` of a tool: leaves room to say why, within [`FIRST_ANSWERS`].
-const API_TIMEOUT_MS: &str = "12000";
+/// Where a tool differs from Kafka's defaults.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("client.id", "klamm-tool"),
+    // Leaves room to say why, within `FIRST_ANSWERS`.
+    ("default.api.timeout.ms", "12000"),
+    ("max.block.ms", "17000"),
+    // Reading needs no group; its settings are read as a consumer's.
+    ("group.id", "klamm-tool"),
+];
+
+/// These go together: a delivery takes as long as a request at least.
+const PATIENCE: &[(&str, &str)] = &[("request.timeout.ms", "10000"), ("delivery.timeout.ms", "17000")];
 
 /// Where the cluster is and how to get in.
 #[derive(Debug, Args)]
@@ -28,6 +38,9 @@ pub(crate) struct ClusterArgs {
     /// Settings of a Kafka client, such as `security.protocol`, as Java properties
     #[arg(long, value_name = "FILE")]
     command_config: Option<PathBuf>,
+    /// Any other setting of a Kafka client; wins over the file
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::key_value)]
+    set: Vec<(String, String)>,
 }
 
 /// A client of the cluster, and the properties it was made from.
@@ -47,6 +60,7 @@ impl ClusterArgs {
             Some(path) => klamm::read_properties(path)?,
             None => BTreeMap::new(),
         };
+        properties.extend(self.set.iter().cloned());
         if let Some(servers) = &self.bootstrap_server {
             properties.insert("bootstrap.servers".to_owned(), servers.clone());
         }
@@ -55,13 +69,14 @@ impl ClusterArgs {
                 "no brokers are given: use --bootstrap-server, or bootstrap.servers in the file of --command-config"
             ));
         }
-        for (key, value) in [
-            ("client.id", "klamm-tool"),
-            ("default.api.timeout.ms", API_TIMEOUT_MS),
-            // Reading needs no group; its settings are read as a consumer's.
-            ("group.id", "klamm-tool"),
-        ] {
-            properties.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        let is_patience_set = ["request.timeout.ms", "delivery.timeout.ms", "linger.ms"]
+            .iter()
+            .any(|key| properties.contains_key(*key));
+        let defaults = DEFAULTS.iter().chain(PATIENCE.iter().filter(|_| !is_patience_set));
+        for (key, value) in defaults {
+            properties
+                .entry((*key).to_owned())
+                .or_insert_with(|| (*value).to_owned());
         }
         let (config, unknown) = ClientConfig::from_properties(&properties)?;
         for unknown in unknown.iter().filter(|unknown| !unknown.java_only) {
@@ -88,6 +103,18 @@ impl Cluster {
             settings.isolation_level = isolation;
         }
         Ok(settings)
+    }
+
+    /// How to write, as the properties say.
+    ///
+    /// # Errors
+    /// A value that is not accepted.
+    pub(crate) fn producer_config(&self, compression: Option<&str>) -> anyhow::Result<ProducerConfig> {
+        let mut properties = self.properties.clone();
+        if let Some(compression) = compression {
+            properties.insert("compression.type".to_owned(), compression.to_owned());
+        }
+        Ok(ProducerConfig::from_properties(&properties)?.0)
     }
 
     /// Waits for `work`, which is the first that the cluster is asked, at most [`FIRST_ANSWERS`].

@@ -5,11 +5,14 @@
 
 mod cluster;
 mod from;
+mod group;
+mod input;
 mod list;
 mod output;
 mod read;
 mod record;
 mod scan;
+mod write;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -30,20 +33,49 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub(crate) enum TopicCommand {
     /// Prints a topic's records, up to where it ends now
     Read(read::ReadArgs),
+    /// Writes a line of standard input a record, and prints how many were acknowledged
+    ///
+    /// A line is a JSON object as `topic read --json` prints it, or text: a value, or key and value with a tab between.
+    Write(write::WriteArgs),
     /// Prints the names of the topics, one a line
     List(list::ListArgs),
+}
+
+/// What to do with consumer groups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Prints the names of the groups, one a line
+    List(group::ListArgs),
+    /// Prints a group's members, and for each partition what is committed, the end, and the lag
+    Describe(group::DescribeArgs),
 }
 
 /// Runs the tool to its end.
 pub(crate) fn topic(command: &TopicCommand) -> ExitCode {
     let args = match command {
         TopicCommand::Read(args) => &args.cluster,
+        TopicCommand::Write(args) => &args.cluster,
         TopicCommand::List(args) => &args.cluster,
     };
     run(args, |cluster| async move {
         match command {
             TopicCommand::Read(args) => read::read(&cluster, args).await,
+            TopicCommand::Write(args) => write::write(&cluster, args).await,
             TopicCommand::List(args) => list::list(&cluster, args).await,
+        }
+    })
+}
+
+/// Runs the tool to its end.
+pub(crate) fn group(command: &GroupCommand) -> ExitCode {
+    let args = match command {
+        GroupCommand::List(args) => &args.cluster,
+        GroupCommand::Describe(args) => &args.cluster,
+    };
+    run(args, |cluster| async move {
+        match command {
+            GroupCommand::List(args) => group::list(&cluster, args).await,
+            GroupCommand::Describe(args) => group::describe(&cluster, args).await,
         }
     })
 }
