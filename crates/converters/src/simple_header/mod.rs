@@ -1,16 +1,12 @@
 //! `SimpleHeaderConverter`: header values as literals, such as `5`, `true`, `2024-05-01` or `["a","b"]`.
 
-mod literal;
-mod merge;
-mod number;
-mod temporal;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm_connect_api::{
     ConfigDef, DataError, Datum, DatumCodec, HeaderConverter, HeaderConverterPlugin, PluginKind, SchemaAndValue, json,
 };
+use klamm_java_compat::literal;
 
 use crate::charset;
 

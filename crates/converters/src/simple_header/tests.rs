@@ -1,7 +1,7 @@
 use klamm_connect_api::{Schema, Value};
+use klamm_java_compat::literal::MAX_DEPTH;
 use proptest::prelude::*;
 
-use super::literal::MAX_DEPTH;
 use super::*;
 
 fn json(text: &str) -> String {

@@ -4,13 +4,16 @@
 //! text. `10:20:30` and `1,2,3` are strings here, where Connect reads the INT8 10 and 1 and forgets the rest.
 #![warn(clippy::indexing_slicing)]
 
+mod merge;
+mod number;
+mod temporal;
+
 use klamm_connect_api::{Schema, SchemaAndValue, Value};
 
-use super::merge::{self, Element};
-use super::{number, temporal};
+use self::merge::Element;
 
 /// A deeper literal is a string. A bound that no header comes near, far below what a stack holds.
-pub(super) const MAX_DEPTH: usize = 100;
+pub const MAX_DEPTH: usize = 100;
 
 /// Connect trims what Java's `String.trim` trims.
 fn is_blank(char: char) -> bool {
@@ -18,7 +21,8 @@ fn is_blank(char: char) -> bool {
 }
 
 /// What `text` stands for; a string if it is nothing else.
-pub(super) fn parse(text: &str) -> SchemaAndValue {
+#[must_use]
+pub fn parse(text: &str) -> SchemaAndValue {
     let string = || SchemaAndValue::new(Schema::string(), Value::from(text));
     let trimmed = text.trim_matches(is_blank);
     match trimmed.chars().next() {
