@@ -40,7 +40,7 @@ pub use admin::{
 pub use client::{ClusterHealth, KafkaClient, TopicInfo};
 pub use config::{
     Acks, Assignor, ClientConfig, Compression, ConfigError, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset,
-    ProducerConfig, SecurityProtocol, UnknownKey,
+    ProducerConfig, SecurityProtocol, UnknownKey, ignored_property_names, property_names,
 };
 pub use error::KafkaError;
 pub use fetch::{

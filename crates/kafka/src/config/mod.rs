@@ -11,4 +11,4 @@ mod properties;
 pub use client::{ClientConfig, SecurityProtocol};
 pub use consumer::{Assignor, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset};
 pub use producer::{Acks, Compression, ProducerConfig};
-pub use properties::{ConfigError, UnknownKey};
+pub use properties::{ConfigError, UnknownKey, ignored_property_names, property_names};

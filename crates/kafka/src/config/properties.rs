@@ -115,6 +115,16 @@ const JAVA_ONLY: &[&str] = &[
     "value.serializer",
 ];
 
+/// Every key that this client reads, sorted.
+pub fn property_names() -> &'static [&'static str] {
+    KNOWN
+}
+
+/// Keys of the Java clients that are accepted and mean nothing here, sorted; a trailing dot stands for every key below.
+pub fn ignored_property_names() -> &'static [&'static str] {
+    JAVA_ONLY
+}
+
 /// The keys among `properties` that nobody reads.
 pub(super) fn unknown_keys(properties: &BTreeMap<String, String>) -> Vec<UnknownKey> {
     properties
