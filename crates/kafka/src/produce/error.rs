@@ -117,7 +117,7 @@ pub enum ProduceError {
         transactional_id: Arc<str>,
         /// The first failure.
         #[source]
-        source: Arc<ProduceError>,
+        source: Arc<Self>,
     },
     /// A request to the transaction coordinator failed, or the producer could not begin.
     #[error("{what}: {outcome}")]

@@ -246,14 +246,16 @@ impl Lane {
             return None;
         }
         self.bump_if_wanted();
-        // The broker drops what does not follow the sequence, but only a lane that it knows. Without idempotence
-        // nobody would.
-        let limit = if config.idempotence && self.is_known {
+        let front = self.queue.front()?;
+        // The broker refuses what does not follow the sequence, but only of a producer that it knows, and it tells only
+        // the last five batches from new ones: a batch that may be written already must not fall behind those, so what
+        // was sent before goes alone. Without idempotence the broker refuses nothing.
+        let is_repeated = front.attempts > 0 || self.in_flight.iter().any(|batch| batch.attempts > 1);
+        let limit = if config.idempotence && self.is_known && !is_repeated {
             config.max_in_flight
         } else {
             1
         };
-        let front = self.queue.front()?;
         let is_in_order = self.in_flight.back().is_none_or(|last| last.ordinal < front.ordinal);
         let may = is_in_order
             && self.in_flight.len() < limit
@@ -504,3 +506,6 @@ impl Lane {
 fn sequence_after(sequence: i32, count: i32) -> i32 {
     sequence.wrapping_add(count) & i32::MAX
 }
+
+#[cfg(test)]
+mod tests;

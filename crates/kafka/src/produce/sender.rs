@@ -358,7 +358,12 @@ impl Sender {
     }
 }
 
-fn settle(answer: Answer, standing: Standing, partition: &TopicPartition, config: &ProducerConfig) -> Settled {
+pub(super) fn settle(
+    answer: Answer,
+    standing: Standing,
+    partition: &TopicPartition,
+    config: &ProducerConfig,
+) -> Settled {
     let answer = match answer {
         Answer::Broker(answer) => answer,
         Answer::Failed { failure, outcome } if failure.is_retriable() => return Settled::Retry { failure, outcome },

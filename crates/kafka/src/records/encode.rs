@@ -246,6 +246,7 @@ fn nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use proptest::prelude::*;
 
