@@ -1,4 +1,4 @@
-//! The broker is killed and comes back: nobody fails, nothing is lost.
+//! The broker is killed and comes back, the network goes silent: nobody fails, nothing is lost.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,10 +12,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod proxy;
+mod silence;
+
 /// Brokers of the cluster under test.
 pub const BROKERS: u32 = 1;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use klamm_kafka::{
@@ -23,10 +26,18 @@ use klamm_kafka::{
     StartPosition, Subscription,
 };
 use support::{PATIENCE, broker, client, from, net, offsets, pool, produce, raw, read_to, record};
+use tokio::sync::{Mutex, MutexGuard};
 
-/// One test, since all of it needs the one broker to itself.
+/// Each test needs the one broker to itself.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    static BROKER: OnceLock<Mutex<()>> = OnceLock::new();
+    BROKER.get_or_init(Mutex::default).lock().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_and_members_outlive_a_killed_broker() {
+    let _alone = alone().await;
+    let bootstrap = proxy::proxy().address.as_str();
     raw::create_topic("t", 2, &[]);
     produce("t", 0, (0..10).map(|i| record(i.to_string())).collect()).await;
     let first = client();
@@ -48,19 +59,19 @@ async fn readers_and_members_outlive_a_killed_broker() {
     broker().run(&["kill", "1"]);
 
     // A client that starts now waits and says so; so does the one that was there before.
-    let mut config = ClientConfig::new([broker().bootstrap.as_str()]);
+    let mut config = ClientConfig::new([bootstrap]);
     config.metadata_max_age = Duration::from_millis(500);
     let second = KafkaClient::new(config, net());
     let waiting = {
         let second = Arc::clone(&second);
         tokio::task::JoinSet::from_iter([async move { second.topic("t").await }])
     };
-    for client in [&first, &second] {
+    for (client, bootstrap) in [(&first, broker().bootstrap.as_str()), (&second, bootstrap)] {
         let mut health = client.health();
         let away = health.wait_for(|health| matches!(health, ClusterHealth::Unreachable { .. }));
         let text = tokio::time::timeout(PATIENCE, away).await.unwrap().unwrap().to_string();
         assert!(
-            text.starts_with(&format!("waiting for Kafka at {} since ", broker().bootstrap)),
+            text.starts_with(&format!("waiting for Kafka at {bootstrap} since ")),
             "{text}"
         );
     }
