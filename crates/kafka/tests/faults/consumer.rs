@@ -111,7 +111,7 @@ impl Consumer {
         }
         while self.acknowledged != written || !self.commits.is_empty() {
             tokio::time::timeout(PATIENCE, self.step()).await.unwrap();
-            if self.commits.is_empty() {
+            if self.commits.is_empty() && self.acknowledged != written {
                 for partition in self.held.keys().copied().collect::<Vec<_>>() {
                     self.commit(partition);
                 }
