@@ -34,7 +34,11 @@ pub fn proxy() -> &'static Proxy {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         SETTINGS
-            .set(vec![format!("advertised.listeners=PLAINTEXT://{address}")])
+            .set(vec![
+                format!("advertised.listeners=PLAINTEXT://{address}"),
+                // No fetch sessions here: every request names everything, and its order is the client's.
+                "max.incremental.fetch.session.cache.slots=0".to_owned(),
+            ])
             .expect("nobody started the broker before");
         let target = broker().bootstrap.clone();
         let rules = watch::Sender::new(Rules::default());

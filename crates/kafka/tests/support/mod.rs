@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod encode;
+pub mod fairness;
 pub mod raw;
 
 use std::collections::BTreeMap;
