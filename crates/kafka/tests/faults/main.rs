@@ -9,7 +9,8 @@
     clippy::indexing_slicing,
     unreachable_pub,
     missing_docs,
-    reason = "test code"
+    clippy::print_stdout,
+    reason = "test code, which tells how the faults went"
 )]
 
 #[path = "../support/mod.rs"]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::support::encode::{TestBatch, TestRecord};
 use crate::support::{now_ms, raw};
@@ -13,26 +13,26 @@ use crate::{PARTITIONS, TOPIC};
 /// A writer for each partition. Record number n has offset n: an idempotent producer writes nothing twice.
 pub struct Writer {
     stop: Arc<AtomicBool>,
-    partitions: Vec<JoinHandle<i64>>,
+    partitions: JoinSet<(usize, i64)>,
 }
 
 impl Writer {
     pub fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let partitions = (0..PARTITIONS)
-            .map(|partition| tokio::spawn(write(partition, Arc::clone(&stop))))
-            .collect();
+        let mut partitions = JoinSet::new();
+        for (index, partition) in (0..PARTITIONS).enumerate() {
+            let stop = Arc::clone(&stop);
+            partitions.spawn(async move { (index, write(partition, stop).await) });
+        }
         Self { stop, partitions }
     }
 
     /// How many records each partition has in the end.
     pub async fn stop(self) -> Vec<i64> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut written = Vec::new();
-        for partition in self.partitions {
-            written.push(partition.await.unwrap());
-        }
-        written
+        let mut written = self.partitions.join_all().await;
+        written.sort_unstable();
+        written.into_iter().map(|(_, records)| records).collect()
     }
 }
 
