@@ -5,13 +5,14 @@ export CARGO_INCREMENTAL ?= 0
 CARGO ?= cargo
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build demo test soak bench lint docs testbed
+.PHONY: help build demo test soak bench fuzz lint docs testbed
 
 help:
 	@echo 'make demo   a Kafka, a worker and functions on this machine, and records on their way'
 	@echo 'make test   all tests, the end-to-end ones on a real Kafka'
 	@echo 'make soak   broker faults under load, again and again: KLAMM_SOAK_SECONDS (600)'
 	@echo 'make bench  speed and memory against a real Kafka, as a table'
+	@echo 'make fuzz   damaged bytes for every decoder of the Kafka client'
 	@echo 'make lint   format, clippy and rustdoc, warnings denied'
 	@echo 'make build  the release binary, target/release/klamm'
 	@echo 'make docs   the API documentation'
@@ -34,8 +35,13 @@ soak: testbed
 	KLAMM_SOAK_SECONDS=$${KLAMM_SOAK_SECONDS:-600} $(CARGO) test -p klamm-kafka --test faults --locked -- --ignored --nocapture
 
 bench: testbed
-	$(CARGO) build --release --locked -p klamm -p klamm-benches
+	$(CARGO) build --release --locked -p klamm -p klamm-benches --features klamm-benches/compare
 	$(RELEASE)/bench $(ARGS)
+	$(RELEASE)/bench-clients
+
+# Damaged bytes for every decoder of the Kafka client, e.g. `make fuzz ARGS='--seconds 600 --only records'`.
+fuzz:
+	$(CARGO) run --release --locked -p klamm-kafka --example fuzz -- $(ARGS)
 
 lint:
 	$(CARGO) fmt --all --check
