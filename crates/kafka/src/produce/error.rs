@@ -42,16 +42,22 @@ pub enum ProduceError {
         /// The setting that limits, and whose it is.
         setting: &'static str,
     },
-    /// The topic did not exist, or had no such partition, for `max.block.ms`.
+    /// The topic did not exist for `max.block.ms`.
     #[error("topic `{topic}` did not exist within {} ms (`max.block.ms`): create it first", .after.as_millis())]
     UnknownTopic {
         /// Name of the topic.
         topic: Arc<str>,
         /// The time that was given.
         after: Duration,
-        /// The last failure to ask about it, if any.
+    },
+    /// Kafka does not let this principal see the topic, or there can be none of that name.
+    #[error("topic `{topic}` cannot be written to: the record was not written")]
+    Topic {
+        /// Name of the topic.
+        topic: Arc<str>,
+        /// What Kafka said.
         #[source]
-        source: Option<KafkaError>,
+        source: KafkaError,
     },
     /// The topic has fewer partitions.
     #[error("topic `{topic}` has {partitions} partitions, there is no partition {partition}")]
@@ -143,7 +149,9 @@ impl ProduceError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::UnknownTopic { .. } | Self::BufferFull { .. } | Self::TimedOut { .. } | Self::Aborted { .. } => true,
-            Self::Refused { source, .. } | Self::Coordinator { source, .. } => source.is_retriable(),
+            Self::Refused { source, .. } | Self::Coordinator { source, .. } | Self::Topic { source, .. } => {
+                source.is_retriable()
+            }
             Self::TooLarge { .. } | Self::UnknownPartition { .. } | Self::Fenced { .. } | Self::Closed { .. } => false,
         }
     }
@@ -157,6 +165,7 @@ impl ProduceError {
             | Self::Closed { outcome } => *outcome,
             Self::TooLarge { .. }
             | Self::UnknownTopic { .. }
+            | Self::Topic { .. }
             | Self::UnknownPartition { .. }
             | Self::BufferFull { .. }
             | Self::Fenced { .. }

@@ -30,10 +30,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::client::{TopicInterest, lock};
+use crate::client::{TopicInterest, lock, topic_name};
+use crate::error::code_of;
 use crate::records::{BATCH_OVERHEAD_BYTES, max_encoded_len};
 use crate::{KafkaClient, KafkaError, ProducerConfig};
 
@@ -242,23 +245,44 @@ impl Producer {
                 if known() > 0 {
                     return Ok(known());
                 }
+                self.check_topic(topic).await?;
                 sleep(self.client.config().retry_backoff).await;
             }
         };
-        let source = match timeout_at(deadline, asking).await {
+        match timeout_at(deadline, asking).await {
             Ok(Ok(partitions)) => return Ok(partitions),
             Ok(Err(KafkaError::ShutDown)) => {
                 return Err(ProduceError::Closed {
                     outcome: WriteOutcome::NotWritten,
                 });
             }
-            Ok(Err(source)) => Some(source),
-            Err(_) => None,
-        };
+            Ok(Err(source)) => {
+                return Err(ProduceError::Topic {
+                    topic: Arc::clone(topic),
+                    source,
+                });
+            }
+            Err(_) => {}
+        }
         Err(ProduceError::UnknownTopic {
             topic: Arc::clone(topic),
             after: self.config.max_block,
-            source,
         })
+    }
+
+    /// Whether waiting for `topic` is of no use: the metadata only know that it is not there.
+    async fn check_topic(&self, topic: &Arc<str>) -> Result<(), KafkaError> {
+        let name = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![name]))
+            .with_allow_auto_topic_creation(false);
+        let Ok(response) = self.client.request_any(&request).await else {
+            return Ok(()); // whoever refreshes the metadata says so
+        };
+        let code = response.topics.first().and_then(|topic| code_of(topic.error_code));
+        match code.filter(|code| !code.is_retriable()) {
+            None => Ok(()),
+            Some(code) => Err(KafkaError::broker(format!("DESCRIBE on topic `{topic}`"), code)),
+        }
     }
 }

@@ -205,6 +205,9 @@ async fn what_does_not_exist_is_waited_for_and_then_named() {
         .await
         .unwrap();
     assert_eq!(waiting.await.unwrap().offset, Some(0));
+    let err = patient.send(ProduceRecord::new("no topic")).await.unwrap_err();
+    let source = std::error::Error::source(&err).unwrap().to_string();
+    assert_eq!(source, "DESCRIBE on topic `no topic`: InvalidTopicException", "at once");
     let mut record = ProduceRecord::new(Arc::clone(&name));
     record.partition = Some(1);
     let err = patient.send(record).await.unwrap_err();
