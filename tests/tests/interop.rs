@@ -144,7 +144,7 @@ async fn transactions_are_read_as_the_isolation_level_says() {
 }
 
 #[tokio::test]
-async fn a_compacted_topic_ends_though_its_last_records_are_gone() {
+async fn a_compacted_topic_is_read_past_its_holes() {
     let Some(kafka) = Broker::shared() else { return };
     let topic = "interop-compacted";
     let config = json!({
