@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
+use crate::SecurityProtocol;
+
 /// A failed exchange with Kafka. Cheap to clone, since several waiters may share one failure.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +36,30 @@ pub enum KafkaError {
         /// `host:port`
         address: Arc<str>,
         /// Why, as far as known.
+        reason: Arc<str>,
+    },
+    /// No secure connection came about.
+    #[error("no TLS connection to Kafka at {address} (`security.protocol={protocol}`): {reason}")]
+    Tls {
+        /// `host:port`
+        address: Arc<str>,
+        /// `security.protocol`
+        protocol: SecurityProtocol,
+        /// What went wrong and what to do.
+        reason: Arc<str>,
+    },
+    /// The broker does not take us for who we say we are, or cannot prove who it is.
+    #[error("Kafka at {address} refuses the login as `{user}` ({protocol}, {mechanism}): {reason}")]
+    Authentication {
+        /// `host:port`
+        address: Arc<str>,
+        /// `security.protocol`
+        protocol: SecurityProtocol,
+        /// `sasl.mechanism`
+        mechanism: &'static str,
+        /// The user name, the token's subject, or the access key id; `unknown` before there is one.
+        user: Arc<str>,
+        /// What the broker said and what to do.
         reason: Arc<str>,
     },
     /// The broker speaks no version of this request that this client speaks.
@@ -109,9 +135,14 @@ pub enum KafkaError {
 }
 
 impl KafkaError {
-    /// Whether trying again may help without anybody changing anything.
+    /// Whether to go on trying.
+    ///
+    /// A failure of TLS or of the login is among them, although it seldom passes by itself: users, certificates and
+    /// tokens are renewed elsewhere, and the client must notice without a restart. [`KafkaError::is_refusal`] tells
+    /// them apart for whoever would rather not wait.
     pub fn is_retriable(&self) -> bool {
         match self {
+            Self::Tls { .. } | Self::Authentication { .. } => true,
             Self::Connect { .. }
             | Self::TimedOut { .. }
             | Self::Disconnected { .. }
@@ -127,6 +158,12 @@ impl KafkaError {
             | Self::ShutDown => false,
             Self::Broker { code, .. } => code.is_retriable() || *code == ResponseError::BrokerNotAvailable,
         }
+    }
+
+    /// Whether the broker, or the check of the broker, refused the connection: most likely a person must change
+    /// something.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::Authentication { .. })
     }
 
     pub(crate) fn broker(what: impl Into<String>, code: ResponseError) -> Self {

@@ -31,6 +31,7 @@ pub mod fuzzing;
 mod group;
 mod produce;
 pub mod records;
+mod security;
 mod types;
 
 pub use admin::{
@@ -40,7 +41,7 @@ pub use admin::{
 pub use client::{ClusterHealth, KafkaClient, TopicInfo};
 pub use config::{
     Acks, Assignor, ClientConfig, Compression, ConfigError, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset,
-    ProducerConfig, SecurityProtocol, UnknownKey, ignored_property_names, property_names,
+    ProducerConfig, UnknownKey, ignored_property_names, property_names,
 };
 pub use error::KafkaError;
 pub use fetch::{
@@ -56,5 +57,6 @@ pub use produce::{
     Delivery, ProduceError, ProduceRecord, Producer, RecordMetadata, Transaction, TransactionalProducer, WriteOutcome,
 };
 pub use records::{ConsumedRecord, DecodeError, TimestampType};
+pub use security::{Secret, SecurityConfig, SecurityProtocol};
 pub use types::{AssignmentEpoch, Committed, ListedOffset, OffsetSpec, OffsetToCommit, TopicPartition};
 pub use uuid::Uuid;

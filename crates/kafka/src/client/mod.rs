@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{Connection, Dialer, FRAME_SLACK_BYTES, Link};
+use crate::security::Security;
 use crate::{ClientConfig, KafkaError};
 
 pub(crate) use coordinator::{CoordinatorOf, group_id};
@@ -76,6 +77,7 @@ impl KafkaClient {
         let config = Arc::new(config);
         let client = Arc::new(Self {
             dialer: Dialer {
+                security: Arc::new(Security::new(&config.security)),
                 config: Arc::clone(&config),
                 net: net.clone(),
                 tasks: TaskTracker::new(),

@@ -5,16 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::properties::{ConfigError, Properties, UnknownKey, invalid, unknown_keys};
-
-/// How connections are secured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecurityProtocol {
-    /// No encryption, no authentication.
-    Plaintext,
-}
+use crate::SecurityConfig;
 
 /// How to reach a cluster; names, meanings and defaults are those of Kafka's clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientConfig {
     /// `bootstrap.servers`: `host:port` of some brokers, at least one.
     pub bootstrap_servers: Vec<Arc<str>>,
@@ -38,8 +32,8 @@ pub struct ClientConfig {
     pub connections_max_idle: Duration,
     /// `socket.connection.setup.timeout.ms` (10,000): how long a connection attempt may take.
     pub connection_setup_timeout: Duration,
-    /// `security.protocol`.
-    pub security_protocol: SecurityProtocol,
+    /// `security.protocol`, `ssl.*`, `sasl.*`: who we are, and whom we trust.
+    pub security: SecurityConfig,
 }
 
 impl ClientConfig {
@@ -57,11 +51,27 @@ impl ClientConfig {
             metadata_max_age: Duration::from_secs(300),
             connections_max_idle: Duration::from_secs(540),
             connection_setup_timeout: Duration::from_secs(10),
-            security_protocol: SecurityProtocol::Plaintext,
+            security: SecurityConfig::default(),
         }
     }
 
-    /// Reads the settings, and tells which keys nobody reads.
+    /// Whether a property says where the cluster is or how to get in, so that a client with another value of it needs
+    /// connections of its own.
+    pub fn is_connection_key(key: &str) -> bool {
+        key == "bootstrap.servers"
+            || ["security.", "sasl.", "ssl."]
+                .iter()
+                .any(|prefix| key.starts_with(prefix))
+    }
+
+    /// Whether a property says who the client is and nothing else: what Connect's
+    /// `PrincipalConnectorClientConfigOverridePolicy` (KIP-458) leaves to connectors.
+    pub fn is_principal_key(key: &str) -> bool {
+        matches!(key, "sasl.jaas.config" | "sasl.mechanism" | "security.protocol")
+    }
+
+    /// Reads the settings, and tells which keys nobody reads. Opens the files that `ssl.*` names, so it may take some
+    /// milliseconds.
     ///
     /// # Errors
     /// The first key whose value is not accepted, or a missing `bootstrap.servers`.
@@ -83,11 +93,7 @@ impl ClientConfig {
             metadata_max_age: p.millis("metadata.max.age.ms", 300_000, 100)?,
             connections_max_idle: p.millis("connections.max.idle.ms", 540_000, 1_000)?,
             connection_setup_timeout: p.millis("socket.connection.setup.timeout.ms", 10_000, 1)?,
-            security_protocol: p.choice(
-                "security.protocol",
-                &[("PLAINTEXT", SecurityProtocol::Plaintext)],
-                SecurityProtocol::Plaintext,
-            )?,
+            security: SecurityConfig::from_properties(&p)?,
         };
         Ok((config, unknown_keys(properties)))
     }
@@ -142,8 +148,8 @@ mod tests {
                 "`bootstrap.servers=k:0` is not valid: each address is `host:port`",
             ),
             (
-                &[("bootstrap.servers", "k:1"), ("security.protocol", "SASL_SSL")],
-                "`security.protocol=SASL_SSL` is not valid: accepted: `PLAINTEXT`",
+                &[("bootstrap.servers", "k:1"), ("security.protocol", "TLS")],
+                "`security.protocol=TLS` is not valid: accepted: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`",
             ),
             (
                 &[("bootstrap.servers", "k:1"), ("request.timeout.ms", "soon")],

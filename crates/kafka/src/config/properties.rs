@@ -73,9 +73,42 @@ pub(super) const KNOWN: &[&str] = &[
     "retries",
     "retry.backoff.max.ms",
     "retry.backoff.ms",
+    "sasl.jaas.config",
+    "sasl.login.callback.handler.class",
+    "sasl.login.connect.timeout.ms",
+    "sasl.login.read.timeout.ms",
+    "sasl.login.refresh.buffer.seconds",
+    "sasl.login.refresh.min.period.seconds",
+    "sasl.login.refresh.window.factor",
+    "sasl.login.refresh.window.jitter",
+    "sasl.login.retry.backoff.max.ms",
+    "sasl.login.retry.backoff.ms",
+    "sasl.mechanism",
+    "sasl.oauthbearer.client.credentials.client.id",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.header.urlencode",
+    "sasl.oauthbearer.jwt.retriever.class",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.scope.claim.name",
+    "sasl.oauthbearer.sub.claim.name",
+    "sasl.oauthbearer.token.endpoint.url",
     "security.protocol",
     "session.timeout.ms",
     "socket.connection.setup.timeout.ms",
+    "ssl.cipher.suites",
+    "ssl.enabled.protocols",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.key.password",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.keystore.type",
+    "ssl.protocol",
+    "ssl.truststore.certificates",
+    "ssl.truststore.location",
+    "ssl.truststore.password",
+    "ssl.truststore.type",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -107,9 +140,18 @@ const JAVA_ONLY: &[&str] = &[
     "partitioner.class",
     "partitioner.ignore.keys",
     "receive.buffer.bytes",
+    "sasl.client.callback.handler.class",
+    "sasl.kerberos.",
+    "sasl.login.class",
+    "sasl.oauthbearer.",
     "security.providers",
     "send.buffer.bytes",
     "socket.connection.setup.timeout.max.ms",
+    "ssl.engine.factory.class",
+    "ssl.keymanager.algorithm",
+    "ssl.provider",
+    "ssl.secure.random.implementation",
+    "ssl.trustmanager.algorithm",
     "transaction.two.phase.commit.enable",
     "value.deserializer",
     "value.serializer",
@@ -141,11 +183,11 @@ pub(super) fn unknown_keys(properties: &BTreeMap<String, String>) -> Vec<Unknown
 }
 
 /// Typed access to the properties.
-pub(super) struct Properties<'a>(pub(super) &'a BTreeMap<String, String>);
+pub(crate) struct Properties<'a>(pub(crate) &'a BTreeMap<String, String>);
 
 impl Properties<'_> {
     /// The trimmed value; an empty one counts as absent.
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
         debug_assert!(KNOWN.contains(&key), "{key} is not among the known keys");
         self.0
             .get(key)
@@ -153,7 +195,42 @@ impl Properties<'_> {
             .filter(|value| !value.is_empty())
     }
 
-    pub(super) fn int(&self, key: &str, default: i32, min: i32) -> Result<i32, ConfigError> {
+    /// The value as it stands, even if it is empty.
+    pub(crate) fn verbatim(&self, key: &str) -> Option<&str> {
+        debug_assert!(KNOWN.contains(&key), "{key} is not among the known keys");
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// What is set under a prefix.
+    pub(crate) fn under(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let set = self.0.iter().filter(move |(key, _)| key.starts_with(prefix));
+        set.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// A factor, in thousandths.
+    pub(crate) fn permille(
+        &self,
+        key: &str,
+        default: u32,
+        accepted: std::ops::RangeInclusive<u32>,
+    ) -> Result<u32, ConfigError> {
+        let Some(value) = self.text(key) else {
+            return Ok(default);
+        };
+        let found = value.parse::<f64>().ok();
+        // A factor of a second in milliseconds: whole numbers, so that settings can be compared and hashed.
+        let found = found.and_then(|factor| Duration::try_from_secs_f64(factor).ok());
+        let found = found.and_then(|factor| u32::try_from(factor.as_millis()).ok());
+        found.filter(|permille| accepted.contains(permille)).ok_or_else(|| {
+            let (from, to) = (
+                f64::from(*accepted.start()) / 1000.0,
+                f64::from(*accepted.end()) / 1000.0,
+            );
+            invalid(key, value, format!("a number from {from} to {to}"))
+        })
+    }
+
+    pub(crate) fn int(&self, key: &str, default: i32, min: i32) -> Result<i32, ConfigError> {
         let Some(value) = self.text(key) else {
             return Ok(default);
         };
@@ -167,7 +244,7 @@ impl Properties<'_> {
         }
     }
 
-    pub(super) fn millis(&self, key: &str, default_ms: u64, min_ms: u64) -> Result<Duration, ConfigError> {
+    pub(crate) fn millis(&self, key: &str, default_ms: u64, min_ms: u64) -> Result<Duration, ConfigError> {
         let Some(value) = self.text(key) else {
             return Ok(Duration::from_millis(default_ms));
         };
@@ -182,7 +259,7 @@ impl Properties<'_> {
         }
     }
 
-    pub(super) fn boolean(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
+    pub(crate) fn boolean(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
         match self.text(key) {
             None => Ok(default),
             Some(value) if value.eq_ignore_ascii_case("true") => Ok(true),
@@ -192,7 +269,7 @@ impl Properties<'_> {
     }
 
     /// One of a fixed set of names; case does not matter.
-    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)], default: T) -> Result<T, ConfigError> {
+    pub(crate) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)], default: T) -> Result<T, ConfigError> {
         let Some(value) = self.text(key) else {
             return Ok(default);
         };
@@ -211,7 +288,7 @@ impl Properties<'_> {
     }
 }
 
-pub(super) fn invalid(key: &str, value: &str, accepted: impl Into<String>) -> ConfigError {
+pub(crate) fn invalid(key: &str, value: &str, accepted: impl Into<String>) -> ConfigError {
     ConfigError::Invalid {
         key: key.to_owned(),
         value: value.to_owned(),

@@ -1,4 +1,4 @@
-//! From an address to a connection that is ready for requests. Security steps in here.
+//! From an address to a connection that is ready for requests: TCP, TLS, ApiVersions, SASL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,23 +6,37 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::{Message, StrBytes, VersionRange};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
-use super::serve::Serving;
-use super::{Connection, Inner, QUEUE};
+use super::authenticate::authenticate;
+use super::serve::{Gate, Serving};
+use super::{Connection, Inner, Outgoing, QUEUE};
 use crate::error::code_of;
+use crate::security::Security;
 use crate::{ClientConfig, KafkaError, SecurityProtocol};
 
 /// An answer larger than this, beyond what a fetch was allowed to return, is not Kafka.
 pub(crate) const FRAME_SLACK_BYTES: usize = 100 * 1024 * 1024;
 
+/// What all connections of a client have in common.
+struct Shared {
+    config: Arc<ClientConfig>,
+    security: Arc<Security>,
+}
+
 /// Opens connections; every socket lives on the net runtime and ends with the client.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     pub(crate) config: Arc<ClientConfig>,
+    /// Tokens and certificates, shared by all connections.
+    pub(crate) security: Arc<Security>,
     pub(crate) net: tokio::runtime::Handle,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -34,13 +48,17 @@ impl Dialer {
     /// Connects to `address` (`host:port`), agrees on versions, and leaves the socket to a task of its own.
     pub(crate) async fn dial(&self, address: Arc<str>) -> Result<Connection, KafkaError> {
         let (opened, open) = oneshot::channel();
-        let (config, stop, max_frame) = (Arc::clone(&self.config), self.stop.clone(), self.max_frame);
+        let (stop, max_frame) = (self.stop.clone(), self.max_frame);
+        let shared = Shared {
+            config: Arc::clone(&self.config),
+            security: Arc::clone(&self.security),
+        };
         // The socket must be made on the net runtime, whoever asks for it.
         self.tasks.spawn_on(
             async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = connect_and_serve(config, address, max_frame, opened) => {}
+                    () = connect_and_serve(shared, address, max_frame, opened) => {}
                 }
             },
             &self.net,
@@ -49,14 +67,16 @@ impl Dialer {
     }
 }
 
+/// The socket of one connection and all who use it: the session that opens it and keeps it authenticated, and the
+/// requests of its handles.
 async fn connect_and_serve(
-    config: Arc<ClientConfig>,
+    shared: Shared,
     address: Arc<str>,
     max_frame: usize,
     opened: oneshot::Sender<Result<Connection, KafkaError>>,
 ) {
-    let stream = match connect(&config, &address).await {
-        Ok(stream) => stream,
+    let transport = match connect(&shared, &address).await {
+        Ok(transport) => transport,
         Err(err) => {
             // Whoever asked may have gone meanwhile.
             drop(opened.send(Err(err)));
@@ -64,58 +84,201 @@ async fn connect_and_serve(
         }
     };
     let (requests, incoming) = mpsc::channel(QUEUE);
-    let mut inner = Inner {
-        address: Arc::clone(&address),
-        client_id: StrBytes::from_string(config.client_id.to_string()),
-        // ApiVersions itself is known: version 3 first (KIP-511), 0 if the broker does not know it.
-        versions: vec![(18, ApiVersionsRequest::VERSIONS)],
-        correlation: 0.into(),
-        requests,
-    };
+    let (login, login_incoming) = mpsc::channel(1);
+    let (gate, gate_seen) = watch::channel(Gate::Held);
     let serving = Serving {
-        address,
-        idle: config.connections_max_idle,
+        idle: shared.config.connections_max_idle,
+        hint: first_close_hint(shared.security.protocol()),
+        address: Arc::clone(&address),
         max_frame,
+        requests: incoming,
+        login: login_incoming,
+        gate: gate_seen,
     };
-    let negotiate = async move {
-        let first = Connection {
-            inner: Arc::new(Inner {
-                versions: inner.versions.clone(),
-                requests: inner.requests.clone(),
-                address: Arc::clone(&inner.address),
-                client_id: inner.client_id.clone(),
-                correlation: 0.into(),
-            }),
-        };
-        let result = api_versions(&first, config.connection_setup_timeout.max(config.request_timeout)).await;
-        drop(first);
-        let connection = result.map(|versions| {
-            inner.versions = versions;
-            inner.correlation = 16.into();
-            Connection { inner: Arc::new(inner) }
-        });
-        drop(opened.send(connection));
+    let session = Session {
+        own: inner(&shared, &address, login, LOGIN_CORRELATION),
+        shared,
+        address,
+        gate,
     };
-    // Both run here: the negotiation asks, the serving answers; it goes on alone until the last handle is dropped.
-    tokio::join!(negotiate, serving.run(stream, incoming));
+    // Both run here: the session asks, the serving answers. The session ends when there is nothing more to ask, or
+    // nobody to answer.
+    let session = session.run(opened, requests);
+    match transport {
+        Transport::Plain(stream) => {
+            let (read, write) = stream.into_split();
+            tokio::join!(serving.run(read, write), session);
+        }
+        Transport::Tls(stream) => {
+            let (read, write) = tokio::io::split(*stream);
+            tokio::join!(serving.run(read, write), session);
+        }
+    }
 }
 
-/// The transport under the protocol. TLS and SASL stand between this and the first request.
-async fn connect(config: &ClientConfig, address: &Arc<str>) -> Result<TcpStream, KafkaError> {
-    match config.security_protocol {
-        SecurityProtocol::Plaintext => {}
+/// The session's own requests are told from those of the handles in a trace.
+const LOGIN_CORRELATION: i32 = 1 << 30;
+
+fn inner(shared: &Shared, address: &Arc<str>, requests: mpsc::Sender<Outgoing>, correlation: i32) -> Inner {
+    Inner {
+        address: Arc::clone(address),
+        client_id: StrBytes::from_string(shared.config.client_id.to_string()),
+        // ApiVersions itself is known: version 3 first (KIP-511), 0 if the broker does not know it.
+        versions: vec![(18, ApiVersionsRequest::VERSIONS)],
+        correlation: correlation.into(),
+        requests,
     }
+}
+
+/// Opens the connection for requests and, where the broker sets an end to logins, logs in again (KIP-368).
+///
+/// Held => Open: versions are agreed on, the broker knows us.
+/// Open => Held: the login is about to end; requests wait, answers still come.
+/// any => Closed: the login failed.
+struct Session {
+    shared: Shared,
+    address: Arc<str>,
+    /// Over a way of its own, past the gate.
+    own: Inner,
+    gate: watch::Sender<Gate>,
+}
+
+impl Session {
+    async fn run(mut self, opened: oneshot::Sender<Result<Connection, KafkaError>>, requests: mpsc::Sender<Outgoing>) {
+        let (versions, mut lifetime) = match self.open().await {
+            Ok(open) => open,
+            Err(err) => {
+                self.gate.send_replace(Gate::Closed(err.to_string().into()));
+                drop(opened.send(Err(err)));
+                return;
+            }
+        };
+        let mut connection = inner(&self.shared, &self.address, requests, 0);
+        connection.versions = versions;
+        let connection = Connection {
+            inner: Arc::new(connection),
+        };
+        self.gate.send_replace(Gate::Open);
+        drop(opened.send(Ok(connection)));
+        let mut jitter = StdRng::from_os_rng();
+        while let Some(ends_in) = lifetime {
+            let wait = ends_in.mul_f64(jitter.random_range(REAUTH_WINDOW));
+            tokio::select! {
+                () = tokio::time::sleep(wait.max(REAUTH_MIN_INTERVAL)) => {}
+                () = self.own.requests.closed() => return, // the connection is gone
+            }
+            self.gate.send_replace(Gate::Held);
+            match self.authenticate().await {
+                Ok(next) => lifetime = next,
+                Err(err) => {
+                    warn!(broker = %self.address, error = %err, "the login was not renewed, the connection is closed");
+                    self.gate.send_replace(Gate::Closed(err.to_string().into()));
+                    return;
+                }
+            }
+            self.gate.send_replace(Gate::Open);
+        }
+    }
+
+    /// What the broker offers, and how long the login lasts.
+    async fn open(&mut self) -> Result<(Vec<(i16, VersionRange)>, Option<Duration>), KafkaError> {
+        let timeout = self.timeout();
+        let connection = self.connection();
+        let versions = api_versions(&connection, timeout).await?;
+        self.own.versions.clone_from(&versions);
+        let lifetime = self.authenticate().await?;
+        Ok((versions, lifetime))
+    }
+
+    fn timeout(&self) -> Duration {
+        let config = &self.shared.config;
+        config.connection_setup_timeout.max(config.request_timeout)
+    }
+
+    fn connection(&self) -> Connection {
+        Connection {
+            inner: Arc::new(Inner {
+                address: Arc::clone(&self.own.address),
+                client_id: self.own.client_id.clone(),
+                versions: self.own.versions.clone(),
+                correlation: LOGIN_CORRELATION.into(),
+                requests: self.own.requests.clone(),
+            }),
+        }
+    }
+
+    async fn authenticate(&self) -> Result<Option<Duration>, KafkaError> {
+        match &self.shared.security.login {
+            Some(login) => {
+                let protocol = self.shared.security.protocol();
+                authenticate(&self.connection(), login, protocol, self.timeout()).await
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// When to log in again, as a share of the login's life; drawn anew each time, so that a client's connections do not do
+/// it all at once (Kafka's clients: 85 to 95 %).
+const REAUTH_WINDOW: std::ops::RangeInclusive<f64> = 0.85..=0.95;
+
+/// Brokers take no two logins of a connection within a second (KIP-368); one after its end they do take.
+const REAUTH_MIN_INTERVAL: Duration = Duration::from_millis(1_100);
+
+/// What it may mean that a broker hangs up before it answered anything but ApiVersions.
+fn first_close_hint(protocol: SecurityProtocol) -> Option<&'static str> {
+    match protocol {
+        SecurityProtocol::Plaintext => Some(
+            "before it answered a request: it may ask for TLS or SASL at this port: check `security.protocol` and \
+             the port",
+        ),
+        SecurityProtocol::Ssl => Some(
+            "before it answered a request: it may ask for SASL (`security.protocol=SASL_SSL`) or for a client \
+             certificate (`ssl.keystore.location`) at this port",
+        ),
+        SecurityProtocol::SaslPlaintext => Some(
+            "before it answered a request: it may ask for TLS (`security.protocol=SASL_SSL`) or know no SASL \
+             (`PLAINTEXT`) at this port",
+        ),
+        SecurityProtocol::SaslSsl => None,
+    }
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// The transport under the protocol.
+async fn connect(shared: &Shared, address: &Arc<str>) -> Result<Transport, KafkaError> {
     let failed = |source: std::io::Error| KafkaError::Connect {
         address: Arc::clone(address),
         source: Arc::new(source),
     };
-    let stream = tokio::time::timeout(config.connection_setup_timeout, TcpStream::connect(&**address))
+    let timeout = shared.config.connection_setup_timeout;
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(&**address))
         .await
         .map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?
         .map_err(failed)?;
     // Requests are small and waited for: never hold one back to fill a packet.
     stream.set_nodelay(true).map_err(failed)?;
-    Ok(stream)
+    let Some(tls) = &shared.security.tls else {
+        return Ok(Transport::Plain(stream));
+    };
+    let protocol = shared.security.protocol();
+    let refused = |reason: String| KafkaError::Tls {
+        address: Arc::clone(address),
+        protocol,
+        reason: reason.into(),
+    };
+    let secured = tokio::time::timeout(timeout, tls.secure(stream, address, protocol)).await;
+    let secured = secured.map_err(|_| {
+        let after = timeout.as_millis();
+        refused(format!(
+            "the handshake was not answered within {after} ms: the broker may speak plaintext at this port"
+        ))
+    })?;
+    Ok(Transport::Tls(Box::new(secured.map_err(refused)?)))
 }
 
 async fn api_versions(connection: &Connection, timeout: Duration) -> Result<Vec<(i16, VersionRange)>, KafkaError> {

@@ -6,6 +6,7 @@
 //! **Invariant:** an answer is matched by order and correlation id; any surprise closes the connection.
 
 pub(crate) mod answer;
+mod authenticate;
 mod dial;
 mod link;
 mod serve;
@@ -209,6 +210,8 @@ pub(crate) fn api_name(key: i16) -> &'static str {
         Ok(ApiKey::LeaveGroup) => "LeaveGroup",
         Ok(ApiKey::SyncGroup) => "SyncGroup",
         Ok(ApiKey::ApiVersions) => "ApiVersions",
+        Ok(ApiKey::SaslHandshake) => "SaslHandshake",
+        Ok(ApiKey::SaslAuthenticate) => "SaslAuthenticate",
         _ => "request",
     }
 }

@@ -5,22 +5,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Outgoing;
 use crate::KafkaError;
+use crate::security::{mismatch, tls_failure};
+
+/// Whether requests of the handles go out.
+#[derive(Clone, Debug)]
+pub(super) enum Gate {
+    /// They go out.
+    Open,
+    /// They wait, for a login that is under way.
+    Held,
+    /// They never will again, for this reason.
+    Closed(Arc<str>),
+}
 
 pub(super) struct Serving {
     pub(super) address: Arc<str>,
     pub(super) idle: Duration,
     pub(super) max_frame: usize,
+    /// What it may mean that the broker hangs up before it answered any request of a handle.
+    pub(super) hint: Option<&'static str>,
+    /// Requests of the handles; they wait for the gate.
+    pub(super) requests: mpsc::Receiver<Outgoing>,
+    /// Requests of the login; they do not.
+    pub(super) login: mpsc::Receiver<Outgoing>,
+    pub(super) gate: watch::Receiver<Gate>,
 }
 
 enum Event {
     Request(Option<Outgoing>),
+    Login(Outgoing),
+    Gate(Gate),
     Frame(Result<Bytes, String>),
     /// The oldest deadline passed, or nothing happened for the idle time.
     Clock,
@@ -28,13 +48,14 @@ enum Event {
 
 impl Serving {
     /// Serves until the last handle is dropped and all is answered, or the socket fails.
-    pub(super) async fn run(self, stream: TcpStream, mut requests: mpsc::Receiver<Outgoing>) {
-        let (read, mut write) = stream.into_split();
+    pub(super) async fn run(mut self, read: impl AsyncRead + Unpin, mut write: impl AsyncWrite + Unpin) {
         let mut frames = Frames::new(read, self.max_frame);
         let mut in_flight: VecDeque<Outgoing> = VecDeque::new();
         let mut last_used = Instant::now();
         let mut has_handles = true;
-        let reason = loop {
+        let mut is_open = false;
+        let mut answered = false;
+        let reason: Arc<str> = loop {
             let wake = in_flight
                 .iter()
                 .map(|sent| sent.deadline)
@@ -42,37 +63,62 @@ impl Serving {
                 .unwrap_or(last_used + self.idle);
             let event = tokio::select! {
                 frame = frames.next() => Event::Frame(frame),
-                request = requests.recv(), if has_handles => Event::Request(request),
+                Ok(()) = self.gate.changed() => Event::Gate(self.gate.borrow_and_update().clone()),
+                Some(request) = self.login.recv() => Event::Login(request),
+                request = self.requests.recv(), if has_handles && is_open => Event::Request(request),
                 () = sleep_until(wake) => Event::Clock,
             };
             match event {
+                Event::Gate(Gate::Open) => is_open = true,
+                Event::Gate(Gate::Held) => is_open = false,
+                Event::Gate(Gate::Closed(reason)) => break reason,
                 Event::Request(Some(request)) if request.answer.is_closed() => {} // nobody waits any more
                 Event::Request(Some(request)) => {
-                    let written = timeout_at(request.deadline, write.write_all(&request.frame)).await;
+                    let written = send(&mut write, &request).await;
                     in_flight.push_back(request);
                     match written {
-                        Ok(Ok(())) => last_used = Instant::now(),
-                        Ok(Err(err)) => break err.to_string(),
-                        Err(_) => break "a request could not be written in time".to_owned(),
+                        Ok(()) => last_used = Instant::now(),
+                        Err(reason) => break reason.into(),
+                    }
+                }
+                Event::Login(mut request) => {
+                    // Its message may be seen before the gate's: nothing else goes out between the parts of a login.
+                    is_open = false;
+                    // The broker answers in order: a call that it parks delays a login without being its fault.
+                    let before = in_flight.iter().map(|sent| sent.deadline).max();
+                    let waits_until = before.unwrap_or_else(Instant::now) + request.timeout;
+                    request.deadline = request.deadline.max(waits_until);
+                    let written = send(&mut write, &request).await;
+                    in_flight.push_back(request);
+                    if let Err(reason) = written {
+                        break reason.into();
                     }
                 }
                 Event::Request(None) if in_flight.is_empty() => return,
                 Event::Request(None) => has_handles = false,
                 Event::Frame(Ok(frame)) => {
-                    last_used = Instant::now();
+                    if is_open {
+                        last_used = Instant::now();
+                        answered = true;
+                    }
                     let Some(sent) = in_flight.pop_front() else {
-                        break "an answer came without a request".to_owned();
+                        break "an answer came without a request".into();
                     };
                     if frame.first_chunk() != Some(&sent.correlation_id.to_be_bytes()) {
                         in_flight.push_front(sent);
-                        break "an answer belongs to another request".to_owned();
+                        break "an answer belongs to another request".into();
                     }
                     drop(sent.answer.send(Ok(frame))); // whoever asked may have stopped waiting
-                    if in_flight.is_empty() && !has_handles {
+                    if in_flight.is_empty() && !has_handles && is_open {
                         return;
                     }
                 }
-                Event::Frame(Err(reason)) => break reason,
+                Event::Frame(Err(reason)) => {
+                    break match self.hint.filter(|_| !answered && reason == HUNG_UP) {
+                        Some(hint) => format!("{reason} {hint}").into(),
+                        None => reason.into(),
+                    };
+                }
                 Event::Clock => match in_flight.iter().position(|sent| sent.deadline <= Instant::now()) {
                     // Later answers would be out of step with what is waited for, so the connection goes (as in
                     // Kafka's clients).
@@ -85,16 +131,16 @@ impl Serving {
                             };
                             drop(sent.answer.send(Err(late)));
                         }
-                        break "an earlier request timed out".to_owned();
+                        break "an earlier request timed out".into();
                     }
-                    None if in_flight.is_empty() && last_used.elapsed() >= self.idle => break "it was idle".to_owned(),
+                    None if in_flight.is_empty() && last_used.elapsed() >= self.idle => break "it was idle".into(),
                     None => {}
                 },
             }
         };
-        requests.close();
-        let reason: Arc<str> = reason.into();
-        while let Ok(waiting) = requests.try_recv() {
+        self.requests.close();
+        self.login.close();
+        while let Ok(waiting) = self.requests.try_recv() {
             in_flight.push_back(waiting);
         }
         for sent in in_flight {
@@ -107,6 +153,33 @@ impl Serving {
     }
 }
 
+/// Writes a request, all of it.
+async fn send(write: &mut (impl AsyncWrite + Unpin), request: &Outgoing) -> Result<(), String> {
+    let written = timeout_at(request.deadline, async {
+        write.write_all(&request.frame).await?;
+        // TLS keeps what the socket did not take.
+        write.flush().await
+    });
+    match written.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(err)) => Err(words(&err)),
+        Err(_) => Err("a request could not be written in time".to_owned()),
+    }
+}
+
+/// An error of the socket, or of TLS with what to do.
+fn words(err: &std::io::Error) -> String {
+    match err.kind() {
+        std::io::ErrorKind::ConnectionReset
+        | std::io::ErrorKind::BrokenPipe
+        | std::io::ErrorKind::ConnectionAborted
+        | std::io::ErrorKind::UnexpectedEof => HUNG_UP.to_owned(),
+        _ => tls_failure(err).unwrap_or_else(|| err.to_string()),
+    }
+}
+
+const HUNG_UP: &str = "the broker closed it";
+
 /// Memory that a claimed length gets at once; beyond it, only what was received earns more.
 const TRUSTED_BYTES: usize = 16 * 1024 * 1024;
 
@@ -116,6 +189,7 @@ pub(crate) struct Frames<R> {
     max: usize,
     length: [u8; 4],
     length_read: usize,
+    is_first: bool,
     body: Option<(Vec<u8>, usize)>,
 }
 
@@ -126,6 +200,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             max,
             length: [0; 4],
             length_read: 0,
+            is_first: true,
             body: None,
         }
     }
@@ -153,6 +228,10 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 self.length_read += *read.as_ref().unwrap_or(&0);
                 read
             } else {
+                if let Some(reason) = mismatch(self.length).filter(|_| self.is_first) {
+                    return Err(reason.to_owned());
+                }
+                self.is_first = false;
                 let length = i32::from_be_bytes(self.length);
                 let length = usize::try_from(length)
                     .ok()
@@ -167,9 +246,9 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 continue;
             };
             match read {
-                Ok(0) => return Err("the broker closed it".to_owned()),
+                Ok(0) => return Err(HUNG_UP.to_owned()),
                 Ok(_) => {}
-                Err(err) => return Err(err.to_string()),
+                Err(err) => return Err(words(&err)),
             }
         }
     }

@@ -28,6 +28,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Broker {
     dir: PathBuf,
     pub bootstrap: String,
+    /// What `up` printed.
+    env: String,
     /// Takes the broker down when this process ends, however it ends: its standard input closes.
     _watchdog: Child,
 }
@@ -43,40 +45,57 @@ pub static SETTINGS: OnceLock<Vec<String>> = OnceLock::new();
 pub fn broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
     BROKER.get_or_init(|| {
-        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id()));
-        let watchdog = Command::new("sh")
-            .arg("-c")
-            .arg("trap '' INT TERM HUP; read -r _; exec \"$0\" down --dir \"$1\"")
-            .arg(testbed())
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         let settings = SETTINGS.get().into_iter().flatten();
-        let up = Command::new(testbed())
-            .args(["up", "--brokers", &crate::BROKERS.to_string()])
-            .args(settings.flat_map(|setting| ["--set", setting]))
-            .arg("--dir")
-            .arg(&dir)
-            .output()
-            .unwrap();
-        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
-        let env = String::from_utf8(up.stdout).unwrap();
-        let bootstrap = env
-            .lines()
-            .find_map(|line| line.strip_prefix("KAFKA_BOOTSTRAP='"))
-            .unwrap();
-        Broker {
-            dir,
-            bootstrap: bootstrap.trim_end_matches('\'').to_owned(),
-            _watchdog: watchdog,
-        }
+        let args: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
+        start(&args, &[])
     })
 }
 
+/// A broker with more arguments to `up` and variables of its environment.
+pub fn start(args: &[&str], variables: &[(&str, &str)]) -> Broker {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id()));
+    let watchdog = Command::new("sh")
+        .arg("-c")
+        .arg("trap '' INT TERM HUP; read -r _; exec \"$0\" down --dir \"$1\"")
+        .arg(testbed())
+        .arg(&dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let up = Command::new(testbed())
+        .args(["up", "--brokers", &crate::BROKERS.to_string(), "--dir"])
+        .arg(&dir)
+        .args(args)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    let env = String::from_utf8(up.stdout).unwrap();
+    let bootstrap = env
+        .lines()
+        .find_map(|line| line.strip_prefix("KAFKA_BOOTSTRAP='"))
+        .unwrap();
+    Broker {
+        dir,
+        bootstrap: bootstrap.trim_end_matches('\'').to_owned(),
+        env: env.clone(),
+        _watchdog: watchdog,
+    }
+}
+
 impl Broker {
+    /// A variable that `up` printed.
+    pub fn variable(&self, name: &str) -> &str {
+        let line = self
+            .env
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix("='"));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.env))
+            .trim_end_matches('\'')
+    }
+
     /// Runs a command of the testbed, such as `kill 1`.
     pub fn run(&self, args: &[&str]) -> String {
         let out = Command::new(testbed())

@@ -349,7 +349,7 @@ impl Check<'_> {
     fn connection(&mut self, client: ClientRole) -> Option<ClientConfig> {
         let mut own = client.set_by_worker(self.worker);
         own.extend(client.set_by_connector(self.raw));
-        own.retain(|key, _| is_connection_setting(key));
+        own.retain(|key, _| ClientConfig::is_connection_key(key));
         if own.is_empty() {
             return Some(self.worker.client.clone());
         }
@@ -468,12 +468,4 @@ impl ClientRole {
     fn set_by_connector(self, connector: &RawConfig) -> RawConfig {
         stripped(connector, self.override_prefix())
     }
-}
-
-/// Settings that belong to the connection.
-fn is_connection_setting(key: &str) -> bool {
-    key == "bootstrap.servers"
-        || ["security.", "sasl.", "ssl."]
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
 }

@@ -7,9 +7,6 @@ use klamm_connect_api::RawConfig;
 /// Prefixes of a connector's own client settings.
 const PREFIXES: [&str; 3] = ["consumer.override.", "producer.override.", "admin.override."];
 
-/// Settings that say who the client is, and nothing else: what the `Principal` policy leaves to connectors.
-const PRINCIPAL: [&str; 3] = ["sasl.jaas.config", "sasl.mechanism", "security.protocol"];
-
 /// `connector.client.config.override.policy`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OverridePolicy {
@@ -56,7 +53,7 @@ impl OverridePolicy {
         match self {
             Self::All => true,
             Self::None => false,
-            Self::Principal => PRINCIPAL.contains(&setting),
+            Self::Principal => klamm_kafka::ClientConfig::is_principal_key(setting),
             Self::Allowlist(allowed) => allowed.contains(setting),
         }
     }

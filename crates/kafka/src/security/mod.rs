@@ -1,0 +1,69 @@
+//! Who the client is to the brokers, and who they are to it: TLS and SASL under Kafka's own settings.
+//!
+//! **Owns** keystores, JAAS, the SASL mechanisms, tokens and their renewal. **Does not know** the Kafka protocol beyond
+//! the bytes of a SASL exchange, which `connection` carries.
+//! **Invariant:** no secret is in a log line, an error or a `Debug` text.
+
+mod config;
+mod http;
+mod jaas;
+mod jks;
+mod keystore;
+mod mechanism;
+mod msk;
+mod oauth;
+mod scram;
+mod secret;
+mod tls;
+mod token;
+
+use std::time::SystemTime;
+
+pub use config::{SecurityConfig, SecurityProtocol};
+pub(crate) use mechanism::{Login, Mechanism, Step};
+pub use secret::Secret;
+pub(crate) use tls::{host_of, mismatch, tls_failure};
+
+/// The security of one client: what its connections share, made once.
+#[derive(Debug)]
+pub(crate) struct Security {
+    protocol: SecurityProtocol,
+    pub(crate) tls: Option<tls::Tls>,
+    pub(crate) login: Option<Login>,
+}
+
+impl Security {
+    pub(crate) fn new(config: &SecurityConfig) -> Self {
+        Self {
+            protocol: config.protocol(),
+            tls: config.tls.clone().map(tls::Tls::new),
+            login: config.sasl.clone().map(Login::new),
+        }
+    }
+
+    pub(crate) fn protocol(&self) -> SecurityProtocol {
+        self.protocol
+    }
+}
+
+/// The time of day: tokens and signatures expire by it.
+fn wall_clock() -> SystemTime {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what the other side checks is its own time of day, so ours must be the real one"
+    )]
+    SystemTime::now()
+}
+
+/// Random bytes that nobody can guess.
+///
+/// # Errors
+/// The operating system gives none.
+fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random
+        .fill(&mut bytes)
+        .map_err(|_| "the operating system gives no random bytes".to_owned())?;
+    Ok(bytes)
+}
