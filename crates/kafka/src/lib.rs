@@ -40,8 +40,8 @@ pub use admin::{
 };
 pub use client::{ClusterHealth, KafkaClient, TopicInfo};
 pub use config::{
-    Acks, Assignor, ClientConfig, Compression, ConfigError, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset,
-    ProducerConfig, UnknownKey, ignored_property_names, property_names,
+    Acks, Assignor, ClientConfig, Compression, ConfigError, ConsumerConfig, FetchSettings, GroupProtocol,
+    IsolationLevel, OffsetReset, ProducerConfig, UnknownKey, ignored_property_names, property_names,
 };
 pub use error::KafkaError;
 pub use fetch::{
@@ -49,8 +49,8 @@ pub use fetch::{
     PartitionRequest, Reservation, StartPosition,
 };
 pub use group::{
-    Assigned, CommitError, GroupEvent, GroupEvents, GroupMember, MemberPhase, MemberState, RevokeAck, Subscription,
-    SubscriptionError,
+    Assigned, CommitError, CoordinatedEvent, CoordinatedEvents, CoordinatedGroup, GroupConfig, GroupEvent, GroupEvents,
+    GroupMember, GroupPeer, Leadership, MemberPhase, MemberState, RevokeAck, Subscription, SubscriptionError,
 };
 pub use kafka_protocol::ResponseError;
 pub use produce::{

@@ -1,16 +1,20 @@
 //! Requests to the broker that coordinates a group.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
-use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, LeaveGroupRequest, LeaveGroupResponse};
+use kafka_protocol::messages::{
+    ConsumerGroupHeartbeatRequest, FindCoordinatorRequest, GroupId, LeaveGroupRequest, LeaveGroupResponse,
+};
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::{KafkaClient, Purpose, lock};
 use crate::KafkaError;
 use crate::backoff::Backoff;
+use crate::connection::Connection;
 use crate::error::code_of;
 
 /// What a coordinator looks after.
@@ -64,73 +68,144 @@ impl KafkaClient {
             .request_version(&request, version, self.config.request_timeout)
             .await?;
         let codes = std::iter::once(response.error_code).chain(response.members.iter().map(|m| m.error_code));
-        match codes
-            .filter_map(code_of)
-            .find(|code| *code != ResponseError::UnknownMemberId)
-        {
+        match codes.filter_map(code_of).next() {
             None => Ok(()),
-            Some(code) => Err(KafkaError::broker(format!("leaving group `{group}`"), code)),
+            // It may be a member by KIP-848, which leaves in another way.
+            Some(ResponseError::UnknownMemberId) => self.leave_server_assigned(&connection, group, member_id).await,
+            Some(code) => Err(leaving(group, code)),
         }
     }
 
-    /// Address of the group's coordinator, as far as known, else asked: one attempt.
-    pub(crate) async fn coordinator(&self, group: &Arc<str>) -> Result<Arc<str>, KafkaError> {
-        if let Some(known) = lock(&self.coordinators).get(group) {
-            return Ok(Arc::clone(known));
+    async fn leave_server_assigned(
+        &self,
+        connection: &Connection,
+        group: &Arc<str>,
+        member_id: &str,
+    ) -> Result<(), KafkaError> {
+        let request = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(group_id(group))
+            .with_member_id(StrBytes::from_string(member_id.to_owned()))
+            .with_member_epoch(-1);
+        let response = match connection.request(&request, self.config.request_timeout).await {
+            // Then nobody is.
+            Err(KafkaError::UnsupportedVersion { .. }) => return Ok(()),
+            other => other?,
+        };
+        match code_of(response.error_code) {
+            None
+            | Some(
+                ResponseError::UnknownMemberId | ResponseError::GroupIdNotFound | ResponseError::UnsupportedVersion,
+            ) => Ok(()),
+            Some(code) => Err(leaving(group, code)),
         }
-        let address = self.find_coordinator(CoordinatorOf::Group, group).await?;
-        lock(&self.coordinators).insert(Arc::clone(group), Arc::clone(&address));
-        Ok(address)
+    }
+
+    /// Address of the group's coordinator, as far as known, else asked: one attempt. Whoever asks while a question is
+    /// under way is part of the next one, so that a thousand groups ask twice and not a thousand times.
+    pub(crate) async fn coordinator(&self, group: &Arc<str>) -> Result<Arc<str>, KafkaError> {
+        let coordinators = &self.coordinators;
+        if let Some(known) = coordinators.known(group) {
+            return Ok(known);
+        }
+        let asked_at = {
+            let mut wanted = lock(&coordinators.wanted);
+            wanted.groups.insert(Arc::clone(group));
+            wanted.round
+        };
+        let mut last = coordinators.turn.lock().await;
+        if let Some(known) = coordinators.known(group) {
+            return Ok(known);
+        }
+        if last.round > asked_at
+            && let Some(err) = last.failures.get(group)
+        {
+            return Err(err.clone());
+        }
+        let groups = {
+            let mut wanted = lock(&coordinators.wanted);
+            wanted.round += 1;
+            last.round = wanted.round;
+            // Taken by a round that was given up half-way, or that others failed in.
+            wanted.groups.insert(Arc::clone(group));
+            std::mem::take(&mut wanted.groups)
+        };
+        last.failures.clear();
+        let mut found = self.find_coordinators(CoordinatorOf::Group, &groups).await;
+        for (group, place) in &found {
+            match place {
+                Ok(address) => drop(lock(&coordinators.known).insert(Arc::clone(group), Arc::clone(address))),
+                Err(err) => drop(last.failures.insert(Arc::clone(group), err.clone())),
+            }
+        }
+        let own = found.remove(group);
+        own.unwrap_or_else(|| not_found(CoordinatorOf::Group, group, ResponseError::CoordinatorNotAvailable))
     }
 
     /// Address of a coordinator, asked now: one attempt at each broker that is known.
     pub(crate) async fn find_coordinator(&self, of: CoordinatorOf, key: &Arc<str>) -> Result<Arc<str>, KafkaError> {
-        let mut last = KafkaError::ShutDown;
-        // The form changed with version 4, and brokers may differ: the version is only known per connection.
-        for candidate in self.metadata.candidates(&self.config.bootstrap_servers) {
-            match self.find_coordinator_at(&candidate, of, key).await {
-                Ok(address) => return Ok(address),
-                Err(err) => last = err,
-            }
-        }
-        Err(last)
+        let mut found = self.find_coordinators(of, &BTreeSet::from([Arc::clone(key)])).await;
+        found
+            .remove(key)
+            .unwrap_or_else(|| not_found(of, key, ResponseError::CoordinatorNotAvailable))
     }
 
-    async fn find_coordinator_at(
+    /// Asks the brokers in turn until one knows them all.
+    async fn find_coordinators(&self, of: CoordinatorOf, keys: &BTreeSet<Arc<str>>) -> Found {
+        let mut found = Found::new();
+        for candidate in self.metadata.candidates(&self.config.bootstrap_servers) {
+            let is_open = |key: &&Arc<str>| !matches!(found.get(*key), Some(Ok(_)));
+            let open: Vec<&Arc<str>> = keys.iter().filter(is_open).collect();
+            if open.is_empty() {
+                break;
+            }
+            match self.find_coordinators_at(&candidate, of, &open).await {
+                Ok(answer) => found.extend(answer),
+                Err(err) => {
+                    let failed = open.into_iter().map(|key| (Arc::clone(key), Err(err.clone())));
+                    found.extend(failed.collect::<Vec<_>>());
+                }
+            }
+        }
+        found
+    }
+
+    async fn find_coordinators_at(
         &self,
         at: &Arc<str>,
         of: CoordinatorOf,
-        name: &Arc<str>,
-    ) -> Result<Arc<str>, KafkaError> {
+        keys: &[&Arc<str>],
+    ) -> Result<Found, KafkaError> {
         let connection = self.link(at, Purpose::Admin).get(at).await?;
+        // The form changed with version 4, and brokers may differ: the version is only known per connection.
         let version = connection.version::<FindCoordinatorRequest>(i16::MAX)?;
-        let key = StrBytes::from_string(name.to_string());
-        let (kind, what) = match of {
-            CoordinatorOf::Group => (0, "group"),
-            CoordinatorOf::Transactions => (1, "transactional id"),
+        // Version 0 (before 0.11) knows groups only, and has no field for the kind: the default is a group.
+        let request = match of {
+            CoordinatorOf::Group => FindCoordinatorRequest::default(),
+            CoordinatorOf::Transactions => FindCoordinatorRequest::default().with_key_type(1),
         };
-        let request = if version >= 4 {
-            FindCoordinatorRequest::default().with_coordinator_keys(vec![key])
+        let text = |key: &&Arc<str>| StrBytes::from_string(key.to_string());
+        let mut found = Found::new();
+        if version >= 4 {
+            let request = request.with_coordinator_keys(keys.iter().map(text).collect());
+            let response = connection
+                .request_version(&request, version, self.config.request_timeout)
+                .await?;
+            for answer in &response.coordinators {
+                let key: Arc<str> = answer.key.as_str().into();
+                let place = place(of, &key, answer.error_code, &answer.host, answer.port);
+                found.insert(key, place);
+            }
         } else {
-            FindCoordinatorRequest::default().with_key(key)
-        };
-        // Version 0 (before 0.11) knows groups only, and has no field for the kind.
-        let request = if kind > 0 { request.with_key_type(kind) } else { request };
-        let response = connection
-            .request_version(&request, version, self.config.request_timeout)
-            .await?;
-        let (code, host, port) = match response.coordinators.first() {
-            Some(found) => (found.error_code, &found.host, found.port),
-            None => (response.error_code, &response.host, response.port),
-        };
-        match code_of(code) {
-            Some(code) => Err(KafkaError::broker(
-                format!("finding the coordinator of {what} `{name}`"),
-                code,
-            )),
-            None if host.contains(':') => Ok(format!("[{host}]:{port}").into()),
-            None => Ok(format!("{host}:{port}").into()),
+            for key in keys {
+                let request = request.clone().with_key(text(key));
+                let answer = connection
+                    .request_version(&request, version, self.config.request_timeout)
+                    .await?;
+                let place = place(of, key, answer.error_code, &answer.host, answer.port);
+                found.insert(Arc::clone(key), place);
+            }
         }
+        Ok(found)
     }
 
     /// One attempt at the coordinator over the connection that its heartbeats and commits share.
@@ -139,20 +214,37 @@ impl KafkaClient {
         group: &Arc<str>,
         request: &R,
     ) -> Result<R::Response, KafkaError> {
+        self.request_coordinator_as(None, group, request).await
+    }
+
+    /// [`KafkaClient::request_coordinator`] in the name of a member's own `client.id`.
+    pub(crate) async fn request_coordinator_as<R: Request>(
+        &self,
+        client_id: Option<&Arc<str>>,
+        group: &Arc<str>,
+        request: &R,
+    ) -> Result<R::Response, KafkaError> {
         let address = self.coordinator(group).await?;
-        let result = self.request_at(&address, Purpose::Coordinator, request).await;
+        let result = match self.link(&address, Purpose::Coordinator).get(&address).await {
+            Ok(connection) => {
+                let timeout = self.config.request_timeout;
+                connection.request_as(client_id, request, timeout).await
+            }
+            Err(err) => Err(err),
+        };
         self.check_coordinator(group, result)
     }
 
-    /// One attempt at the coordinator over a connection that nothing else uses.
+    /// One attempt at the coordinator over a connection that nothing else uses, in the name of a member's `client.id`.
     pub(crate) async fn park_at_coordinator<R: Request>(
         &self,
+        client_id: Option<&Arc<str>>,
         group: &Arc<str>,
         request: &R,
         timeout: Duration,
     ) -> Result<R::Response, KafkaError> {
         let address = self.coordinator(group).await?;
-        let result = self.request_parking(&address, request, timeout).await;
+        let result = self.request_parking(&address, client_id, request, timeout).await;
         self.check_coordinator(group, result)
     }
 
@@ -181,8 +273,64 @@ impl KafkaClient {
     }
 
     fn forget_coordinator(&self, group: &Arc<str>) {
-        lock(&self.coordinators).remove(group);
+        lock(&self.coordinators.known).remove(group);
     }
+}
+
+/// Which broker coordinates which group.
+#[derive(Debug, Default)]
+pub(super) struct Coordinators {
+    known: Mutex<HashMap<Arc<str>, Arc<str>>>,
+    wanted: Mutex<Wanted>,
+    /// Held while a question is under way.
+    turn: tokio::sync::Mutex<LastRound>,
+}
+
+/// What the next question is about.
+#[derive(Debug, Default)]
+struct Wanted {
+    groups: BTreeSet<Arc<str>>,
+    /// Number of the last question.
+    round: u64,
+}
+
+/// How the last question ended for those who are not known.
+#[derive(Debug, Default)]
+struct LastRound {
+    round: u64,
+    failures: Found<KafkaError>,
+}
+
+/// Addresses by group.
+type Found<T = Result<Arc<str>, KafkaError>> = HashMap<Arc<str>, T>;
+
+impl Coordinators {
+    fn known(&self, group: &Arc<str>) -> Option<Arc<str>> {
+        lock(&self.known).get(group).cloned()
+    }
+}
+
+fn place(of: CoordinatorOf, key: &Arc<str>, error_code: i16, host: &str, port: i32) -> Result<Arc<str>, KafkaError> {
+    match code_of(error_code) {
+        Some(code) => not_found(of, key, code),
+        None if host.contains(':') => Ok(format!("[{host}]:{port}").into()),
+        None => Ok(format!("{host}:{port}").into()),
+    }
+}
+
+fn not_found(of: CoordinatorOf, key: &Arc<str>, code: ResponseError) -> Result<Arc<str>, KafkaError> {
+    let what = match of {
+        CoordinatorOf::Group => "group",
+        CoordinatorOf::Transactions => "transactional id",
+    };
+    Err(KafkaError::broker(
+        format!("finding the coordinator of {what} `{key}`"),
+        code,
+    ))
+}
+
+fn leaving(group: &Arc<str>, code: ResponseError) -> KafkaError {
+    KafkaError::broker(format!("leaving group `{group}`"), code)
 }
 
 pub(crate) fn group_id(group: &Arc<str>) -> GroupId {

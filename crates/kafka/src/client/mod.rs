@@ -65,7 +65,7 @@ pub struct KafkaClient {
     dialer: Dialer,
     links: Mutex<Links>,
     parked: Mutex<HashMap<Arc<str>, Vec<Connection>>>,
-    coordinators: Mutex<HashMap<Arc<str>, Arc<str>>>,
+    coordinators: coordinator::Coordinators,
     metadata: Metadata,
     refresh: refresh::Refresh,
     health: watch::Sender<ClusterHealth>,
@@ -87,7 +87,7 @@ impl KafkaClient {
             config,
             links: Mutex::default(),
             parked: Mutex::default(),
-            coordinators: Mutex::default(),
+            coordinators: coordinator::Coordinators::default(),
             metadata: Metadata::default(),
             refresh: refresh::Refresh::default(),
             health: watch::Sender::new(ClusterHealth::Idle),
@@ -219,6 +219,7 @@ impl KafkaClient {
     pub(crate) async fn request_parking<R: Request>(
         &self,
         address: &Arc<str>,
+        client_id: Option<&Arc<str>>,
         request: &R,
         timeout: Duration,
     ) -> Result<R::Response, KafkaError> {
@@ -230,7 +231,7 @@ impl KafkaClient {
             Some(connection) => connection,
             None => self.dialer.dial(Arc::clone(address)).await?,
         };
-        let response = connection.request(request, timeout).await;
+        let response = connection.request_as(client_id, request, timeout).await;
         let mut parked = lock(&self.parked);
         let parked = parked.entry(Arc::clone(address)).or_default();
         parked.retain(|connection| !connection.is_closed());

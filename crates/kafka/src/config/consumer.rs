@@ -28,12 +28,67 @@ pub enum OffsetReset {
     None,
 }
 
-/// How partitions are shared out among the members of a group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// `partition.assignment.strategy`: how the leader of a classic group shares partitions out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assignor {
-    /// Kafka's `range`: each topic's partitions in runs, members in order.
-    #[default]
+    /// `range`: each topic's partitions in runs, members in order.
     Range,
+    /// `roundrobin`: all partitions in order, one to each member in turn.
+    RoundRobin,
+    /// `cooperative-sticky`: even, and everybody keeps what he has where that is possible; what moves is given up by
+    /// its owner first, what stays goes on meanwhile (KIP-429).
+    CooperativeSticky,
+}
+
+impl Assignor {
+    /// Its name between the members of a group.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Range => "range",
+            Self::RoundRobin => "roundrobin",
+            Self::CooperativeSticky => "cooperative-sticky",
+        }
+    }
+
+    /// By its short name, or as Java names the class.
+    fn parse(name: &str) -> Option<Self> {
+        let all = [
+            (Self::Range, "RangeAssignor"),
+            (Self::RoundRobin, "RoundRobinAssignor"),
+            (Self::CooperativeSticky, "CooperativeStickyAssignor"),
+        ];
+        let class = name.strip_prefix("org.apache.kafka.clients.consumer.").unwrap_or(name);
+        all.into_iter()
+            .find(|(assignor, java)| name == assignor.name() || class == *java)
+            .map(|(assignor, _)| assignor)
+    }
+}
+
+/// `group.protocol`: who shares the partitions out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// `classic`: a member that leads the others, by one of these assignors, in order of preference. The group takes
+    /// the one that all its members offer.
+    ///
+    /// Partitions that stay are kept through a rebalance if every assignor offered is cooperative (KIP-429): with
+    /// `range,cooperative-sticky` all are given up.
+    Classic {
+        /// `partition.assignment.strategy` (`cooperative-sticky`).
+        assignors: Vec<Assignor>,
+    },
+    /// `consumer`: the broker (KIP-848), which also sets time-outs and intervals. Needs Kafka 4.0.
+    Consumer {
+        /// `group.remote.assignor`: the broker's assignor; the group's, or the broker's first, if none is named.
+        remote_assignor: Option<Arc<str>>,
+    },
+}
+
+impl Default for GroupProtocol {
+    fn default() -> Self {
+        Self::Classic {
+            assignors: vec![Assignor::CooperativeSticky],
+        }
+    }
 }
 
 /// What the broker is told with each fetch; readers with equal settings share sessions.
@@ -84,8 +139,8 @@ pub struct ConsumerConfig {
     pub heartbeat_interval: Duration,
     /// `max.poll.interval.ms` (300,000): the rebalance time-out, and nothing else here.
     pub rebalance_timeout: Duration,
-    /// `partition.assignment.strategy`.
-    pub assignor: Assignor,
+    /// `group.protocol` and its assignors.
+    pub protocol: GroupProtocol,
     /// `auto.offset.reset` (`earliest`, as Connect sets it).
     pub offset_reset: OffsetReset,
     /// How to fetch.
@@ -102,7 +157,7 @@ impl ConsumerConfig {
             session_timeout: Duration::from_secs(15),
             heartbeat_interval: Duration::from_secs(3),
             rebalance_timeout: Duration::from_secs(300),
-            assignor: Assignor::default(),
+            protocol: GroupProtocol::default(),
             offset_reset: OffsetReset::default(),
             fetch: Arc::new(FetchSettings::default()),
         }
@@ -133,7 +188,7 @@ impl ConsumerConfig {
             session_timeout: p.millis("session.timeout.ms", 15_000, 1)?,
             heartbeat_interval: p.millis("heartbeat.interval.ms", 3_000, 1)?,
             rebalance_timeout: p.millis("max.poll.interval.ms", 300_000, 1)?,
-            assignor: assignor(&p)?,
+            protocol: protocol(&p)?,
             offset_reset: p.choice(
                 "auto.offset.reset",
                 &[
@@ -171,19 +226,54 @@ impl ConsumerConfig {
     }
 }
 
-fn assignor(p: &Properties<'_>) -> Result<Assignor, ConfigError> {
-    let key = "partition.assignment.strategy";
-    let Some(value) = p.text(key) else {
-        return Ok(Assignor::Range);
-    };
-    match value {
-        "range" | "RangeAssignor" | "org.apache.kafka.clients.consumer.RangeAssignor" => Ok(Assignor::Range),
-        _ => Err(invalid(
-            key,
-            value,
-            "accepted: `range` (also as `org.apache.kafka.clients.consumer.RangeAssignor`)",
-        )),
+const STRATEGY: &str = "partition.assignment.strategy";
+
+fn protocol(p: &Properties<'_>) -> Result<GroupProtocol, ConfigError> {
+    if p.choice("group.protocol", &[("classic", false), ("consumer", true)], false)? {
+        // As Kafka's consumer has it: the broker decides about these.
+        for key in [STRATEGY, "session.timeout.ms", "heartbeat.interval.ms"] {
+            if let Some(value) = p.text(key) {
+                return Err(invalid(
+                    key,
+                    value,
+                    "cannot be set with `group.protocol=consumer`, where the broker sets it: remove it",
+                ));
+            }
+        }
+        return Ok(GroupProtocol::Consumer {
+            remote_assignor: p.text("group.remote.assignor").map(Into::into),
+        });
     }
+    if let Some(value) = p.text("group.remote.assignor") {
+        return Err(invalid(
+            "group.remote.assignor",
+            value,
+            "cannot be set with `group.protocol=classic`: use `partition.assignment.strategy`, or \
+             `group.protocol=consumer`",
+        ));
+    }
+    let Some(value) = p.text(STRATEGY) else {
+        return Ok(GroupProtocol::default());
+    };
+    let mut assignors = Vec::new();
+    for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let assignor = Assignor::parse(name).ok_or_else(|| {
+            invalid(
+                STRATEGY,
+                value,
+                "accepted: `cooperative-sticky`, `range`, `roundrobin`, or several in order of preference (also as \
+                 Java's class names); instead of `sticky` use `cooperative-sticky`",
+            )
+        })?;
+        if assignors.contains(&assignor) {
+            return Err(invalid(STRATEGY, value, "each assignor once"));
+        }
+        assignors.push(assignor);
+    }
+    if assignors.is_empty() {
+        return Err(invalid(STRATEGY, value, "name an assignor"));
+    }
+    Ok(GroupProtocol::Classic { assignors })
 }
 
 #[cfg(test)]
@@ -209,9 +299,23 @@ mod tests {
                 "`isolation.level=dirty` is not valid: accepted: `read_uncommitted`, `read_committed`",
             ),
             (
-                ("partition.assignment.strategy", "cooperative-sticky"),
-                "`partition.assignment.strategy=cooperative-sticky` is not valid: accepted: `range` \
-                 (also as `org.apache.kafka.clients.consumer.RangeAssignor`)",
+                ("partition.assignment.strategy", "range,sticky"),
+                "`partition.assignment.strategy=range,sticky` is not valid: accepted: `cooperative-sticky`, `range`, \
+                 `roundrobin`, or several in order of preference (also as Java's class names); instead of `sticky` \
+                 use `cooperative-sticky`",
+            ),
+            (
+                ("partition.assignment.strategy", "range,RangeAssignor"),
+                "`partition.assignment.strategy=range,RangeAssignor` is not valid: each assignor once",
+            ),
+            (
+                ("group.protocol", "share"),
+                "`group.protocol=share` is not valid: accepted: `classic`, `consumer`",
+            ),
+            (
+                ("group.remote.assignor", "uniform"),
+                "`group.remote.assignor=uniform` is not valid: cannot be set with `group.protocol=classic`: use \
+                 `partition.assignment.strategy`, or `group.protocol=consumer`",
             ),
             (
                 ("heartbeat.interval.ms", "15000"),
@@ -228,6 +332,40 @@ mod tests {
         ];
         for (pair, wanted) in cases {
             assert_eq!(parse(&[pair]).unwrap_err().to_string(), wanted, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn assignors_come_in_order_of_preference_and_under_javas_names() {
+        let strategy = |value| parse(&[("partition.assignment.strategy", value)]).unwrap().protocol;
+        let wanted = |assignors: &[Assignor]| GroupProtocol::Classic {
+            assignors: assignors.to_vec(),
+        };
+        let java = "org.apache.kafka.clients.consumer.RangeAssignor, \
+                    org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
+        assert_eq!(strategy(java), wanted(&[Assignor::Range, Assignor::CooperativeSticky]));
+        assert_eq!(
+            strategy("roundrobin,range"),
+            wanted(&[Assignor::RoundRobin, Assignor::Range])
+        );
+    }
+
+    #[test]
+    fn the_consumer_protocol_refuses_what_the_broker_decides() {
+        let consumer = ("group.protocol", "CONSUMER");
+        let config = parse(&[consumer, ("group.remote.assignor", "range")]).unwrap();
+        let remote_assignor = Some("range".into());
+        assert_eq!(config.protocol, GroupProtocol::Consumer { remote_assignor });
+        for (key, value) in [
+            ("session.timeout.ms", "1000"),
+            ("heartbeat.interval.ms", "100"),
+            ("partition.assignment.strategy", "range"),
+        ] {
+            let wanted = format!(
+                "`{key}={value}` is not valid: cannot be set with `group.protocol=consumer`, where the broker sets it: \
+                 remove it"
+            );
+            assert_eq!(parse(&[consumer, (key, value)]).unwrap_err().to_string(), wanted);
         }
     }
 }

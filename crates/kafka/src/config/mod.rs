@@ -9,7 +9,7 @@ mod producer;
 mod properties;
 
 pub use client::ClientConfig;
-pub use consumer::{Assignor, ConsumerConfig, FetchSettings, IsolationLevel, OffsetReset};
+pub use consumer::{Assignor, ConsumerConfig, FetchSettings, GroupProtocol, IsolationLevel, OffsetReset};
 pub use producer::{Acks, Compression, ProducerConfig};
 pub use properties::{ConfigError, UnknownKey, ignored_property_names, property_names};
 pub(crate) use properties::{Properties, invalid};

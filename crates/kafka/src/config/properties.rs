@@ -57,6 +57,8 @@ pub(super) const KNOWN: &[&str] = &[
     "fetch.min.bytes",
     "group.id",
     "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
     "heartbeat.interval.ms",
     "isolation.level",
     "linger.ms",

@@ -99,6 +99,19 @@ impl Connection {
             .await
     }
 
+    /// [`Connection::request`] in the name of another `client.id` than the connection's.
+    pub(crate) async fn request_as<R: Request>(
+        &self,
+        client_id: Option<&Arc<str>>,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, KafkaError> {
+        let client_id = client_id.map(|id| StrBytes::from_string(id.to_string()));
+        let client_id = client_id.as_ref().unwrap_or(&self.inner.client_id);
+        let version = self.version::<R>(i16::MAX)?;
+        self.begin_as(client_id, request, version, timeout).await?.await
+    }
+
     /// [`Connection::request`] in a version that [`Connection::version`] returned.
     pub(crate) async fn request_version<R: Request>(
         &self,
@@ -118,13 +131,23 @@ impl Connection {
         version: i16,
         timeout: Duration,
     ) -> Result<impl Future<Output = Result<R::Response, KafkaError>> + use<R>, KafkaError> {
+        self.begin_as(&self.inner.client_id, request, version, timeout).await
+    }
+
+    async fn begin_as<R: Request>(
+        &self,
+        client_id: &StrBytes,
+        request: &R,
+        version: i16,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = Result<R::Response, KafkaError>> + use<R>, KafkaError> {
         let api = api_name(R::KEY);
         // Correlation ids only need to differ among the requests in flight, so wrapping is fine.
         let correlation_id = self
             .inner
             .correlation
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let frame = encode(request, version, correlation_id, &self.inner.client_id)?;
+        let frame = encode(request, version, correlation_id, client_id)?;
         let (answer, answered) = oneshot::channel();
         let outgoing = Outgoing {
             correlation_id,
@@ -205,6 +228,7 @@ pub(crate) fn api_name(key: i16) -> &'static str {
         Ok(ApiKey::OffsetCommit) => "OffsetCommit",
         Ok(ApiKey::OffsetFetch) => "OffsetFetch",
         Ok(ApiKey::FindCoordinator) => "FindCoordinator",
+        Ok(ApiKey::ConsumerGroupHeartbeat) => "ConsumerGroupHeartbeat",
         Ok(ApiKey::JoinGroup) => "JoinGroup",
         Ok(ApiKey::Heartbeat) => "Heartbeat",
         Ok(ApiKey::LeaveGroup) => "LeaveGroup",

@@ -1,6 +1,6 @@
 //! Commits, fenced by generation and ownership.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -10,11 +10,11 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::{Instant, sleep};
 
 use super::GroupMember;
-use super::heartbeat::{Disturbance, disturbance};
+use super::classic::{Disturbance, disturbance};
 use crate::backoff::Backoff;
-use crate::client::{group_id, topic_name};
+use crate::client::{group_id, lock, topic_name};
 use crate::error::code_of;
-use crate::{KafkaError, OffsetToCommit, TopicPartition};
+use crate::{AssignmentEpoch, KafkaError, OffsetToCommit, TopicPartition};
 
 /// Why a commit did not happen (or is not known to have happened).
 #[derive(Clone, Debug, thiserror::Error)]
@@ -73,34 +73,32 @@ impl GroupMember {
     /// # Cancel safety
     /// The commit may or may not have happened, as with a lost answer. A later one overrides it.
     pub async fn commit(&self, offsets: Vec<OffsetToCommit>) -> Result<(), CommitError> {
-        let shared = &self.shared;
-        let (client, group) = (&shared.client, &shared.config.group_id);
+        let membership = &self.shared.membership;
+        let (client, group) = (&membership.client, &membership.config.group_id);
         let deadline = Instant::now() + client.config().request_timeout;
         let mut backoff = Backoff::new(client.config().retry_backoff, client.config().retry_backoff_max);
         let mut left = offsets;
-        let generation = shared.identity().generation;
+        let epochs = self.epochs(&left)?;
         while let Some(first) = left.first() {
-            let first = TopicPartition::new(Arc::clone(&first.topic), first.partition);
-            let identity = shared.identity();
-            let fenced = |partition: TopicPartition| CommitError::Fenced {
-                group: Arc::clone(group),
-                partition,
-            };
-            // A later generation is a later assignment: what was read under the earlier one is not ours to commit.
-            if identity.generation != generation || generation < 0 {
-                return Err(fenced(first));
+            // Another epoch is another assignment: what was read under the earlier one is not ours to commit. The
+            // generation may be another, as long as the partition stayed.
+            let now = self.epochs(&left)?;
+            if let Some((partition, _)) = now
+                .iter()
+                .find(|(partition, epoch)| epochs.get(partition) != Some(epoch))
+            {
+                return Err(self.fenced(partition.clone()));
             }
-            for offset in &left {
-                let partition = TopicPartition::new(Arc::clone(&offset.topic), offset.partition);
-                if !identity.owned.contains(&partition) {
-                    return Err(fenced(partition));
-                }
+            let identity = membership.identity();
+            let generation = identity.generation;
+            if generation < 0 {
+                return Err(self.fenced(partition_of(first)));
             }
             let request = request(group, &left)
                 .with_generation_id_or_member_epoch(generation)
                 .with_member_id(StrBytes::from_string(identity.member_id))
-                .with_group_instance_id(shared.instance_id());
-            let failure = match client.request_coordinator(group, &request).await {
+                .with_group_instance_id(membership.instance_id());
+            let failure = match membership.ask(&request).await {
                 Err(err) => err,
                 Ok(response) => {
                     let mut failure = None;
@@ -113,8 +111,11 @@ impl GroupMember {
                             let partition = TopicPartition::new(topic.name.as_str(), answer.partition_index);
                             client.coordinator_answered(group, code);
                             let err = KafkaError::broker(format!("committing {partition}"), code);
-                            match fate(code) {
-                                Fate::Fenced => return Err(fenced(partition)),
+                            // On the way into another generation the coordinator may be ahead of us.
+                            let now = membership.identity();
+                            let is_moving = now.is_joining || now.generation != generation;
+                            match fate(code, is_moving) {
+                                Fate::Fenced => return Err(self.fenced(partition)),
                                 Fate::Retry => {
                                     failure = Some(err);
                                     failed.push(partition);
@@ -143,10 +144,9 @@ impl GroupMember {
             let wait = backoff.next();
             let is_over = Instant::now() + wait >= deadline || matches!(failure, KafkaError::ShutDown);
             if is_over {
-                let name = |offset: &OffsetToCommit| TopicPartition::new(Arc::clone(&offset.topic), offset.partition);
                 return Err(CommitError::Unavailable {
                     group: Arc::clone(group),
-                    partitions: left.iter().map(name).collect(),
+                    partitions: left.iter().map(partition_of).collect(),
                     source: failure,
                 });
             }
@@ -154,6 +154,28 @@ impl GroupMember {
         }
         Ok(())
     }
+
+    /// The assignment of each partition, as long as all are assigned.
+    fn epochs(&self, offsets: &[OffsetToCommit]) -> Result<HashMap<TopicPartition, AssignmentEpoch>, CommitError> {
+        let owned = lock(&self.shared.owned);
+        let epoch = |offset: &OffsetToCommit| {
+            let partition = partition_of(offset);
+            match owned.get(&partition) {
+                Some(own) => Ok((partition, own.epoch)),
+                None => Err(self.fenced(partition)),
+            }
+        };
+        offsets.iter().map(epoch).collect()
+    }
+
+    fn fenced(&self, partition: TopicPartition) -> CommitError {
+        let group = Arc::clone(self.group_id());
+        CommitError::Fenced { group, partition }
+    }
+}
+
+fn partition_of(offset: &OffsetToCommit) -> TopicPartition {
+    TopicPartition::new(Arc::clone(&offset.topic), offset.partition)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,11 +185,14 @@ enum Fate {
     Refused,
 }
 
-fn fate(code: ResponseError) -> Fate {
+fn fate(code: ResponseError, is_moving: bool) -> Fate {
     match disturbance(code) {
         // The group waits for members to join: the commit counts again once that is over, if we are still in.
         Some(Disturbance::Rebalance) => Fate::Retry,
+        Some(Disturbance::Fenced { .. }) if is_moving => Fate::Retry,
         Some(Disturbance::Fenced { .. } | Disturbance::Replaced) => Fate::Fenced,
+        // KIP-848: the next heartbeat brings the newer epoch.
+        None if code == ResponseError::StaleMemberEpoch => Fate::Retry,
         None if code.is_retriable() => Fate::Retry,
         None => Fate::Refused,
     }
@@ -207,6 +232,16 @@ mod tests {
             ),
             (ResponseError::UnknownMemberId, Fate::Fenced, "the session expired"),
             (
+                ResponseError::FencedMemberEpoch,
+                Fate::Fenced,
+                "the broker dropped the member",
+            ),
+            (
+                ResponseError::StaleMemberEpoch,
+                Fate::Retry,
+                "the next heartbeat brings the newer one",
+            ),
+            (
                 ResponseError::FencedInstanceId,
                 Fate::Fenced,
                 "another process took over",
@@ -234,7 +269,9 @@ mod tests {
             ),
         ];
         for (code, wanted, why) in cases {
-            assert_eq!(fate(code), wanted, "{why}");
+            assert_eq!(fate(code, false), wanted, "{why}");
         }
+        let moving = fate(ResponseError::IllegalGeneration, true);
+        assert_eq!(moving, Fate::Retry, "the coordinator is in the next generation already");
     }
 }

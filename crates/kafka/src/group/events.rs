@@ -88,21 +88,19 @@ pub struct MemberState {
     pub generation: Option<i32>,
 }
 
-/// The events of one member, in order.
-#[derive(Debug)]
-pub struct GroupEvents {
-    events: mpsc::Receiver<GroupEvent>,
-    states: watch::Receiver<MemberState>,
-    states_ended: bool,
+impl From<MemberState> for GroupEvent {
+    fn from(state: MemberState) -> Self {
+        Self::State(state)
+    }
 }
 
+/// The events of one member, in order.
+#[derive(Debug)]
+pub struct GroupEvents(Feed<GroupEvent>);
+
 impl GroupEvents {
-    pub(super) fn new(events: mpsc::Receiver<GroupEvent>, states: watch::Receiver<MemberState>) -> Self {
-        Self {
-            events,
-            states,
-            states_ended: false,
-        }
+    pub(super) fn new(feed: Feed<GroupEvent>) -> Self {
+        Self(feed)
     }
 
     /// The next event; `None` when the member has ended.
@@ -110,6 +108,30 @@ impl GroupEvents {
     /// # Cancel safety
     /// Safe: an event is returned or stays.
     pub async fn recv(&mut self) -> Option<GroupEvent> {
+        self.0.recv().await
+    }
+}
+
+/// Events in order, and between them the newest state.
+#[derive(Debug)]
+pub(super) struct Feed<E> {
+    events: mpsc::Receiver<E>,
+    states: watch::Receiver<MemberState>,
+    states_ended: bool,
+}
+
+impl<E: From<MemberState>> Feed<E> {
+    pub(super) fn new(events: mpsc::Receiver<E>, states: watch::Receiver<MemberState>) -> Self {
+        Self {
+            events,
+            states,
+            states_ended: false,
+        }
+    }
+
+    /// # Cancel safety
+    /// Safe: an event is returned or stays.
+    pub(super) async fn recv(&mut self) -> Option<E> {
         loop {
             tokio::select! {
                 biased;
@@ -118,12 +140,12 @@ impl GroupEvents {
                     // The last state is worth telling: it says why the member has ended.
                     None if !self.states_ended => {
                         self.states_ended = true;
-                        return Some(GroupEvent::State(self.states.borrow_and_update().clone()));
+                        return Some(self.states.borrow_and_update().clone().into());
                     }
                     None => return None,
                 },
                 changed = self.states.changed(), if !self.states_ended => match changed {
-                    Ok(()) => return Some(GroupEvent::State(self.states.borrow_and_update().clone())),
+                    Ok(()) => return Some(self.states.borrow_and_update().clone().into()),
                     Err(_) => self.states_ended = true,
                 },
             }

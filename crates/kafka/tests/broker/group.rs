@@ -1,80 +1,12 @@
 //! Membership: sharing, rebalancing, commits.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_kafka::{
-    Assigned, CommitError, ConsumerConfig, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
-    OffsetToCommit, Subscription, TopicPartition,
-};
+use klamm_kafka::{CommitError, ConsumerConfig, GroupEvent, MemberPhase, OffsetToCommit, Subscription, TopicPartition};
 
+use crate::support::follower::Follower;
 use crate::support::{PATIENCE, client, raw, unique};
-
-/// A member and what it holds, following the events.
-struct Follower {
-    member: GroupMember,
-    events: GroupEvents,
-    held: Vec<Assigned>,
-    state: MemberState,
-}
-
-impl Follower {
-    fn join(client: &Arc<KafkaClient>, group: &str, subscription: Subscription) -> Self {
-        let mut config = ConsumerConfig::new(group);
-        config.heartbeat_interval = Duration::from_millis(100);
-        Self::join_as(client, config, subscription)
-    }
-
-    fn join_as(client: &Arc<KafkaClient>, config: ConsumerConfig, subscription: Subscription) -> Self {
-        let (member, events) = GroupMember::join(client, config, subscription);
-        Self {
-            member,
-            events,
-            held: Vec::new(),
-            state: MemberState::default(),
-        }
-    }
-
-    async fn step(&mut self) {
-        match self.events.recv().await.expect("the member lives") {
-            GroupEvent::Assign { partitions } => {
-                assert!(self.held.is_empty(), "eager: everything is given up first");
-                self.held = partitions;
-            }
-            GroupEvent::Revoke { partitions, ack } => {
-                assert_eq!(partitions.len(), self.held.len());
-                self.held.clear();
-                ack.done();
-            }
-            GroupEvent::Lost { .. } => self.held.clear(),
-            GroupEvent::State(state) => self.state = state,
-        }
-    }
-
-    async fn until(&mut self, is_there: impl Fn(&Self) -> bool) {
-        let reached = async {
-            while !is_there(self) {
-                self.step().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, reached)
-            .await
-            .expect("the state is reached");
-    }
-
-    async fn until_holds(&mut self, count: usize) {
-        self.until(|follower| follower.held.len() == count && follower.state.phase == MemberPhase::Stable)
-            .await;
-    }
-
-    fn names(&self) -> BTreeSet<String> {
-        self.held
-            .iter()
-            .map(|p| format!("{}-{}", p.topic, p.partition))
-            .collect()
-    }
-}
 
 fn commit_of(topic: &str, partition: i32, offset: i64) -> OffsetToCommit {
     OffsetToCommit {
@@ -108,7 +40,11 @@ async fn two_members_share_and_one_inherits_when_the_other_leaves() {
     tokio::time::timeout(PATIENCE, both).await.unwrap();
     assert!(first.names().is_disjoint(&second.names()));
     assert!(
-        first.held.iter().all(|partition| !epochs.contains(&partition.epoch)),
+        first.held.iter().all(|partition| epochs.contains(&partition.epoch)),
+        "what stays is the same assignment"
+    );
+    assert!(
+        second.held.iter().all(|partition| !epochs.contains(&partition.epoch)),
         "a new assignment, a new epoch"
     );
 
@@ -260,13 +196,13 @@ async fn a_slow_revocation_keeps_the_membership_and_a_dropped_ack_ends_it() {
     let mut first = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
     first.until_holds(2).await;
     let mut second = Follower::join(&client, &group, Subscription::topics([topic.as_str()]));
-    let ack = loop {
+    let (revoked, ack) = loop {
         match tokio::time::timeout(PATIENCE, first.events.recv())
             .await
             .unwrap()
             .unwrap()
         {
-            GroupEvent::Revoke { ack, .. } => break ack,
+            GroupEvent::Revoke { partitions, ack } => break (partitions, ack),
             GroupEvent::State(_) => {}
             other => panic!("{other:?}"),
         }
@@ -279,7 +215,7 @@ async fn a_slow_revocation_keeps_the_membership_and_a_dropped_ack_ends_it() {
         .unwrap();
     assert!(second.held.is_empty());
     drop(ack);
-    first.held.clear();
+    first.drop(&revoked);
     let both = async {
         while first.held.len() != 1 || second.held.len() != 1 {
             tokio::select! {

@@ -4,6 +4,7 @@
 
 pub mod encode;
 pub mod fairness;
+pub mod follower;
 pub mod raw;
 
 use std::collections::BTreeMap;
