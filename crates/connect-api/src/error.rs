@@ -16,6 +16,9 @@ pub enum DataErrorKind {
     /// May pass by itself, for example a registry that does not answer:
     /// `org.apache.kafka.connect.errors.RetriableException`.
     Retriable,
+    /// The converter lacks something that it has to fetch first, such as a schema: call
+    /// [`Converter::prepare`](crate::Converter::prepare), then convert again. Never the fate of a record.
+    NotReady,
     /// Any other failure, where Java throws a class of its own (`java.*`).
     Other,
 }
@@ -28,7 +31,7 @@ impl DataErrorKind {
             Self::Data | Self::Serialization => "org.apache.kafka.connect.errors.DataException",
             Self::SchemaBuilder => "org.apache.kafka.connect.errors.SchemaBuilderException",
             Self::Config => "org.apache.kafka.common.config.ConfigException",
-            Self::Retriable => "org.apache.kafka.connect.errors.RetriableException",
+            Self::Retriable | Self::NotReady => "org.apache.kafka.connect.errors.RetriableException",
             Self::Other => "org.apache.kafka.connect.errors.ConnectException",
         }
     }

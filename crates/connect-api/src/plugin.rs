@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::BoxFuture;
 use crate::config::{ConfigDef, ParsedConfig};
 use crate::datum::{Datum, SchemaAndValue};
 use crate::error::{ConfigErrors, DataError};
@@ -73,8 +74,26 @@ pub trait Converter: Send + Sync + fmt::Debug {
     /// whatever the codec reports later counts as this converter's failure.
     ///
     /// # Errors
-    /// If the bytes do not hold what the converter reads.
+    /// If the bytes do not hold what the converter reads. [`DataErrorKind::NotReady`](crate::DataErrorKind::NotReady)
+    /// is no failure: the converter needs [`Converter::prepare`] before it can answer.
     fn to_connect(&self, topic: &str, headers: &[RawHeader], bytes: Option<&Bytes>) -> Result<Datum, DataError>;
+
+    /// Fetches what the converter needs for these bytes, such as the schema that they name, and keeps it: the next
+    /// call of [`Converter::to_connect`] finds it. For converters that need nothing there is nothing to do.
+    ///
+    /// # Errors
+    /// If it cannot be had. After a retriable error the caller waits and calls again; it never drops the record.
+    ///
+    /// # Cancel safety
+    /// Safe: what was fetched so far stays.
+    fn prepare<'a>(
+        &'a self,
+        _topic: &'a str,
+        _headers: &'a [RawHeader],
+        _bytes: Option<&'a Bytes>,
+    ) -> BoxFuture<'a, Result<(), DataError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// Turns the bytes of a header's value into Connect data.

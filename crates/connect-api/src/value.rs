@@ -11,7 +11,8 @@ use crate::schema::{Schema, SchemaRef, SchemaType};
 
 /// A value of Connect's data model, with or without a schema beside it.
 ///
-/// Equality and hashing follow Java's: floats by their bits (so NaN equals NaN), decimals with their scale.
+/// Equality and hashing follow Java's: floats by their bits (so 0 differs from -0), all NaN alike, decimals with their
+/// scale.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// No value.
@@ -342,6 +343,16 @@ fn described(schema: &Schema) -> String {
     }
 }
 
+/// Java's `Float.floatToIntBits`.
+fn float_bits(number: f32) -> u32 {
+    if number.is_nan() { f32::NAN } else { number }.to_bits()
+}
+
+/// Java's `Double.doubleToLongBits`.
+fn double_bits(number: f64) -> u64 {
+    if number.is_nan() { f64::NAN } else { number }.to_bits()
+}
+
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -351,8 +362,8 @@ impl PartialEq for Value {
             (Self::Int16(a), Self::Int16(b)) => a == b,
             (Self::Int32(a), Self::Int32(b)) => a == b,
             (Self::Int64(a), Self::Int64(b)) | (Self::Instant(a), Self::Instant(b)) => a == b,
-            (Self::Float32(a), Self::Float32(b)) => a.to_bits() == b.to_bits(),
-            (Self::Float64(a), Self::Float64(b)) => a.to_bits() == b.to_bits(),
+            (Self::Float32(a), Self::Float32(b)) => float_bits(*a) == float_bits(*b),
+            (Self::Float64(a), Self::Float64(b)) => double_bits(*a) == double_bits(*b),
             (Self::String(a), Self::String(b)) => a == b,
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::Decimal(a), Self::Decimal(b)) => a.as_bigint_and_exponent() == b.as_bigint_and_exponent(),
@@ -376,8 +387,8 @@ impl Hash for Value {
             Self::Int16(v) => v.hash(state),
             Self::Int32(v) => v.hash(state),
             Self::Int64(v) | Self::Instant(v) => v.hash(state),
-            Self::Float32(v) => v.to_bits().hash(state),
-            Self::Float64(v) => v.to_bits().hash(state),
+            Self::Float32(v) => float_bits(*v).hash(state),
+            Self::Float64(v) => double_bits(*v).hash(state),
             Self::String(v) => v.hash(state),
             Self::Bytes(v) => v.hash(state),
             Self::Decimal(v) => v.as_bigint_and_exponent().hash(state),

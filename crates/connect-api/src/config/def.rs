@@ -241,6 +241,7 @@ impl Evaluated<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct ConfigDef {
     keys: Vec<ConfigKey>,
+    prefixes: Vec<&'static str>,
 }
 
 impl ConfigDef {
@@ -264,6 +265,14 @@ impl ConfigDef {
         self
     }
 
+    /// Takes every key that begins with `prefix`, such as `request.header.`, as text that is never shown: see
+    /// [`ParsedConfig::prefixed`].
+    #[must_use]
+    pub fn prefix(mut self, prefix: &'static str) -> Self {
+        self.prefixes.push(prefix);
+        self
+    }
+
     /// The keys.
     #[must_use]
     pub fn keys(&self) -> &[ConfigKey] {
@@ -281,6 +290,11 @@ impl ConfigDef {
                 parsed.set(&key.name, value);
             }
             keys.push(evaluated);
+        }
+        for (key, text) in raw {
+            if self.prefixes.iter().any(|prefix| key.starts_with(prefix)) {
+                parsed.set(key, ConfigValue::Secret(Secret::new(text.trim())));
+            }
         }
         Evaluated { keys, parsed }
     }

@@ -88,6 +88,22 @@ impl ParsedConfig {
         }
     }
 
+    /// The keys that begin with `prefix`, without it, and their texts: what
+    /// [`ConfigDef::prefix`](super::ConfigDef::prefix) takes. In the order of their names.
+    #[must_use]
+    pub fn prefixed(&self, prefix: &str) -> Vec<(&str, &Secret)> {
+        let mut found: Vec<_> = self
+            .values
+            .iter()
+            .filter_map(|(key, value)| match value {
+                ConfigValue::Secret(secret) => Some((key.strip_prefix(prefix)?, secret)),
+                _ => None,
+            })
+            .collect();
+        found.sort_unstable_by_key(|(name, _)| *name);
+        found
+    }
+
     /// A PASSWORD key.
     #[must_use]
     pub fn secret(&self, key: &str) -> Option<&Secret> {

@@ -1,0 +1,167 @@
+//! What converters ask: schemas with their references, cached.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_connect_api::{BoxFuture, ConfigErrors, ParsedConfig};
+
+use crate::cache::{Cache, Limits};
+use crate::config::Settings;
+use crate::error::RegistryError;
+use crate::rest::RestClient;
+use crate::schema::{Document, Lookup, ReferencedDocument, RegisteredSchema};
+
+/// A failure that does not pass by itself is asked for again after this long: somebody may have mended it.
+const NEGATIVE_HOLDS: Duration = Duration::from_secs(10);
+/// References inside references, at most.
+const MAX_DEPTH: usize = 64;
+/// References of one schema, at most.
+const MAX_REFERENCES: usize = 1000;
+
+/// Where documents come from.
+pub(crate) trait Backend: Send + Sync + fmt::Debug {
+    /// The document of a lookup. What may pass has been tried again.
+    fn document<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Document, RegistryError>>;
+
+    /// The version of a document in a subject; none if the subject does not hold it.
+    fn version<'a>(
+        &'a self,
+        subject: &'a str,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<Option<i32>, RegistryError>>;
+
+    /// How long after a failure that may pass nobody asks again.
+    fn failure_holds(&self) -> Duration;
+}
+
+type Answers<K, V> = Cache<K, V, RegistryError>;
+
+/// A schema registry, and what it answered so far.
+///
+/// One request is made however many partitions ask for a schema at a time. Answers are kept, the least recently used
+/// ones forgotten beyond `max.schemas.per.subject`; failures are not.
+#[derive(Debug)]
+pub struct SchemaRegistry {
+    backend: Box<dyn Backend>,
+    documents: Answers<Lookup, Arc<Document>>,
+    latest: Answers<Lookup, Arc<Document>>,
+    versions: Answers<(Arc<str>, Lookup), Option<i32>>,
+}
+
+impl SchemaRegistry {
+    /// The client of the registry that the settings name. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// Settings that are missing or do not fit together, and certificates that cannot be read.
+    pub fn try_new(config: &ParsedConfig) -> Result<Self, ConfigErrors> {
+        let settings = Settings::try_new(config)?;
+        let limits = |answers_live| Limits {
+            entries: settings.max_schemas,
+            answers_live,
+        };
+        Ok(Self {
+            documents: Cache::new(limits(None)),
+            latest: Cache::new(limits(settings.latest_lives)),
+            versions: Cache::new(limits(None)),
+            backend: Box::new(RestClient::new(settings)),
+        })
+    }
+
+    /// The schema of a lookup with everything that it refers to.
+    ///
+    /// # Errors
+    /// Why it cannot be had: [`RegistryError::is_retriable`] says whether that may pass.
+    ///
+    /// # Cancel safety
+    /// Safe: what was fetched so far stays.
+    pub async fn schema(&self, lookup: &Lookup) -> Result<RegisteredSchema, RegistryError> {
+        let document = self.document(lookup).await?;
+        let mut references = Vec::new();
+        if !document.references.is_empty() {
+            self.resolve(lookup, &document, &mut Vec::new(), &mut references)
+                .await?;
+        }
+        Ok(RegisteredSchema { document, references })
+    }
+
+    /// The version of a schema in a subject; none if the subject does not hold it.
+    ///
+    /// # Errors
+    /// As [`SchemaRegistry::schema`].
+    pub async fn version(
+        &self,
+        subject: &Arc<str>,
+        lookup: &Lookup,
+        document: &Document,
+    ) -> Result<Option<i32>, RegistryError> {
+        if document.version.is_some() && document.subject.as_ref() == Some(subject) {
+            return Ok(document.version);
+        }
+        let key = (Arc::clone(subject), lookup.clone());
+        let fetch = self.backend.version(subject, document);
+        self.versions.get_or_fetch(&key, |error| self.holds(error), fetch).await
+    }
+
+    async fn document(&self, lookup: &Lookup) -> Result<Arc<Document>, RegistryError> {
+        let cache = match lookup {
+            Lookup::Latest { .. } => &self.latest,
+            Lookup::Id { .. } | Lookup::Guid(_) | Lookup::Version { .. } => &self.documents,
+        };
+        let fetch = async { self.backend.document(lookup).await.map(Arc::new) };
+        cache.get_or_fetch(lookup, |error| self.holds(error), fetch).await
+    }
+
+    fn holds(&self, error: &RegistryError) -> Duration {
+        if error.is_retriable() {
+            error.retry_after().unwrap_or_else(|| self.backend.failure_holds())
+        } else {
+            NEGATIVE_HOLDS
+        }
+    }
+
+    /// Adds what a document refers to, after what that refers to itself.
+    fn resolve<'a>(
+        &'a self,
+        root: &'a Lookup,
+        document: &'a Document,
+        path: &'a mut Vec<Lookup>,
+        found: &'a mut Vec<ReferencedDocument>,
+    ) -> BoxFuture<'a, Result<(), RegistryError>> {
+        Box::pin(async move {
+            let impossible = |reason: String| RegistryError::References {
+                what: root.to_string(),
+                reason,
+            };
+            for reference in &document.references {
+                let lookup = Lookup::Version {
+                    subject: Arc::clone(&reference.subject),
+                    version: reference.version,
+                };
+                if path.contains(&lookup) {
+                    return Err(impossible(format!("{lookup} refers to itself")));
+                }
+                if path.len() >= MAX_DEPTH || found.len() >= MAX_REFERENCES {
+                    return Err(impossible(format!(
+                        "they are more than {MAX_REFERENCES}, or more than {MAX_DEPTH} levels deep"
+                    )));
+                }
+                let referenced = self.document(&lookup).await?;
+                let is_known = found
+                    .iter()
+                    .any(|known| known.name == reference.name && known.document == referenced);
+                if is_known {
+                    continue;
+                }
+                path.push(lookup);
+                self.resolve(root, &referenced, path, found).await?;
+                path.pop();
+                found.push(ReferencedDocument {
+                    name: reference.name.clone(),
+                    document: referenced,
+                });
+            }
+            Ok(())
+        })
+    }
+}
