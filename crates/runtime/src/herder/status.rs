@@ -40,7 +40,7 @@ impl State {
 pub struct InstanceStatus {
     /// State.
     pub state: State,
-    /// Why it failed and what to do; none unless it failed.
+    /// Why it failed and what to do; of a running task what it waits for, if it waits.
     pub trace: Option<String>,
 }
 
@@ -49,6 +49,15 @@ impl InstanceStatus {
     #[must_use]
     pub fn of(state: State) -> Self {
         Self { state, trace: None }
+    }
+
+    /// RUNNING, with what it waits for if there is something.
+    #[must_use]
+    pub fn running(waits_for: Option<String>) -> Self {
+        Self {
+            state: State::Running,
+            trace: waits_for,
+        }
     }
 
     /// FAILED with its trace.

@@ -4,6 +4,7 @@ mod commits;
 mod counters;
 mod partition;
 mod pipeline;
+mod waits;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use commits::Commits;
 use counters::Counters;
 use partition::Partition;
 use pipeline::Pipeline;
+use waits::Waits;
 
 /// How long members of the last life may take to leave before a task joins without waiting for them.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -134,6 +136,7 @@ struct SinkTask {
     paused: watch::Sender<bool>,
     commits: Commits,
     counters: Arc<Counters>,
+    waits: Waits,
     /// Trace of a task none of whose functions can be used; it probes and comes back by itself.
     unusable: Option<String>,
     rng: StdRng,
@@ -147,6 +150,8 @@ enum Event {
     Delivery(Option<EngineEvent>),
     PartitionEnded(Result<PartitionEnd, JoinError>),
     CommitDue,
+    /// A partition starts or ends to wait.
+    WaitsChanged,
     Control(TaskControl),
 }
 
@@ -218,6 +223,7 @@ impl SinkTask {
             paused: watch::Sender::new(false),
             commits,
             counters: Arc::default(),
+            waits: Waits::new(),
             unusable: None,
             rng,
         })
@@ -238,6 +244,10 @@ impl SinkTask {
                 Event::PartitionEnded(end) => self.partition_ended(end),
                 Event::CommitDue => {
                     self.commits.start(&self.member, &self.engine);
+                    None
+                }
+                Event::WaitsChanged => {
+                    self.show();
                     None
                 }
                 Event::Control(control) => self.control(control),
@@ -266,6 +276,7 @@ impl SinkTask {
             event = self.delivery.recv() => Event::Delivery(event),
             Some(end) = self.actors.join_next() => Event::PartitionEnded(end),
             () = self.commits.due(&self.engine) => Event::CommitDue,
+            () = self.waits.changed() => Event::WaitsChanged,
         }
     }
 
@@ -291,7 +302,7 @@ impl SinkTask {
         self.report.set(match &self.unusable {
             _ if *self.paused.borrow() => InstanceStatus::of(State::Paused),
             Some(trace) => InstanceStatus::failed(trace.clone()),
-            None => InstanceStatus::of(State::Running),
+            None => InstanceStatus::running(self.waits.text()),
         });
     }
 
@@ -377,6 +388,7 @@ impl SinkTask {
             connector: Arc::clone(&self.spec.connector),
             task: self.spec.task,
             paused: self.paused.subscribe(),
+            wait: self.waits.of(&topic_partition),
             rng: StdRng::seed_from_u64(self.rng.random()),
         };
         let key = topic_partition.clone();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_connect_api::TopicPartition;
+use klamm_connect_api::{DataErrorKind, TopicPartition};
 use klamm_delivery::{Delivery, Engine, Intake, IntakeClosed};
 use klamm_kafka::records::Records;
 use klamm_kafka::{AssignmentEpoch, ConsumedRecord, FetchedSection, PartitionReader};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
 use super::pipeline::{Pipeline, RecordFailure, Tolerated};
+use super::waits::PartitionWait;
 
 /// Records handed over in one step: large enough to cost little each, small enough that a partition which may hold one
 /// step only (all memory in use) still holds little.
@@ -24,6 +25,8 @@ const CHUNK_BYTES: usize = 512 * 1024;
 const GIVE_BACK_AFTER: Duration = Duration::from_secs(5);
 /// First delay before a conversion or transform that may pass is tried again (KIP-298).
 const RETRY_DELAY: Duration = Duration::from_millis(300);
+/// Longest delay before converters are asked again to fetch what they lack.
+const PREPARE_DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// Runs one partition until it is dropped.
 pub(super) struct Partition {
@@ -37,6 +40,8 @@ pub(super) struct Partition {
     pub(super) task: u32,
     /// Whether the connector is paused.
     pub(super) paused: watch::Receiver<bool>,
+    /// Where the status learns what is waited for.
+    pub(super) wait: PartitionWait,
     pub(super) rng: StdRng,
 }
 
@@ -212,7 +217,7 @@ impl Partition {
 
     /// Takes one record through the pipeline, under `errors.*`.
     async fn process(&mut self, record: &ConsumedRecord) -> Result<Delivery, String> {
-        let failure = match self.pipeline.process(record) {
+        let failure = match self.attempt(record).await {
             Ok(delivery) => return Ok(delivery),
             Err(failure) if failure.error.is_retriable() => match self.retry(record, failure).await {
                 Ok(delivery) => return Ok(delivery),
@@ -228,6 +233,38 @@ impl Partition {
                 self.pipeline.counters().skipped(1);
                 Ok(self.pipeline.nothing(record))
             }
+        }
+    }
+
+    /// Takes one record through the pipeline once, after the converters have what they need for it.
+    async fn attempt(&mut self, record: &ConsumedRecord) -> Result<Delivery, Box<RecordFailure>> {
+        loop {
+            match self.pipeline.process(record) {
+                Err(failure) if failure.error.kind() == DataErrorKind::NotReady => self.prepare(record).await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Has the converters fetch what they lack. What may pass is waited for, whatever `errors.*` say, and the status
+    /// shows it: a registry that is away must not cost a record.
+    async fn prepare(&mut self, record: &ConsumedRecord) -> Result<(), Box<RecordFailure>> {
+        let mut delay = RETRY_DELAY;
+        loop {
+            let failure = match self.pipeline.prepare(record).await {
+                Err(failure) if failure.error.is_retriable() => failure,
+                outcome => {
+                    self.wait.clear();
+                    return outcome;
+                }
+            };
+            let (connector, task, error) = (&*self.connector, self.task, &failure.error);
+            if delay == RETRY_DELAY {
+                warn!(connector, task, partition = %self.topic_partition, stage = failure.stage.name(), %error, "partition waits and tries again");
+            }
+            self.wait.set(format!("{}: {error}", failure.class));
+            sleep(self.rng.random_range(delay / 2..=delay)).await;
+            delay = delay.saturating_mul(2).min(PREPARE_DELAY_MAX);
         }
     }
 
@@ -251,7 +288,7 @@ impl Partition {
             }
             sleep(deadline.map_or(delay, |deadline| delay.min(deadline - now))).await;
             doubled = doubled.saturating_mul(2);
-            match self.pipeline.process(record) {
+            match self.attempt(record).await {
                 Ok(delivery) => return Ok(delivery),
                 Err(again) => failure = again,
             }

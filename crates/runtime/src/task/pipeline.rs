@@ -151,6 +151,10 @@ impl Pipeline {
     }
 
     /// Takes a record to the brink of delivery.
+    ///
+    /// # Errors
+    /// The failure to be handled under `errors.*`; or, of the kind [`NotReady`](klamm_connect_api::DataErrorKind::NotReady), the wish for
+    /// [`Pipeline::prepare`].
     pub(crate) fn process(&mut self, consumed: &ConsumedRecord) -> Result<Delivery, Box<RecordFailure>> {
         let record = self.convert(consumed)?;
         let transformed = self
@@ -187,6 +191,22 @@ impl Pipeline {
             }
         }
         Ok(delivery)
+    }
+
+    /// Fetches what the converters lack for a record.
+    pub(crate) async fn prepare(&self, consumed: &ConsumedRecord) -> Result<(), Box<RecordFailure>> {
+        let topic = self.topic_partition.topic();
+        let parts = [
+            (&self.config.key_converter, Stage::KeyConverter, &consumed.key),
+            (&self.config.value_converter, Stage::ValueConverter, &consumed.value),
+        ];
+        for ((class, converter), stage, bytes) in parts {
+            converter
+                .prepare(topic, &consumed.headers, bytes.as_ref())
+                .await
+                .map_err(|error| self.failure(consumed, stage, class, error))?;
+        }
+        Ok(())
     }
 
     fn convert(&self, consumed: &ConsumedRecord) -> Result<Record, Box<RecordFailure>> {
