@@ -51,6 +51,18 @@ impl Server {
     /// # Errors
     /// It did not come up; the message holds the script's output.
     pub fn up(script: &str, args: &[&str]) -> anyhow::Result<Self> {
+        Self::launch(script, "up", args)
+    }
+
+    /// Runs `testbed/registry mock`, the scripted registry, with these arguments in a folder of its own.
+    ///
+    /// # Errors
+    /// It did not come up; the message holds the script's output.
+    pub fn registry_mock(args: &[&str]) -> anyhow::Result<Self> {
+        Self::launch("registry", "mock", args)
+    }
+
+    fn launch(script: &str, verb: &str, args: &[&str]) -> anyhow::Result<Self> {
         let prefix = format!("klamm-{script}-");
         let dir = tempfile::Builder::new()
             .prefix(&prefix)
@@ -59,8 +71,8 @@ impl Server {
             .keep();
         let script = testbed().join(script);
         // One shell for all three steps: should the test die while the server starts, it is still taken down.
-        let steps = r#"script=$1 dir=$2; shift 2
-            if "$script" up --dir "$dir" "$@" 2>&1; then echo "testbed: up"; else echo "testbed: failed"; fi
+        let steps = r#"script=$1 verb=$2 dir=$3; shift 3
+            if "$script" "$verb" --dir "$dir" "$@" 2>&1; then echo "testbed: up"; else echo "testbed: failed"; fi
             exec >/dev/null 2>&1
             read -r _
             "$script" down --dir "$dir"; rm -rf "$dir""#;
@@ -68,6 +80,7 @@ impl Server {
         command
             .args(["-c", steps, "watcher"])
             .arg(&script)
+            .arg(verb)
             .arg(&dir)
             .args(args)
             .stdout(Stdio::piped());
@@ -90,7 +103,7 @@ impl Server {
             seen.push_str(&line);
             seen.push('\n');
         }
-        bail!("{} up failed:\n{seen}", script.display())
+        bail!("{} {verb} failed:\n{seen}", script.display())
     }
 
     /// A value that `up` printed.

@@ -1,15 +1,18 @@
 //! Converters between the bytes of the wire and Connect data.
 //!
-//! **Owns** what JSON, strings, raw bytes and Connect's header literals mean, under the class names and settings of
-//! Kafka Connect.
+//! **Owns** what JSON, Avro, strings, numbers, raw bytes and Connect's header literals mean, under the class names and
+//! settings of Kafka Connect and of Confluent's converters.
 //! **Does not know** Kafka, transforms or destinations.
 //! **Invariants:** no bytes of the wire lead to a panic or to unbounded recursion; errors never repeat the payload; a
 //! JSON text that is left encoded is strict JSON, so it can go into a payload as it is.
 #![forbid(unsafe_code)]
 
+mod avro;
 mod byte_array;
 mod charset;
 mod json;
+mod primitive;
+mod registry;
 mod simple_header;
 mod string;
 
@@ -23,22 +26,27 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The converters of keys and values.
 #[must_use]
 pub fn converters() -> Vec<ConverterPlugin> {
-    vec![
+    let mut plugins = vec![
+        avro::converter_plugin(),
         byte_array::converter_plugin(),
         json::converter_plugin(),
         string::converter_plugin(),
-    ]
+    ];
+    plugins.extend(primitive::converter_plugins());
+    plugins
 }
 
 /// The converters of header values: [`converters`] in that role, and `SimpleHeaderConverter`, which is the default.
 #[must_use]
 pub fn header_converters() -> Vec<HeaderConverterPlugin> {
-    vec![
+    let mut plugins = vec![
         byte_array::header_converter_plugin(),
         json::header_converter_plugin(),
         simple_header::header_converter_plugin(),
         string::header_converter_plugin(),
-    ]
+    ];
+    plugins.extend(primitive::header_converter_plugins());
+    plugins
 }
 
 fn info(kind: PluginKind, class: &'static str) -> PluginInfo {

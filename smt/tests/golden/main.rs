@@ -1,8 +1,8 @@
 //! Golden cases recorded from Apache Kafka Connect: converters, transforms, predicates and chains, run the way a sink
 //! task runs them.
 //!
-//! Where Klamm deliberately answers otherwise, `tests/golden/deviations.json` holds the case's id, the reason and what
-//! Klamm answers; the recorded case stays as it is.
+//! Where Klamm deliberately answers otherwise, `tests/golden/deviations.json` holds the case's id and the reason; the
+//! recorded case stays as it is.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod case;
@@ -19,10 +19,10 @@ use crate::case::{Outcome, run};
 /// The files, and how many of their cases have to run. The others are of converters and transforms that do not exist
 /// yet; a floor only goes up.
 const FILES: [(&str, usize); 11] = [
-    ("converters/header-converters", 11),
+    ("converters/header-converters", 15),
     ("converters/json-schema", 228),
     ("converters/json-schemaless", 75),
-    ("converters/primitive-converters", 6),
+    ("converters/primitive-converters", 42),
     ("converters/simple-header", 145),
     ("converters/string-converter", 16),
     ("smt/chains", 17),
@@ -60,8 +60,11 @@ fn records_come_out_as_from_kafka_connect() {
                 (None, Some(difference)) => failures.push(format!("{id}: {difference}")),
                 (Some(_), None) => failures.push(format!("{id}: is no deviation any more, remove it from the list")),
                 (Some(deviation), Some(_)) => {
-                    assert!(deviation["reason"].is_string(), "{id}: a deviation needs a reason");
-                    if let Some(difference) = outcome.differs_from(&deviation["expect"]) {
+                    // A reason, or `{"reason", "expect"}` where Klamm's own answer is held to.
+                    let reason = deviation.as_str().or_else(|| deviation["reason"].as_str());
+                    assert!(reason.is_some(), "{id}: a deviation needs a reason");
+                    let difference = deviation.get("expect").and_then(|expect| outcome.differs_from(expect));
+                    if let Some(difference) = difference {
                         failures.push(format!("{id}, a deviation: {difference}"));
                     }
                 }

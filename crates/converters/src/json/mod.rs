@@ -18,7 +18,7 @@ use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, DataError, DataErrorKind,
     Datum, DatumCodec, HeaderConverter, HeaderConverterPlugin, Importance, ParsedConfig, PluginKind, RawHeader,
-    SchemaAndValue, SchemaRef, json,
+    SchemaAndValue, SchemaRef, Value, json,
 };
 
 use self::cache::SchemaCache;
@@ -230,6 +230,12 @@ fn utf8(bytes: &[u8]) -> Result<&str, DataError> {
         let message = format!("not JSON: the bytes are not UTF-8 at byte {}", error.valid_up_to());
         DataError::new(DataErrorKind::Serialization, message)
     })
+}
+
+/// A JSON text as schemaless data: for formats whose schemas are JSON. Unlike `serde_json` it takes any depth that
+/// converters take, and keeps the order of members.
+pub(crate) fn parse_text(text: &str) -> Result<Value, DataError> {
+    schemaless::read(&mut Scanner::new(text))
 }
 
 /// The texts of an envelope's two members.

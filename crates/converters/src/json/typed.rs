@@ -1,7 +1,8 @@
 //! JSON as Connect data of a schema.
 //!
-//! Unlike Connect, which reads a string as the INT32 0 and a number as a null STRING, a payload that does not fit its
-//! schema is an error: data is never made up.
+//! A primitive of another JSON type than its schema is read as Connect reads it, by Jackson's coercions: a string where
+//! a number is declared is 0, anything but a boolean is false, anything but a string is null. An integer that does not
+//! fit its type is an error all the same: Connect would cut it.
 #![warn(clippy::indexing_slicing)]
 
 use base64::Engine as _;
@@ -44,12 +45,32 @@ pub(super) fn read(
         (SchemaType::Int64, Kind::Number) => integer(scanner.number()?, schema, i64::try_from).map(Value::Int64),
         (SchemaType::Float32, Kind::Number) => float(scanner.number()?.text).map(Value::Float32),
         (SchemaType::Float64, Kind::Number) => float(scanner.number()?.text).map(Value::Float64),
-        (SchemaType::Float32, Kind::String) => not_a_number(&scanner.string()?).map(Value::Float32),
-        (SchemaType::Float64, Kind::String) => not_a_number(&scanner.string()?).map(|v| Value::Float64(v.into())),
+        (SchemaType::Float32, Kind::String) => Ok(Value::Float32(not_a_number(&scanner.string()?))),
+        (SchemaType::Float64, Kind::String) => Ok(Value::Float64(not_a_number(&scanner.string()?).into())),
         (SchemaType::Boolean, Kind::Boolean) => scanner.boolean().map(Value::Boolean),
         (SchemaType::String, Kind::String) => Ok(Value::from(&*scanner.string()?)),
         (SchemaType::Bytes, Kind::String) => base64(&scanner.string()?).map(|bytes| Value::Bytes(Bytes::from(bytes))),
+        (
+            SchemaType::Int8
+            | SchemaType::Int16
+            | SchemaType::Int32
+            | SchemaType::Int64
+            | SchemaType::Float32
+            | SchemaType::Float64
+            | SchemaType::Boolean
+            | SchemaType::String
+            | SchemaType::Bytes,
+            _,
+        ) => {
+            scanner.skip()?;
+            Ok(coerced(schema.schema_type()))
+        }
         (SchemaType::Array, Kind::Array) => array(schema, scanner, null_with_default),
+        (SchemaType::Array, Kind::Object) => members_as_array(schema, scanner, null_with_default),
+        (SchemaType::Array, _) => {
+            scanner.skip()?;
+            Ok(Value::Array(Vec::new()))
+        }
         (SchemaType::Map, Kind::Object) if has_string_keys(schema) => string_map(schema, scanner, null_with_default),
         (SchemaType::Map, Kind::Array) if !has_string_keys(schema) => pair_map(schema, scanner, null_with_default),
         (SchemaType::Struct, Kind::Object) => structure(schema, scanner, null_with_default),
@@ -61,8 +82,12 @@ fn null(schema: &SchemaRef, null_with_default: NullWithDefault) -> Result<Value,
     match schema.default() {
         Some(default) if null_with_default == NullWithDefault::Default => Ok(default.clone()),
         _ if schema.is_optional() => Ok(Value::Null),
-        _ => Err(DataError::data(format!("null for a required {}", schema.schema_type()))),
+        _ => Err(unfit_null(schema)),
     }
+}
+
+fn unfit_null(schema: &SchemaRef) -> DataError {
+    DataError::data(format!("null for a required {}", schema.schema_type()))
 }
 
 fn unfit(schema: &SchemaRef, kind: Kind) -> DataError {
@@ -84,17 +109,17 @@ fn integer<T, E>(number: Number<'_>, schema: &SchemaRef, narrow: fn(i64) -> Resu
     })
 }
 
-/// The number as an integer, if it is one; `1.0` and `1e3` are.
+/// The number without its fraction, as in Connect, if 64 bits hold it.
 fn whole(number: Number<'_>) -> Option<i64> {
-    if number.is_integer {
-        return number.text.parse().ok();
+    if !number.text.contains(['e', 'E']) {
+        return number.text.split('.').next()?.parse().ok();
     }
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let float: f64 = number.text.parse().ok()?;
-    if float.fract() != 0.0 || float.abs() > EXACT {
+    if float.abs() > EXACT {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most 2^53")]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 2^53; the fraction goes")]
     Some(float as i64)
 }
 
@@ -103,13 +128,29 @@ fn float<T: std::str::FromStr>(text: &str) -> Result<T, DataError> {
         .map_err(|_| DataError::data("a number that cannot be read"))
 }
 
-/// What Connect writes for the numbers that JSON does not have.
-fn not_a_number(text: &str) -> Result<f32, DataError> {
+/// What Connect writes for the numbers that JSON does not have; other texts are 0.
+fn not_a_number(text: &str) -> f32 {
     match text {
-        "NaN" => Ok(f32::NAN),
-        "Infinity" => Ok(f32::INFINITY),
-        "-Infinity" => Ok(f32::NEG_INFINITY),
-        _ => Err(DataError::data("a string where a number is declared")),
+        "NaN" => f32::NAN,
+        "Infinity" => f32::INFINITY,
+        "-Infinity" => f32::NEG_INFINITY,
+        _ => 0.0,
+    }
+}
+
+/// What Jackson makes of a value of another JSON type.
+fn coerced(schema_type: SchemaType) -> Value {
+    match schema_type {
+        SchemaType::Int8 => Value::Int8(0),
+        SchemaType::Int16 => Value::Int16(0),
+        SchemaType::Int32 => Value::Int32(0),
+        SchemaType::Int64 => Value::Int64(0),
+        SchemaType::Float32 => Value::Float32(0.0),
+        SchemaType::Float64 => Value::Float64(0.0),
+        SchemaType::Boolean => Value::Boolean(false),
+        SchemaType::String | SchemaType::Bytes | SchemaType::Array | SchemaType::Map | SchemaType::Struct => {
+            Value::Null
+        }
     }
 }
 
@@ -124,6 +165,17 @@ fn array(schema: &SchemaRef, scanner: &mut Scanner<'_>, nulls: NullWithDefault) 
     scanner.enter_array()?;
     let mut items = Vec::new();
     while scanner.next_element(items.is_empty())? {
+        items.push(read(of, scanner, nulls).map_err(|error| error.at("array element"))?);
+    }
+    Ok(Value::Array(items))
+}
+
+/// Connect goes through the children of the node, whatever it is.
+fn members_as_array(schema: &SchemaRef, scanner: &mut Scanner<'_>, nulls: NullWithDefault) -> Result<Value, DataError> {
+    let of = schema.value_schema().ok_or_else(|| unfit(schema, Kind::Object))?;
+    scanner.enter_object()?;
+    let mut items = Vec::new();
+    while scanner.next_member(items.is_empty())?.is_some() {
         items.push(read(of, scanner, nulls).map_err(|error| error.at("array element"))?);
     }
     Ok(Value::Array(items))
@@ -191,7 +243,12 @@ fn structure(schema: &SchemaRef, scanner: &mut Scanner<'_>, nulls: NullWithDefau
             scanner.skip()?;
             continue;
         };
-        let value = read(&field.schema, scanner, nulls).map_err(|error| error.at(&format!("field `{name}`")))?;
+        let value = read(&field.schema, scanner, nulls)
+            .and_then(|value| match value {
+                Value::Null if !field.schema.is_optional() => Err(unfit_null(&field.schema)),
+                value => Ok(value),
+            })
+            .map_err(|error| error.at(&format!("field `{name}`")))?;
         if let Some(slot) = values.get_mut(index) {
             *slot = Some(value);
         }
