@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, DescribeGroupsRequest, ShareGroupDescribeRequest, consumer_group_describe_response,
@@ -14,6 +13,7 @@ use super::{GroupType, PerItem, arc, refused};
 use crate::client::{Purpose, group_id};
 use crate::connection::Connection;
 use crate::error::code_of;
+use crate::group::decode_assignment;
 use crate::{KafkaClient, KafkaError, TopicPartition};
 
 /// A group as its coordinator describes it.
@@ -198,8 +198,9 @@ impl Asking<'_> {
             host: arc(&member.client_host),
             epoch: None,
             assignment: is_readable
-                .then(|| consumer_assignment(&member.member_assignment))
-                .flatten(),
+                .then(|| decode_assignment(&member.member_assignment).ok())
+                .flatten()
+                .map(|partitions| partitions.into_iter().collect()),
         };
         Ok(Some(self.description(
             GroupType::Classic,
@@ -260,48 +261,4 @@ fn sorted<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> Vec<TopicPa
     }
     partitions.sort();
     partitions
-}
-
-/// The partitions in a member's assignment: version, then topics with their partitions, then bytes of the assignor.
-/// `None` when the bytes are something else.
-fn consumer_assignment(bytes: &Bytes) -> Option<Vec<TopicPartition>> {
-    let mut partitions = Vec::new();
-    let mut body = bytes.clone();
-    if body.is_empty() {
-        return Some(partitions); // the rebalance is not over
-    }
-    let _version = body.try_get_i16().ok()?;
-    for _ in 0..body.try_get_i32().ok()? {
-        let length = usize::try_from(body.try_get_i16().ok()?).ok()?;
-        let name = (length <= body.len()).then(|| body.split_to(length))?;
-        let topic: Arc<str> = std::str::from_utf8(&name).ok()?.into();
-        for _ in 0..body.try_get_i32().ok()? {
-            partitions.push(TopicPartition::new(Arc::clone(&topic), body.try_get_i32().ok()?));
-        }
-    }
-    partitions.sort();
-    Some(partitions)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn assignments_are_read_and_anything_else_is_none() {
-        let bytes = Bytes::from_static(b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\x05\0\0\0\x03\xff\xff\xff\xff");
-        let wanted = [3, 5].map(|index| TopicPartition::new("t", index));
-        assert_eq!(consumer_assignment(&bytes).unwrap(), wanted);
-        assert_eq!(consumer_assignment(&Bytes::new()).unwrap(), []);
-        assert_eq!(consumer_assignment(&bytes.slice(..9)), None, "cut off");
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            consumer_assignment(&bytes.into());
-        }
-    }
 }

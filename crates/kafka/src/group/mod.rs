@@ -31,6 +31,7 @@ use handover::{Handover, Shared};
 use membership::Membership;
 use server_assigned::ServerAssigned;
 
+pub(crate) use assignor::decode_assignment;
 pub use commit::CommitError;
 pub use coordinated::{CoordinatedEvent, CoordinatedEvents, CoordinatedGroup, GroupPeer, Leadership};
 pub use events::{Assigned, GroupEvent, GroupEvents, MemberPhase, MemberState, RevokeAck};
@@ -40,7 +41,7 @@ pub use subscription::{Subscription, SubscriptionError};
 /// Reads what other members send through the coordinator, as subscription and as assignment.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_member_bytes(bytes: &bytes::Bytes) -> Result<usize, String> {
-    let assignment = assignor::decode_assignment(bytes).map(|partitions| partitions.len());
+    let assignment = decode_assignment(bytes).map(|partitions| partitions.len());
     let claim = assignor::decode_subscription(bytes).map_err(|err| err.to_string())?;
     Ok(claim.topics.len() + claim.owned.len() + assignment.unwrap_or(0))
 }

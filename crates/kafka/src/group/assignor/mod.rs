@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::{Assignor, TopicPartition};
 
-pub(super) use wire::{decode_assignment, decode_subscription, encode_assignment, encode_subscription};
+pub(crate) use wire::decode_assignment;
+pub(super) use wire::{decode_subscription, encode_assignment, encode_subscription};
 
 /// What a member wants and has, as it tells the leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -23,6 +23,15 @@ fn member(id: &str, instance: Option<&str>, topics: &[&str]) -> Claimant {
     claimant(id, instance, topics, &[], -1)
 }
 
+#[test]
+fn assignments_are_read_and_anything_else_is_refused() {
+    let bytes = bytes::Bytes::from_static(b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\x05\0\0\0\x03\xff\xff\xff\xff");
+    let wanted = [3, 5].map(|index| TopicPartition::new("t", index));
+    assert_eq!(decode_assignment(&bytes).unwrap(), BTreeSet::from(wanted));
+    assert!(decode_assignment(&bytes::Bytes::new()).unwrap().is_empty());
+    assert!(decode_assignment(&bytes.slice(..9)).is_err(), "cut off");
+}
+
 fn counts(topics: &[(&str, i32)]) -> Counts {
     topics
         .iter()

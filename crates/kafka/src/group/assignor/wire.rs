@@ -74,8 +74,8 @@ pub(in crate::group) fn encode_assignment(partitions: &BTreeSet<TopicPartition>)
     )
 }
 
-/// The partitions that the leader gave us. No bytes at all mean none.
-pub(in crate::group) fn decode_assignment(assignment: &Bytes) -> Result<BTreeSet<TopicPartition>, Malformed> {
+/// The partitions that the leader gave a member. No bytes at all mean none: the rebalance is not over.
+pub(crate) fn decode_assignment(assignment: &Bytes) -> Result<BTreeSet<TopicPartition>, Malformed> {
     if assignment.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -87,7 +87,7 @@ pub(in crate::group) fn decode_assignment(assignment: &Bytes) -> Result<BTreeSet
 /// Bytes from another member that do not follow the consumer protocol.
 #[derive(Debug, thiserror::Error)]
 #[error("it does not follow the consumer protocol")]
-pub(in crate::group) struct Malformed;
+pub(crate) struct Malformed;
 
 impl From<bytes::TryGetError> for Malformed {
     fn from(_: bytes::TryGetError) -> Self {
