@@ -218,23 +218,32 @@ async fn a_huge_backlog_does_not_starve_its_neighbours() {
 async fn fetch_min_bytes_waits_for_enough() {
     let topic = filled("min", 0).await;
     let client = client();
-    let pool = pool(&client);
+    // Two pools, so that what one received can be told apart.
+    let (pool, other) = (pool(&client), pool(&client));
     let mut request = from(&topic, StartPosition::Earliest);
-    let mut witness = pool.open(request.clone());
+    let mut witness = other.open(request.clone());
     request.settings = Arc::new(FetchSettings {
         min_bytes: 3_000,
         max_wait: PATIENCE * 10,
         ..FetchSettings::default()
     });
     let mut patient = pool.open(request);
-    for i in 0..3 {
-        let mut waiting = Box::pin(patient.next());
-        assert!(futures_util::poll!(&mut waiting).is_pending(), "{i} KB are not enough");
-        produce(&topic, 0, vec![record(vec![1; 1_000])]).await;
-        read_to(&mut witness, i + 1).await;
+    patient.started().await.unwrap();
+    // From the second round on the long poll is certainly out.
+    for start in [0, 3, 6] {
+        let before = pool.stats();
+        for number in start..start + 3 {
+            assert_eq!(pool.stats().bytes, before.bytes, "{} KB are not enough", number - start);
+            let mut waiting = Box::pin(patient.next());
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            drop(waiting);
+            produce(&topic, 0, vec![record(vec![1; 1_000])]).await;
+            read_to(&mut witness, number + 1).await;
+        }
+        let section = next(&mut patient).await;
+        let found = (section.start_offset(), section.next_offset());
+        assert_eq!(found, (start, start + 3), "all at once");
     }
-    let section = next(&mut patient).await;
-    assert_eq!((section.start_offset(), section.next_offset()), (0, 3), "all at once");
     client.shutdown().await;
 }
 
