@@ -87,5 +87,4 @@ async fn readers_and_members_follow_leaders_and_coordinators() {
     }
     member.leave().await;
     client.shutdown().await;
-    broker().run(&["start", "3"]);
 }

@@ -24,8 +24,13 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Brokers of the cluster under test.
 pub const BROKERS: u32 = 3;
 
-/// Tests of this binary take down brokers, so one runs at a time, on a cluster that is whole.
+/// Tests of this binary take down brokers, so one runs at a time, on a cluster that it makes whole before.
 pub async fn alone() -> MutexGuard<'static, ()> {
     static CLUSTER: OnceLock<Mutex<()>> = OnceLock::new();
-    CLUSTER.get_or_init(Mutex::default).lock().await
+    let turn = CLUSTER.get_or_init(Mutex::default).lock().await;
+    support::soon_fenced();
+    for node in 1..=BROKERS {
+        support::broker().run(&["start", &node.to_string()]);
+    }
+    turn
 }

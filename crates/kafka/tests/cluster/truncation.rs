@@ -79,5 +79,4 @@ async fn an_unclean_election_is_noticed_and_read_from_where_the_logs_part() {
     let section = next(&mut pool.open(from(&topic, start))).await;
     assert_eq!(section.start_offset(), 3);
     client.shutdown().await;
-    broker().run(&["start", "1"]);
 }

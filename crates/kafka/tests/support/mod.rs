@@ -42,6 +42,12 @@ fn testbed() -> PathBuf {
 /// Broker settings (`key=value`) of this test binary; to be filled before the broker is first asked for.
 pub static SETTINGS: OnceLock<Vec<String>> = OnceLock::new();
 
+/// Settings with which the cluster soon does without a broker that is gone.
+pub fn soon_fenced() {
+    let settings = ["broker.session.timeout.ms=2500", "broker.heartbeat.interval.ms=500"];
+    SETTINGS.get_or_init(|| settings.map(str::to_owned).into());
+}
+
 /// The one broker of this test binary.
 pub fn broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
