@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_kafka::{
-    Assigned, AssignmentEpoch, ClientConfig, CommitError, ConsumerConfig, FetchPool, FetchSettings, FetchedSection,
-    GroupEvent, GroupEvents, GroupMember, KafkaClient, LeaderEpochs, OffsetReset, OffsetToCommit, PartitionRequest,
-    StartPosition, Subscription,
+    Assigned, AssignmentEpoch, CommitError, ConsumerConfig, FetchPool, FetchSettings, FetchedSection, GroupEvent,
+    GroupEvents, GroupMember, KafkaClient, LeaderEpochs, OffsetReset, OffsetToCommit, PartitionRequest, StartPosition,
+    Subscription,
 };
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::support::{broker, net, pool};
+use crate::support::pool;
 use crate::{GROUP, PARTITIONS, TOPIC};
 
 /// Only ends a test that would hang: a broker takes half a minute to come back on a busy machine.
@@ -53,10 +53,7 @@ enum Event {
 
 impl Consumer {
     pub fn start() -> Self {
-        let mut config = ClientConfig::new(broker().bootstrap.split(','));
-        config.request_timeout = Duration::from_secs(3);
-        config.metadata_max_age = Duration::from_secs(2);
-        let client = KafkaClient::new(config, net());
+        let client = crate::client();
         let mut config = ConsumerConfig::new(GROUP);
         config.session_timeout = Duration::from_secs(6);
         config.heartbeat_interval = Duration::from_millis(500);

@@ -20,15 +20,17 @@ mod consumer;
 mod faults;
 mod writer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use klamm_kafka::{ClientConfig, KafkaClient};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use consumer::Consumer;
 use faults::Fault;
-use support::raw;
+use support::{broker, net, raw};
 use writer::Writer;
 
 /// Brokers of the cluster under test.
@@ -38,8 +40,17 @@ pub const PARTITIONS: i32 = 6;
 pub const TOPIC: &str = "records";
 pub const GROUP: &str = "readers";
 
+/// A client that notices soon what happens to the cluster.
+pub fn client() -> Arc<KafkaClient> {
+    let mut config = ClientConfig::new(broker().bootstrap.split(','));
+    config.request_timeout = Duration::from_secs(3);
+    config.metadata_max_age = Duration::from_secs(2);
+    KafkaClient::new(config, net())
+}
+
 /// Runs faults under load, one after the other; every record counts in the end.
 async fn survive(faults: impl IntoIterator<Item = Fault>) {
+    support::soon_fenced();
     raw::create_topic(TOPIC, PARTITIONS, &[]);
     let writer = Writer::start();
     let mut consumer = Consumer::start();
