@@ -10,11 +10,26 @@
 
 mod apache;
 mod chain;
+mod debezium;
+mod field_path;
+mod fields;
+mod part;
 mod predicates;
 mod schema_cache;
+mod wall_clock;
 
-pub use apache::transforms;
+use klamm_connect_api::TransformPlugin;
+
 pub use chain::{Chain, ChainEvaluation, ChainKey, Stage, StageError, chain_config_def, evaluate};
 pub use predicates::predicates;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The transforms, as they can be named in `transforms.<alias>.type`, by class name.
+#[must_use]
+pub fn transforms() -> Vec<TransformPlugin> {
+    let mut transforms = apache::transforms();
+    transforms.extend(debezium::transforms());
+    transforms.sort_by_key(|plugin| plugin.info.class);
+    transforms
+}

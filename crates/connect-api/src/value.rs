@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bigdecimal::BigDecimal;
 use bytes::Bytes;
-use indexmap::IndexMap;
+use indexmap::{Equivalent, IndexMap};
 
 use crate::error::DataError;
 use crate::logical::Logical;
@@ -62,13 +62,18 @@ impl Map {
     /// The value of the string key `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(&Value::from(key))
+        self.0.get(&Text(key))
     }
 
     /// The value of a key of any type.
     #[must_use]
     pub fn get_value(&self, key: &Value) -> Option<&Value> {
         self.0.get(key)
+    }
+
+    /// The value of a key of any type, to be changed in place.
+    pub fn get_mut(&mut self, key: &Value) -> Option<&mut Value> {
+        self.0.get_mut(key)
     }
 
     /// Sets `key`, keeping its place if it was there, and returns what it held.
@@ -78,7 +83,7 @@ impl Map {
 
     /// Removes the string key `key`, keeping the order of the others.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.0.shift_remove(&Value::from(key))
+        self.0.shift_remove(&Text(key))
     }
 
     /// Entries in order.
@@ -96,6 +101,22 @@ impl Map {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// A string key that is looked for without making a value of it.
+struct Text<'a>(&'a str);
+
+impl Hash for Text<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        STRING_TAG.hash(state);
+        self.0.hash(state);
+    }
+}
+
+impl Equivalent<Value> for Text<'_> {
+    fn equivalent(&self, key: &Value) -> bool {
+        key.as_str() == Some(self.0)
     }
 }
 
@@ -377,9 +398,15 @@ impl PartialEq for Value {
 
 impl Eq for Value {}
 
+/// Goes into the hash of a STRING before its text.
+const STRING_TAG: u8 = 0xff;
+
 impl Hash for Value {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        std::mem::discriminant(self).hash(state);
+        match self {
+            Self::String(_) => STRING_TAG.hash(state),
+            other => std::mem::discriminant(other).hash(state),
+        }
         match self {
             Self::Null => {}
             Self::Boolean(v) => v.hash(state),

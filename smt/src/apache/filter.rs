@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use klamm_connect_api::{ConfigDef, DataError, Record, Transform, TransformPlugin};
 
-pub(super) fn plugin() -> TransformPlugin {
-    super::plugin("org.apache.kafka.connect.transforms.Filter", ConfigDef::new, |_| {
+use crate::part::plugin;
+
+pub(super) fn transform() -> TransformPlugin {
+    plugin("org.apache.kafka.connect.transforms.Filter", ConfigDef::new, |_| {
         Ok(Arc::new(Filter))
     })
 }

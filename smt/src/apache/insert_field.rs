@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Importance, Map, ParsedConfig, Record,
-    Schema, SchemaRef, SchemaType, Struct, Transform, TransformPlugin, Value, logical,
+    Schema, SchemaRef, SchemaType, Struct, Transform, Value, logical,
 };
 
-use super::{Part, REPLACE_NULL, basics, copied, replace_null_key};
+use crate::part::{Nulls, Part, PartTransform, basics, copied};
 use crate::schema_cache::SchemaCache;
 
 const TOPIC: &str = "topic.field";
@@ -16,48 +16,6 @@ const OFFSET: &str = "offset.field";
 const TIMESTAMP: &str = "timestamp.field";
 const STATIC_FIELD: &str = "static.field";
 const STATIC_VALUE: &str = "static.value";
-
-pub(super) fn plugin_for_keys() -> TransformPlugin {
-    super::plugin(
-        "org.apache.kafka.connect.transforms.InsertField$Key",
-        config_def,
-        |config| Ok(Arc::new(InsertField::try_new(Part::Key, config)?)),
-    )
-}
-
-pub(super) fn plugin_for_values() -> TransformPlugin {
-    super::plugin(
-        "org.apache.kafka.connect.transforms.InsertField$Value",
-        config_def,
-        |config| Ok(Arc::new(InsertField::try_new(Part::Value, config)?)),
-    )
-}
-
-fn config_def() -> ConfigDef {
-    let field = |name, what: &str| {
-        let documentation = format!(
-            "Field name for {what}. Suffix with `!` to make this a required field, or `?` to keep it optional (the \
-             default)."
-        );
-        ConfigKey::new(name, ConfigType::String, Importance::Medium, documentation).optional()
-    };
-    ConfigDef::new()
-        .key(field(TOPIC, "the record's topic"))
-        .key(field(PARTITION, "the record's partition"))
-        .key(field(OFFSET, "the record's offset"))
-        .key(field(TIMESTAMP, "the record's timestamp"))
-        .key(field(STATIC_FIELD, "a fixed text"))
-        .key(
-            ConfigKey::new(
-                STATIC_VALUE,
-                ConfigType::String,
-                Importance::Medium,
-                "The text for `static.field`.",
-            )
-            .optional(),
-        )
-        .key(replace_null_key())
-}
 
 /// What is inserted.
 #[derive(Debug, Clone)]
@@ -115,14 +73,40 @@ impl Insertion {
 }
 
 #[derive(Debug)]
-struct InsertField {
+pub(super) struct InsertField {
     part: Part,
     insertions: Vec<Insertion>,
-    replace_null: bool,
+    nulls: Nulls,
     schemas: SchemaCache<SchemaRef>,
 }
 
-impl InsertField {
+impl PartTransform for InsertField {
+    fn config_def() -> ConfigDef {
+        let field = |name, what: &str| {
+            let documentation = format!(
+                "Field name for {what}. Suffix with `!` to make this a required field, or `?` to keep it optional (the \
+                 default)."
+            );
+            ConfigKey::new(name, ConfigType::String, Importance::Medium, documentation).optional()
+        };
+        ConfigDef::new()
+            .key(field(TOPIC, "the record's topic"))
+            .key(field(PARTITION, "the record's partition"))
+            .key(field(OFFSET, "the record's offset"))
+            .key(field(TIMESTAMP, "the record's timestamp"))
+            .key(field(STATIC_FIELD, "a fixed text"))
+            .key(
+                ConfigKey::new(
+                    STATIC_VALUE,
+                    ConfigType::String,
+                    Importance::Medium,
+                    "The text for `static.field`.",
+                )
+                .optional(),
+            )
+            .key(Nulls::key())
+    }
+
     fn try_new(part: Part, config: &ParsedConfig) -> Result<Self, ConfigErrors> {
         let mut insertions = Vec::new();
         let sources = [
@@ -151,11 +135,13 @@ impl InsertField {
         Ok(Self {
             part,
             insertions,
-            replace_null: config.bool(REPLACE_NULL).unwrap_or(true),
+            nulls: Nulls::of(config),
             schemas: SchemaCache::default(),
         })
     }
+}
 
+impl InsertField {
     /// What each insertion adds to this record; read before the record is taken apart.
     fn values(&self, record: &Record) -> Vec<(&Insertion, Option<Value>)> {
         let insertions = self.insertions.iter();
@@ -181,7 +167,7 @@ impl InsertField {
         let mut data = Struct::try_new(schema)?;
         let fields = source.schema().fields().len();
         for index in 0..fields {
-            data.set_unchecked(index, copied(source, index, self.replace_null)?);
+            data.set_unchecked(index, copied(source, index, self.nulls)?);
         }
         for (index, (_, value)) in values.into_iter().enumerate() {
             // A required timestamp stays unset if the record has none, as in Connect: whoever writes it will complain.

@@ -1,118 +1,56 @@
 //! The transforms of Apache Kafka Connect (`org.apache.kafka.connect.transforms`).
 
+mod cast;
+mod drop_headers;
+mod extract_field;
 mod filter;
+mod flatten;
+mod header_from;
+mod hoist_field;
 mod insert_field;
+mod insert_header;
+mod mask_field;
 mod regex_router;
 mod replace_field;
+mod set_schema_metadata;
+mod timestamp_converter;
+mod timestamp_router;
+mod value_to_key;
 
-use klamm_connect_api::{
-    ConfigDef, ConfigErrors, ConfigKey, ConfigType, DataError, Datum, Importance, ParsedConfig, PluginInfo, PluginKind,
-    Record, Schema, Struct, Transform, TransformPlugin, Value,
-};
-use std::sync::Arc;
+use klamm_connect_api::TransformPlugin;
 
-use crate::VERSION;
+use crate::part::key_and_value;
 
-/// The setting that many transforms share.
-const REPLACE_NULL: &str = "replace.null.with.default";
-
-/// The transforms, as they can be named in `transforms.<alias>.type`.
-#[must_use]
-pub fn transforms() -> Vec<TransformPlugin> {
-    vec![
-        filter::plugin(),
-        insert_field::plugin_for_keys(),
-        insert_field::plugin_for_values(),
-        regex_router::plugin(),
-        replace_field::plugin_for_keys(),
-        replace_field::plugin_for_values(),
-    ]
+/// Both variants of a transform of Apache Kafka Connect.
+macro_rules! variants {
+    ($transform:ty, $name:literal) => {
+        key_and_value::<$transform>(
+            concat!("org.apache.kafka.connect.transforms.", $name, "$Key"),
+            concat!("org.apache.kafka.connect.transforms.", $name, "$Value"),
+        )
+    };
 }
 
-fn plugin(
-    class: &'static str,
-    config_def: fn() -> ConfigDef,
-    create: fn(&ParsedConfig) -> Result<Arc<dyn Transform>, ConfigErrors>,
-) -> TransformPlugin {
-    TransformPlugin {
-        info: PluginInfo {
-            kind: PluginKind::Transformation,
-            class,
-            aliases: &[],
-            version: VERSION,
-        },
-        config_def,
-        create,
-    }
-}
-
-fn replace_null_key() -> ConfigKey {
-    ConfigKey::new(
-        REPLACE_NULL,
-        ConfigType::Boolean,
-        Importance::Medium,
-        "Whether null in a field that has a default is replaced by the default, in every field that is copied.",
-    )
-    .default("true")
-}
-
-/// Which half of a record a transform works on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// The `$Key` variant.
-    Key,
-    /// The `$Value` variant.
-    Value,
-}
-
-impl Part {
-    fn of(self, record: &mut Record) -> &mut Datum {
-        match self {
-            Self::Key => &mut record.key,
-            Self::Value => &mut record.value,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Value => "value",
-        }
-    }
-
-    /// The error of a transform that takes maps and structs.
-    fn neither_map_nor_struct(self, has_schema: bool, value: &Value) -> DataError {
-        let wanted = if has_schema {
-            "a struct, as it has a schema"
-        } else {
-            "a map, as it has no schema"
-        };
-        DataError::data(format!(
-            "the {} has to be {wanted}, and is: {}",
-            self.name(),
-            value.type_name()
-        ))
-    }
-}
-
-/// The value at `index` of a struct as a transform copies it.
-///
-/// # Errors
-/// Null in a required field whose default does not stand in, which Connect's `Struct.put` refuses.
-fn copied(source: &Struct, index: usize, replace_null: bool) -> Result<Value, DataError> {
-    let field = &source.schema().fields()[index];
-    let value = &source.values()[index];
-    if !value.is_null() {
-        return Ok(value.clone());
-    }
-    match field.schema.default() {
-        Some(default) if replace_null => Ok(default.clone()),
-        _ if field.schema.is_optional() => Ok(Value::Null),
-        _ => Err(DataError::data(format!("field `{}` is required and null", field.name))),
-    }
-}
-
-/// A struct schema with the name, version, doc and parameters of `source` and none of its fields.
-fn basics(source: &Schema) -> klamm_connect_api::SchemaBuilder {
-    Schema::structure().basics_of(source)
+pub(crate) fn transforms() -> Vec<TransformPlugin> {
+    let single = [
+        drop_headers::transform(),
+        filter::transform(),
+        insert_header::transform(),
+        regex_router::transform(),
+        timestamp_router::transform(),
+        value_to_key::transform(),
+    ];
+    let double = [
+        variants!(cast::Cast, "Cast"),
+        variants!(extract_field::ExtractField, "ExtractField"),
+        variants!(flatten::Flatten, "Flatten"),
+        variants!(header_from::HeaderFrom, "HeaderFrom"),
+        variants!(hoist_field::HoistField, "HoistField"),
+        variants!(insert_field::InsertField, "InsertField"),
+        variants!(mask_field::MaskField, "MaskField"),
+        variants!(replace_field::ReplaceField, "ReplaceField"),
+        variants!(set_schema_metadata::SetSchemaMetadata, "SetSchemaMetadata"),
+        variants!(timestamp_converter::TimestampConverter, "TimestampConverter"),
+    ];
+    single.into_iter().chain(double.into_iter().flatten()).collect()
 }

@@ -9,11 +9,13 @@ use klamm_connect_api::{
 };
 use klamm_java_compat::{MatchError, Pattern, Replacement};
 
+use crate::part::plugin;
+
 const REGEX: &str = "regex";
 const REPLACEMENT: &str = "replacement";
 
-pub(super) fn plugin() -> TransformPlugin {
-    super::plugin(
+pub(super) fn transform() -> TransformPlugin {
+    plugin(
         "org.apache.kafka.connect.transforms.RegexRouter",
         config_def,
         |config| Ok(Arc::new(RegexRouter::try_new(config)?)),

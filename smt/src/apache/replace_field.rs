@@ -6,11 +6,11 @@ use std::sync::Arc;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Importance, Map, ParsedConfig, Record,
-    Schema, SchemaRef, Struct, Transform, TransformPlugin, Value,
+    Schema, SchemaRef, Struct, Transform, Value,
 };
 use tracing::warn;
 
-use super::{Part, REPLACE_NULL, basics, copied, replace_null_key};
+use crate::part::{Nulls, Part, PartTransform, basics, copied, names_key, no_duplicates};
 use crate::schema_cache::SchemaCache;
 
 const EXCLUDE: &str = "exclude";
@@ -19,62 +19,6 @@ const RENAMES: &str = "renames";
 /// Names up to Kafka 3.9. Kafka 4 ignores them without a word, and so keeps what was to be dropped.
 const BLACKLIST: &str = "blacklist";
 const WHITELIST: &str = "whitelist";
-
-pub(super) fn plugin_for_keys() -> TransformPlugin {
-    super::plugin(
-        "org.apache.kafka.connect.transforms.ReplaceField$Key",
-        config_def,
-        |config| Ok(Arc::new(ReplaceField::try_new(Part::Key, config)?)),
-    )
-}
-
-pub(super) fn plugin_for_values() -> TransformPlugin {
-    super::plugin(
-        "org.apache.kafka.connect.transforms.ReplaceField$Value",
-        config_def,
-        |config| Ok(Arc::new(ReplaceField::try_new(Part::Value, config)?)),
-    )
-}
-
-fn config_def() -> ConfigDef {
-    let list = |name, importance, documentation: &str| {
-        ConfigKey::new(name, ConfigType::List, importance, documentation).default("")
-    };
-    let names = |name, documentation| {
-        list(name, Importance::Medium, documentation).validator(Validator::new(|item| match item {
-            "" => Err("values must not be empty".to_owned()),
-            _ => Ok(()),
-        }))
-    };
-    ConfigDef::new()
-        .key(names(
-            EXCLUDE,
-            "Fields to exclude. This takes precedence over the fields to include.",
-        ))
-        .key(names(
-            INCLUDE,
-            "Fields to include. If specified, only these fields will be used.",
-        ))
-        .key(
-            list(
-                RENAMES,
-                Importance::Medium,
-                "Field rename mappings: `old:new`, separated by commas.",
-            )
-            .validator(Validator::new(|item| rename(item).map(|_| ()))),
-        )
-        .key(replace_null_key())
-        .key(list(
-            BLACKLIST,
-            Importance::Low,
-            "Deprecated name of `exclude`, which wins.",
-        ))
-        .key(list(
-            WHITELIST,
-            Importance::Low,
-            "Deprecated name of `include`, which wins.",
-        ))
-}
 
 /// Java splits at `:` and forgets empty parts at the end.
 fn rename(mapping: &str) -> Result<(&str, &str), String> {
@@ -86,7 +30,7 @@ fn rename(mapping: &str) -> Result<(&str, &str), String> {
 }
 
 #[derive(Debug)]
-struct ReplaceField {
+pub(super) struct ReplaceField {
     part: Part,
     exclude: HashSet<Arc<str>>,
     include: HashSet<Arc<str>>,
@@ -94,7 +38,7 @@ struct ReplaceField {
     renames: HashMap<Arc<str>, Arc<str>>,
     /// Old names by new ones.
     sources: HashMap<Arc<str>, Arc<str>>,
-    replace_null: bool,
+    nulls: Nulls,
     plans: SchemaCache<Arc<Plan>>,
 }
 
@@ -113,7 +57,42 @@ struct FieldPlan {
     must_check: bool,
 }
 
-impl ReplaceField {
+impl PartTransform for ReplaceField {
+    fn config_def() -> ConfigDef {
+        let list = |name, importance, documentation: &str| {
+            ConfigKey::new(name, ConfigType::List, importance, documentation).default("")
+        };
+        let names = |name, documentation| names_key(name, Importance::Medium, documentation).default("");
+        ConfigDef::new()
+            .key(names(
+                EXCLUDE,
+                "Fields to exclude. This takes precedence over the fields to include.",
+            ))
+            .key(names(
+                INCLUDE,
+                "Fields to include. If specified, only these fields will be used.",
+            ))
+            .key(
+                list(
+                    RENAMES,
+                    Importance::Medium,
+                    "Field rename mappings: `old:new`, separated by commas.",
+                )
+                .validator(Validator::new(|item| rename(item).map(|_| ()))),
+            )
+            .key(Nulls::key())
+            .key(list(
+                BLACKLIST,
+                Importance::Low,
+                "Deprecated name of `exclude`, which wins.",
+            ))
+            .key(list(
+                WHITELIST,
+                Importance::Low,
+                "Deprecated name of `include`, which wins.",
+            ))
+    }
+
     fn try_new(part: Part, config: &ParsedConfig) -> Result<Self, ConfigErrors> {
         let mut renames = HashMap::new();
         let mut sources = HashMap::new();
@@ -128,11 +107,13 @@ impl ReplaceField {
             include: names(config, INCLUDE, WHITELIST)?,
             renames,
             sources,
-            replace_null: config.bool(REPLACE_NULL).unwrap_or(true),
+            nulls: Nulls::of(config),
             plans: SchemaCache::default(),
         })
     }
+}
 
+impl ReplaceField {
     fn keeps(&self, name: &str) -> bool {
         !self.exclude.contains(name) && (self.include.is_empty() || self.include.contains(name))
     }
@@ -155,7 +136,7 @@ impl ReplaceField {
         let plan = self.plans.get(source.schema(), |schema| self.plan(schema))?;
         let mut data = Struct::try_new(Arc::clone(&plan.schema))?;
         for (index, field) in plan.fields.iter().enumerate() {
-            let value = copied(source, field.source, self.replace_null)?;
+            let value = copied(source, field.source, self.nulls)?;
             if field.must_check {
                 let target = &plan.schema.fields()[index];
                 value
@@ -206,11 +187,8 @@ fn names(config: &ParsedConfig, key: &str, deprecated: &str) -> Result<HashSet<A
         }
         (list, _) => list,
     };
+    no_duplicates(list, key)?;
     let names: HashSet<Arc<str>> = list.iter().map(|name| name.as_str().into()).collect();
-    if names.len() < list.len() {
-        let message = format!("Configuration '{key}' values must not be duplicated.");
-        return Err(ConfigError::new(key, message).into());
-    }
     Ok(names)
 }
 

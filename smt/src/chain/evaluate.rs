@@ -318,7 +318,7 @@ impl<'a> Group<'a> {
 }
 
 /// Connect's rule: the class name, the simple class name, or that without the suffix of its kind; and the plugin's
-/// own aliases.
+/// own aliases. Nested classes such as `Cast$Value` only have their full names: Java calls them `Value`.
 fn answers_to(info: &PluginInfo, name: &str) -> bool {
     let simple = info.class.rsplit('.').next().unwrap_or(info.class);
     let suffix = if info.kind == klamm_connect_api::PluginKind::Predicate {
@@ -326,7 +326,8 @@ fn answers_to(info: &PluginInfo, name: &str) -> bool {
     } else {
         "Transformation"
     };
-    info.class == name || simple == name || simple.strip_suffix(suffix) == Some(name) || info.aliases.contains(&name)
+    let is_simple = !simple.contains('$') && (simple == name || simple.strip_suffix(suffix) == Some(name));
+    info.class == name || is_simple || info.aliases.contains(&name)
 }
 
 /// Which classes the user may have meant.

@@ -58,7 +58,7 @@ fn stages_run_in_order_and_see_what_the_one_before_left() {
 fn a_failed_stage_is_named_and_ends_the_chain() {
     let chain = build(&[
         ("transforms", "t,f"),
-        ("transforms.t.type", "InsertField$Value"),
+        ("transforms.t.type", "PACKAGE.InsertField$Value"),
         ("transforms.t.topic.field", "topic"),
         ("transforms.f.type", "Filter"),
     ])
@@ -76,7 +76,7 @@ fn a_failed_stage_is_named_and_ends_the_chain() {
 #[test]
 fn everything_that_is_wrong_is_said_with_its_full_key() {
     let filter = ("transforms.a.type", "Filter");
-    let cases: [(Settings<'_>, &str, &str); 10] = [
+    let cases: [(Settings<'_>, &str, &str); 11] = [
         (
             &[("transforms", "a,a"), filter],
             "transforms",
@@ -95,9 +95,14 @@ fn everything_that_is_wrong_is_said_with_its_full_key() {
              org.apache.kafka.connect.transforms.InsertField$Value?",
         ),
         (
+            &[("transforms", "a"), ("transforms.a.type", "InsertField$Value")],
+            "transforms.a.type",
+            "Did you mean org.apache.kafka.connect.transforms.InsertField$Key, ",
+        ),
+        (
             &[("transforms", "a"), ("transforms.a.type", "io.acme.Nope")],
             "transforms.a.type",
-            "Class io.acme.Nope could not be found. There are: org.apache.kafka.connect.transforms.Filter, ",
+            "Class io.acme.Nope could not be found. There are: ",
         ),
         (
             &[("transforms", "a"), filter, ("transforms.a.negate", "true")],
@@ -125,7 +130,7 @@ fn everything_that_is_wrong_is_said_with_its_full_key() {
             "Unclosed character class",
         ),
         (
-            &[("transforms", "a"), ("transforms.a.type", "InsertField$Key")],
+            &[("transforms", "a"), ("transforms.a.type", "PACKAGE.InsertField$Key")],
             "transforms.a.type",
             "no field insertion configured",
         ),

@@ -183,19 +183,23 @@ fn number(value: &Value) -> Option<f64> {
     })
 }
 
+fn not_finite(number: f64) -> &'static str {
+    match number {
+        f64::INFINITY => "Infinity",
+        f64::NEG_INFINITY => "-Infinity",
+        number if number.is_nan() => "NaN",
+        _ => "",
+    }
+}
+
 #[expect(clippy::float_cmp, reason = "numbers are compared by value")]
 fn alike(got: &Value, wanted: &Value, is_typed: bool) -> bool {
     match (got, wanted) {
-        (Value::Float64(got), Value::String(wanted)) if !got.is_finite() && !is_typed => {
-            let text = if got.is_nan() {
-                "NaN"
-            } else if *got > 0.0 {
-                "Infinity"
-            } else {
-                "-Infinity"
-            };
-            **wanted == *text
+        (Value::Float32(_) | Value::Float64(_), Value::String(wanted)) if !is_typed => {
+            number(got).is_some_and(|got| **wanted == *not_finite(got))
         }
+        #[expect(clippy::cast_possible_truncation, reason = "rounded, as the cases say")]
+        (Value::Float32(got), Value::Float64(wanted)) if !is_typed => *got == *wanted as f32,
         (Value::Array(got), Value::Array(wanted)) => {
             got.len() == wanted.len() && got.iter().zip(wanted).all(|(got, wanted)| alike(got, wanted, is_typed))
         }
