@@ -7,6 +7,7 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
 
 use super::Connection;
 use crate::error::code_of;
@@ -16,13 +17,21 @@ use crate::{KafkaError, SecurityProtocol};
 /// No mechanism takes as many messages.
 const MAX_MESSAGES: usize = 8;
 
-/// Logs in; how long the broker lets the login live (KIP-368), if it sets an end.
+/// How long the broker lets a login live (KIP-368).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    /// When the last message of the login went out: the broker began to count later.
+    pub(super) began: Instant,
+    pub(super) length: Duration,
+}
+
+/// Logs in; until when, if the broker sets an end.
 pub(super) async fn authenticate(
     connection: &Connection,
     login: &Login,
     protocol: SecurityProtocol,
     timeout: Duration,
-) -> Result<Option<Duration>, KafkaError> {
+) -> Result<Option<Lease>, KafkaError> {
     let address = &connection.inner.address;
     let mechanism = login.mechanism().name();
     let refused = |reason: String| KafkaError::Authentication {
@@ -61,6 +70,7 @@ pub(super) async fn authenticate(
     }
     for _ in 0..MAX_MESSAGES {
         let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(std::mem::take(&mut message)));
+        let began = Instant::now();
         let answer = connection
             .request(&request, timeout)
             .await
@@ -80,7 +90,10 @@ pub(super) async fn authenticate(
             Step::Send(next) => message = next,
             Step::Done => {
                 let lifetime = u64::try_from(answer.session_lifetime_ms).ok().filter(|ms| *ms > 0);
-                return Ok(lifetime.map(Duration::from_millis));
+                return Ok(lifetime.map(|ms| Lease {
+                    began,
+                    length: Duration::from_millis(ms),
+                }));
             }
         }
     }

@@ -10,12 +10,13 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::authenticate::authenticate;
+use super::authenticate::{Lease, authenticate};
 use super::serve::{Gate, Serving};
 use super::{Connection, Inner, Outgoing, QUEUE};
 use crate::error::code_of;
@@ -145,7 +146,7 @@ struct Session {
 
 impl Session {
     async fn run(mut self, opened: oneshot::Sender<Result<Connection, KafkaError>>, requests: mpsc::Sender<Outgoing>) {
-        let (versions, mut lifetime) = match self.open().await {
+        let (versions, mut session) = match self.open().await {
             Ok(open) => open,
             Err(err) => {
                 self.gate.send_replace(Gate::Closed(err.to_string().into()));
@@ -161,15 +162,19 @@ impl Session {
         self.gate.send_replace(Gate::Open);
         drop(opened.send(Ok(connection)));
         let mut jitter = StdRng::from_os_rng();
-        while let Some(ends_in) = lifetime {
-            let wait = ends_in.mul_f64(jitter.random_range(REAUTH_WINDOW));
-            tokio::select! {
-                () = tokio::time::sleep(wait.max(REAUTH_MIN_INTERVAL)) => {}
-                () = self.own.requests.closed() => return, // the connection is gone
+        while let Some(Lease { began, length }) = session {
+            let accepted_at = Instant::now() + REAUTH_MIN_INTERVAL;
+            // The broker hangs up on a request that comes after the end, so none goes out any more, even if it is too
+            // early for the next login: a token may have had little time left.
+            for until in [began + length.mul_f64(jitter.random_range(REAUTH_WINDOW)), accepted_at] {
+                tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = self.own.requests.closed() => return, // the connection is gone
+                }
+                self.gate.send_replace(Gate::Held);
             }
-            self.gate.send_replace(Gate::Held);
             match self.authenticate().await {
-                Ok(next) => lifetime = next,
+                Ok(next) => session = next,
                 Err(err) => {
                     warn!(broker = %self.address, error = %err, "the login was not renewed, the connection is closed");
                     self.gate.send_replace(Gate::Closed(err.to_string().into()));
@@ -181,13 +186,13 @@ impl Session {
     }
 
     /// What the broker offers, and how long the login lasts.
-    async fn open(&mut self) -> Result<(Vec<(i16, VersionRange)>, Option<Duration>), KafkaError> {
+    async fn open(&mut self) -> Result<(Vec<(i16, VersionRange)>, Option<Lease>), KafkaError> {
         let timeout = self.timeout();
         let connection = self.connection();
         let versions = api_versions(&connection, timeout).await?;
         self.own.versions.clone_from(&versions);
-        let lifetime = self.authenticate().await?;
-        Ok((versions, lifetime))
+        let session = self.authenticate().await?;
+        Ok((versions, session))
     }
 
     fn timeout(&self) -> Duration {
@@ -207,7 +212,7 @@ impl Session {
         }
     }
 
-    async fn authenticate(&self) -> Result<Option<Duration>, KafkaError> {
+    async fn authenticate(&self) -> Result<Option<Lease>, KafkaError> {
         match &self.shared.security.login {
             Some(login) => {
                 let protocol = self.shared.security.protocol();

@@ -38,9 +38,14 @@ fn session(lifetime_ms: i64) -> SaslAuthenticateResponse {
     SaslAuthenticateResponse::default().with_session_lifetime_ms(lifetime_ms)
 }
 
+/// The second lifetime ends before a broker takes another login.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_is_renewed_on_its_connection_and_requests_wait_meanwhile() {
-    let broker = ScriptedBroker::start(Arc::new(|_, _| session(1_250))).await;
+    tokio::join!(renewed(1_250), renewed(200));
+}
+
+async fn renewed(lifetime_ms: i64) {
+    let broker = ScriptedBroker::start(Arc::new(move |_, _| session(lifetime_ms))).await;
     let client = client(parse(&settings(&broker, "PLAIN", PLAIN)).unwrap());
     // Requests all the while, several at a time, until the third login of the connection.
     let logins = |seen: &Vec<Vec<Seen>>| {

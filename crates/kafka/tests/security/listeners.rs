@@ -1,10 +1,13 @@
 //! Every listener with every credential, and what must be refused.
 
-use klamm_kafka::ClusterHealth;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_kafka::{ClusterHealth, Existing, KafkaClient, NewTopic, StartPosition};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::PATIENCE;
+use super::support::{PATIENCE, from, next, pool};
 use super::{broker, cert, client, parse};
 
 type Settings = Vec<(&'static str, String)>;
@@ -96,6 +99,17 @@ async fn http(request: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// How many tokens the endpoint gave out.
+async fn tokens() -> u64 {
+    let answer = http("GET /count HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await;
+    answer
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .unwrap()
 }
 
 async fn fresh_token() -> String {
@@ -382,6 +396,58 @@ async fn what_is_refused_is_told_with_what_to_do() {
             !text.contains("wrong-pw") && !text.contains("alice-secret"),
             "{why}: {text}"
         );
+        client.shutdown().await;
+    }
+}
+
+/// Reads what is written once a round until the endpoint gave out three more tokens: the connections of both readers
+/// have logged in anew meanwhile, several times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_goes_on_while_logins_and_tokens_end() {
+    let writer = client(parse(&listener("", "PLAINTEXT", &[])).unwrap());
+    let producer = rskafka::client::ClientBuilder::new(vec![broker().bootstrap.clone()])
+        .build()
+        .await
+        .unwrap();
+    // The records are old, so retention is off.
+    let topic = NewTopic::new("renewed").with_config("retention.ms", "-1");
+    writer.ensure_topic(&topic, Existing::MayDiffer).await.unwrap();
+    let unknown = rskafka::client::partition::UnknownTopicHandling::Retry;
+    let partition = producer.partition_client("renewed", 0, unknown).await.unwrap();
+
+    let clients: Vec<Arc<KafkaClient>> = [
+        login("SASL", "SASL_PLAINTEXT", "SCRAM-SHA-256", "admin", "admin-secret"),
+        oidc("klamm-secret"),
+    ]
+    .into_iter()
+    .map(|settings| client(parse(&settings).unwrap()))
+    .collect();
+    let pools: Vec<_> = clients.iter().map(pool).collect();
+    let mut readers: Vec<_> = pools
+        .iter()
+        .map(|pool| pool.open(from("renewed", StartPosition::Earliest)))
+        .collect();
+    let wanted = tokens().await + 3;
+    let mut written = 0_i64;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    while tokens().await < wanted {
+        pace.tick().await;
+        let record = super::support::record(written.to_string());
+        let compression = rskafka::client::partition::Compression::NoCompression;
+        partition.produce(vec![record], compression).await.unwrap();
+        written += 1;
+        for reader in &mut readers {
+            loop {
+                let section = next(reader).await;
+                let offsets: Vec<i64> = section.records().map(|record| record.unwrap().offset).collect();
+                if !offsets.is_empty() {
+                    assert_eq!(offsets, [written - 1], "each once and in order");
+                    break;
+                }
+            }
+        }
+    }
+    for client in clients.iter().chain([&writer]) {
         client.shutdown().await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// What came over a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub enum Seen {
     /// The bytes of a SaslAuthenticate.
     Message(Bytes),
 }
+
+/// A busy machine may bring a request this late.
+const LATE: Duration = Duration::from_millis(500);
 
 /// The answer to a message of a login, which is the `usize`-th of its connection.
 pub type Script = Arc<dyn Fn(usize, &[u8]) -> SaslAuthenticateResponse + Send + Sync>;
@@ -69,6 +74,7 @@ impl ScriptedBroker {
 
 async fn serve(mut stream: TcpStream, address: SocketAddr, script: Script, note: impl Fn(Seen)) -> std::io::Result<()> {
     let mut messages = 0;
+    let mut session_ends: Option<Instant> = None;
     loop {
         let length = stream.read_u32().await?;
         let mut request = vec![0; usize::try_from(length).unwrap()];
@@ -78,6 +84,9 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, script: Script, note:
         let version = (&request[2..4]).get_i16();
         let header = RequestHeader::decode(&mut request, api.request_header_version(version)).unwrap();
         note(Seen::Api(api));
+        if api != ApiKey::SaslHandshake && session_ends.is_some_and(|ends| Instant::now() > ends) {
+            return Ok(()); // as Kafka does
+        }
         let (id, version) = (header.correlation_id, header.request_api_version);
         let answer = match api {
             ApiKey::ApiVersions => {
@@ -99,6 +108,10 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, script: Script, note:
                 let asked = SaslAuthenticateRequest::decode(&mut request, version).unwrap();
                 let response = script(messages, &asked.auth_bytes);
                 messages += 1;
+                session_ends = u64::try_from(response.session_lifetime_ms)
+                    .ok()
+                    .filter(|ms| *ms > 0)
+                    .map(|ms| Instant::now() + Duration::from_millis(ms) + LATE);
                 note(Seen::Message(asked.auth_bytes));
                 encoded::<SaslAuthenticateRequest>(&response, version, id)
             }
