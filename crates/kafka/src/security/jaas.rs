@@ -175,9 +175,12 @@ mod tests {
 
     use super::*;
 
+    /// Text, the options in it, and why.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
     #[test]
     fn configurations_are_read_as_users_write_them() {
-        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+        let cases: &[Case] = &[
             (
                 "a.b.PlainLoginModule required username=\"alice\" password=\"alice-secret\";",
                 &[("username", "alice"), ("password", "alice-secret")],

@@ -136,7 +136,7 @@ async fn one_token_serves_all_connections_with_its_extensions() {
                     client.fetch_committed(&format!("g{group}"), None),
                 )
                 .await,
-            )
+            );
         });
     }
     topics(&client).await;

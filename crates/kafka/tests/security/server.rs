@@ -84,8 +84,12 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, script: Script, note:
         let version = (&request[2..4]).get_i16();
         let header = RequestHeader::decode(&mut request, api.request_header_version(version)).unwrap();
         note(Seen::Api(api));
-        if api != ApiKey::SaslHandshake && session_ends.is_some_and(|ends| Instant::now() > ends) {
-            return Ok(()); // as Kafka does
+        // As Kafka does: a request after the end is hung up on, unless it begins the next login.
+        if api == ApiKey::SaslHandshake {
+            session_ends = None;
+        }
+        if session_ends.is_some_and(|ends| Instant::now() > ends) {
+            return Ok(());
         }
         let (id, version) = (header.correlation_id, header.request_api_version);
         let answer = match api {
