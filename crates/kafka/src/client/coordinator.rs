@@ -4,14 +4,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::{
     ConsumerGroupHeartbeatRequest, FindCoordinatorRequest, GroupId, LeaveGroupRequest, LeaveGroupResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
+use tokio::time::sleep;
 
-use super::{KafkaClient, Purpose, lock};
+use super::{KafkaClient, Purpose, SILENCE, host_port, lock};
 use crate::KafkaError;
 use crate::backoff::Backoff;
 use crate::connection::Connection;
@@ -149,31 +152,43 @@ impl KafkaClient {
             .unwrap_or_else(|| not_found(of, key, ResponseError::CoordinatorNotAvailable))
     }
 
-    /// Asks the brokers in turn until one knows them all.
+    /// Asks the brokers in turn until one knows them all; while one keeps silent the next as well, so that one which
+    /// hangs does not hold all groups up for `request.timeout.ms`.
     async fn find_coordinators(&self, of: CoordinatorOf, keys: &BTreeSet<Arc<str>>) -> Found {
+        let mut candidates = self.metadata.candidates(&self.config.bootstrap_servers).into_iter();
+        let mut attempts = FuturesUnordered::new();
         let mut found = Found::new();
-        for candidate in self.metadata.candidates(&self.config.bootstrap_servers) {
+        loop {
             let is_open = |key: &&Arc<str>| !matches!(found.get(*key), Some(Ok(_)));
-            let open: Vec<&Arc<str>> = keys.iter().filter(is_open).collect();
+            let open: Vec<Arc<str>> = keys.iter().filter(is_open).cloned().collect();
             if open.is_empty() {
-                break;
+                return found;
             }
-            match self.find_coordinators_at(&candidate, of, &open).await {
-                Ok(answer) => found.extend(answer),
-                Err(err) => {
-                    let failed = open.into_iter().map(|key| (Arc::clone(key), Err(err.clone())));
-                    found.extend(failed.collect::<Vec<_>>());
+            if let Some(candidate) = candidates.next() {
+                attempts.push(async move {
+                    let answer = self.find_coordinators_at(&candidate, of, &open).await;
+                    answer.unwrap_or_else(|err| open.into_iter().map(|key| (key, Err(err.clone()))).collect())
+                });
+            } else if attempts.is_empty() {
+                return found;
+            }
+            let has_more = candidates.len() > 0;
+            tokio::select! {
+                Some(answer) = attempts.next() => {
+                    let is_news = |(key, _): &(Arc<str>, _)| !matches!(found.get(key), Some(Ok(_)));
+                    let news: Vec<_> = answer.into_iter().filter(is_news).collect();
+                    found.extend(news);
                 }
+                () = sleep(SILENCE), if has_more => {}
             }
         }
-        found
     }
 
     async fn find_coordinators_at(
         &self,
         at: &Arc<str>,
         of: CoordinatorOf,
-        keys: &[&Arc<str>],
+        keys: &[Arc<str>],
     ) -> Result<Found, KafkaError> {
         let connection = self.link(at, Purpose::Admin).get(at).await?;
         // The form changed with version 4, and brokers may differ: the version is only known per connection.
@@ -183,7 +198,7 @@ impl KafkaClient {
             CoordinatorOf::Group => FindCoordinatorRequest::default(),
             CoordinatorOf::Transactions => FindCoordinatorRequest::default().with_key_type(1),
         };
-        let text = |key: &&Arc<str>| StrBytes::from_string(key.to_string());
+        let text = |key: &Arc<str>| StrBytes::from_string(key.to_string());
         let mut found = Found::new();
         if version >= 4 {
             let request = request.with_coordinator_keys(keys.iter().map(text).collect());
@@ -313,8 +328,7 @@ impl Coordinators {
 fn place(of: CoordinatorOf, key: &Arc<str>, error_code: i16, host: &str, port: i32) -> Result<Arc<str>, KafkaError> {
     match code_of(error_code) {
         Some(code) => not_found(of, key, code),
-        None if host.contains(':') => Ok(format!("[{host}]:{port}").into()),
-        None => Ok(format!("{host}:{port}").into()),
+        None => Ok(host_port(host, port)),
     }
 }
 

@@ -161,3 +161,16 @@ async fn a_server_that_hangs_up_is_not_dialled_in_a_tight_loop() {
     assert!(spans[0] >= Duration::from_millis(40), "{spans:?}");
     assert!(spans[FAILURES - 1] >= Duration::from_millis(400), "{spans:?}");
 }
+
+#[tokio::test]
+async fn a_broker_that_hangs_does_not_hide_the_coordinator() {
+    let hangs = |asked: ApiKey, _| (asked == ApiKey::FindCoordinator).then_some(Bad::Silence);
+    let silent = Server::start(Bytes::new(), Arc::new(hangs)).await;
+    let works = Server::start(Bytes::new(), Arc::new(|_, _| None)).await;
+    let config = ClientConfig::new([silent.address.to_string(), works.address.to_string()]);
+    let client = KafkaClient::new(config, tokio::runtime::Handle::current());
+    // A fraction of `request.timeout.ms`.
+    let asked = tokio::time::timeout(Duration::from_secs(10), client.fetch_committed("g", None));
+    assert!(asked.await.unwrap().unwrap().is_empty());
+    client.shutdown().await;
+}

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, MetadataRequest, MetadataResponse,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
     ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
@@ -141,6 +143,8 @@ impl Shared {
                     key(ApiKey::ApiVersions, 0, 4),
                     key(ApiKey::Metadata, 0, 12),
                     key(ApiKey::Fetch, 4, 17),
+                    key(ApiKey::FindCoordinator, 0, 4),
+                    key(ApiKey::OffsetFetch, 8, 9),
                 ];
                 encoded::<ApiVersionsRequest>(
                     &ApiVersionsResponse::default().with_api_keys(keys),
@@ -179,6 +183,15 @@ impl Shared {
                     correlation,
                 )
             }
+            ApiKey::FindCoordinator => {
+                let found = Coordinator::default()
+                    .with_key(StrBytes::from_static_str("g"))
+                    .with_host(StrBytes::from_string(self.address.ip().to_string()))
+                    .with_port(self.address.port().into());
+                let response = FindCoordinatorResponse::default().with_coordinators(vec![found]);
+                encoded::<FindCoordinatorRequest>(&response, version, correlation)
+            }
+            ApiKey::OffsetFetch => encoded::<OffsetFetchRequest>(&OffsetFetchResponse::default(), version, correlation),
             other => panic!("the script has no answer to {other:?}"),
         }
     }
