@@ -74,25 +74,23 @@ struct Door {
 impl Shared {
     /// Takes the intake in unless its partition already has a reader here.
     pub(super) fn try_join(self: &Arc<Self>, intake: &Arc<Intake>) -> bool {
+        // Held until the home is known: whoever leaves or moves looks for it there.
+        let mut state = intake.state();
+        if intake.closed.is_cancelled() {
+            return true; // nobody reads any more
+        }
         let mut door = lock(&self.door);
         if !door.held.insert(intake.partition.clone()) {
             return false;
         }
         door.joining.push(Arc::clone(intake));
         drop(door);
-        let mut state = intake.state();
-        if intake.closed.is_cancelled() {
-            // The reader was dropped before it could know where to leave.
-            drop(state);
-            self.leave(&intake.partition);
-        } else {
-            state.home = Some(Home {
-                session: Arc::clone(self),
-                is_noted: false,
-            });
-            drop(state);
-            self.woken.notify_one();
-        }
+        state.home = Some(Home {
+            session: Arc::clone(self),
+            is_noted: false,
+        });
+        drop(state);
+        self.woken.notify_one();
         true
     }
 
@@ -631,9 +629,12 @@ impl Session {
     fn reroute(&mut self, partition: &TopicPartition) {
         if let Some(member) = self.remove(partition) {
             self.graced.remove(partition);
-            member.intake.state().home = None;
-            self.shared.leave(partition);
-            self.hub.submit(member.intake);
+            // Without a home the reader was dropped and leaves by itself: the place may be another's by then.
+            let home = member.intake.state().home.take();
+            if home.is_some() {
+                self.shared.leave(partition);
+                self.hub.submit(member.intake);
+            }
         }
     }
 
