@@ -86,7 +86,8 @@ impl ClassicConsumer {
         let mut backoff = Backoff::new(FIRST_LOOK, LONGEST_WAIT);
         loop {
             changes.borrow_and_update();
-            self.handover.renew().await;
+            let replaced = self.handover.lose_replaced().await;
+            self.handover.give_anew(&replaced).await;
             let existing = self.existing();
             if self.subscription.resolve(&existing) != self.topics {
                 return;

@@ -1,13 +1,13 @@
 //! Commits, fenced by generation and ownership.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::OffsetCommitRequest;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::protocol::StrBytes;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::GroupMember;
 use super::classic::{Disturbance, disturbance};
@@ -79,7 +79,7 @@ impl GroupMember {
         let mut backoff = Backoff::new(client.config().retry_backoff, client.config().retry_backoff_max);
         let mut left = offsets;
         let epochs = self.epochs(&left)?;
-        while let Some(first) = left.first() {
+        while !left.is_empty() {
             // Another epoch is another assignment: what was read under the earlier one is not ours to commit. The
             // generation may be another, as long as the partition stayed.
             let now = self.epochs(&left)?;
@@ -91,18 +91,29 @@ impl GroupMember {
             }
             let identity = membership.identity();
             let generation = identity.generation;
-            if generation < 0 {
+            if let Some(first) = left.first().filter(|_| generation < 0) {
                 return Err(self.fenced(partition_of(first)));
             }
-            let request = request(group, &left)
+            let (gone, offered): (Vec<_>, Vec<_>) = left.iter().partition(|offset| self.is_topic_gone(offset));
+            if offered.is_empty() {
+                let partitions: Vec<_> = left.iter().map(partition_of).collect();
+                let source = gone_topic(&partitions);
+                let group = Arc::clone(group);
+                return Err(CommitError::Unavailable {
+                    group,
+                    partitions,
+                    source,
+                });
+            }
+            let request = request(group, &offered)
                 .with_generation_id_or_member_epoch(generation)
                 .with_member_id(StrBytes::from_string(identity.member_id))
                 .with_group_instance_id(membership.instance_id());
             let failure = match membership.ask(&request).await {
                 Err(err) => err,
                 Ok(response) => {
-                    let mut failure = None;
-                    let mut failed = Vec::new();
+                    let mut failed: Vec<TopicPartition> = gone.into_iter().map(partition_of).collect();
+                    let mut failure = (!failed.is_empty()).then(|| gone_topic(&failed));
                     for topic in &response.topics {
                         for answer in &topic.partitions {
                             let Some(code) = code_of(answer.error_code) else {
@@ -150,9 +161,21 @@ impl GroupMember {
                     source: failure,
                 });
             }
+            if failure.code() == Some(ResponseError::UnknownTopicOrPartition) {
+                // It may be another topic by the next attempt. An error is the shutdown, or the time is over.
+                drop(timeout_at(deadline, client.refreshed()).await);
+            }
             sleep(wait).await;
         }
         Ok(())
+    }
+
+    /// Whether the topic is not there any more, or is another one under the same name, whose offsets these are not.
+    fn is_topic_gone(&self, offset: &OffsetToCommit) -> bool {
+        let owned = lock(&self.shared.owned);
+        let assigned = owned.get(&partition_of(offset)).and_then(|own| own.topic_id);
+        let now = self.shared.membership.client.metadata().topic(&offset.topic);
+        assigned.is_some() && now.and_then(|topic| topic.id) != assigned
     }
 
     /// The assignment of each partition, as long as all are assigned.
@@ -178,6 +201,13 @@ fn partition_of(offset: &OffsetToCommit) -> TopicPartition {
     TopicPartition::new(Arc::clone(&offset.topic), offset.partition)
 }
 
+fn gone_topic(partitions: &[TopicPartition]) -> KafkaError {
+    let topics: BTreeSet<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
+    let topics: Vec<_> = topics.into_iter().collect();
+    let what = format!("committing offsets of {}, deleted meanwhile", topics.join(", "));
+    KafkaError::broker(what, ResponseError::UnknownTopicOrPartition)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Fenced,
@@ -198,7 +228,7 @@ fn fate(code: ResponseError, is_moving: bool) -> Fate {
     }
 }
 
-fn request(group: &Arc<str>, offsets: &[OffsetToCommit]) -> OffsetCommitRequest {
+fn request(group: &Arc<str>, offsets: &[&OffsetToCommit]) -> OffsetCommitRequest {
     let mut topics: BTreeMap<&Arc<str>, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
     for offset in offsets {
         let partition = OffsetCommitRequestPartition::default()

@@ -11,7 +11,7 @@ use super::membership::{FIRST_WAIT, LONGEST_WAIT, Membership};
 use super::{Assigned, GroupEvent, MemberPhase, RevokeAck};
 use crate::backoff::Backoff;
 use crate::client::{CommittedOffsets, lock};
-use crate::{AssignmentEpoch, ConsumerConfig, TopicPartition};
+use crate::{AssignmentEpoch, Committed, ConsumerConfig, TopicPartition};
 
 /// What a consumer's task and its handle share.
 #[derive(Debug)]
@@ -49,9 +49,32 @@ impl Handover {
         if partitions.is_empty() {
             return;
         }
-        let membership = &self.shared.membership;
         let partitions: Vec<TopicPartition> = partitions.iter().cloned().collect();
-        let mut committed = self.committed(&partitions).await;
+        let committed = self.committed(&partitions).await;
+        self.hand_over(partitions, committed).await;
+    }
+
+    /// Hands out partitions of topics that were made again while the user held them. Nobody has read them yet, and a
+    /// commit that came too late for the old topic may stand under the new one's name: they start at offset 0.
+    ///
+    /// # Cancel safety
+    /// As [`Handover::give`].
+    pub(super) async fn give_anew(&self, partitions: &BTreeSet<TopicPartition>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let unread = || Committed {
+            offset: 0,
+            leader_epoch: None,
+            metadata: String::new(),
+        };
+        let committed = partitions.iter().map(|partition| (partition.clone(), unread()));
+        let committed = committed.collect();
+        self.hand_over(partitions.iter().cloned().collect(), committed).await;
+    }
+
+    async fn hand_over(&self, partitions: Vec<TopicPartition>, mut committed: CommittedOffsets) {
+        let membership = &self.shared.membership;
         let Ok(permit) = self.events.reserve().await else {
             // Nobody listens any more: give the partitions to others.
             membership.leave.cancel();
@@ -126,12 +149,12 @@ impl Handover {
         }
     }
 
-    /// A topic that was deleted and made again under its name is another: what the user holds of the old one is lost,
-    /// and the same partitions of the new one are handed out.
+    /// A topic that was deleted and made again under its name is another: what the user holds of the old one is lost.
+    /// Returns what that was.
     ///
     /// # Cancel safety
-    /// Between the two steps the partitions are nobody's until the next assignment.
-    pub(super) async fn renew(&self) {
+    /// Safe: it is lost and the user is told, or neither.
+    pub(super) async fn lose_replaced(&self) -> BTreeSet<TopicPartition> {
         let metadata = self.shared.membership.client.metadata();
         let is_another = |(partition, own): &(&TopicPartition, &Owned)| {
             let now = metadata.topic(&partition.topic).and_then(|topic| topic.id);
@@ -146,7 +169,7 @@ impl Handover {
                 .collect()
         };
         self.lose(&replaced).await;
-        self.give(&replaced).await;
+        replaced
     }
 
     /// Everything is gone.
@@ -158,9 +181,60 @@ impl Handover {
         if partitions.is_empty() {
             return;
         }
-        lock(&self.shared.owned).retain(|partition, _| !partitions.contains(partition));
-        let partitions = partitions.iter().cloned().collect();
         // If nobody listens, nobody has to be told.
-        drop(self.events.send(GroupEvent::Lost { partitions }).await);
+        let permit = self.events.reserve().await.ok();
+        lock(&self.shared.owned).retain(|partition, _| !partitions.contains(partition));
+        if let Some(permit) = permit {
+            let partitions = partitions.iter().cloned().collect();
+            permit.send(GroupEvent::Lost { partitions });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::super::membership::GroupConfig;
+    use super::*;
+    use crate::{ClientConfig, KafkaClient};
+
+    #[tokio::test]
+    async fn a_loss_is_told_even_if_the_first_attempt_to_tell_was_given_up() {
+        let client = KafkaClient::new(ClientConfig::new(["127.0.0.1:1"]), tokio::runtime::Handle::current());
+        let config = ConsumerConfig::new("g");
+        let partition = TopicPartition::new("t", 0);
+        let own = Owned {
+            epoch: AssignmentEpoch::next(),
+            topic_id: None,
+        };
+        let (events, mut seen) = mpsc::channel(1);
+        let handover = Handover {
+            shared: Arc::new(Shared {
+                membership: Membership::new(&client, GroupConfig::of_consumer(&config)),
+                config,
+                owned: Mutex::new(BTreeMap::from([(partition.clone(), own)])),
+            }),
+            events,
+        };
+        let earlier = GroupEvent::Assign { partitions: Vec::new() };
+        handover.events.try_send(earlier).unwrap();
+        assert!(
+            handover.lose_all().now_or_never().is_none(),
+            "there is no room for the event"
+        );
+        assert_eq!(
+            handover.held(),
+            BTreeSet::from([partition.clone()]),
+            "so the user holds it"
+        );
+        seen.recv().await.unwrap();
+        handover.lose_all().await;
+        assert!(handover.held().is_empty());
+        let Some(GroupEvent::Lost { partitions }) = seen.recv().await else {
+            panic!("nobody told the user");
+        };
+        assert_eq!(partitions, [partition]);
+        client.shutdown().await;
     }
 }

@@ -286,7 +286,8 @@ impl ServerAssigned {
         let mut backoff = Backoff::new(FIRST_LOOK, LONGEST_WAIT);
         loop {
             changes.borrow_and_update();
-            self.handover.renew().await;
+            // The new topic is the coordinator's to assign: its id is not in the target yet.
+            self.handover.lose_replaced().await;
             let named = self.named(target);
             let held = self.handover.held();
             if !held.is_subset(&named) {

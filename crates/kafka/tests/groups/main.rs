@@ -27,5 +27,6 @@ pub fn fast_broker() {
 mod classic;
 mod coordinated;
 mod interop;
+mod made_again;
 mod many;
 mod server_assigned;
