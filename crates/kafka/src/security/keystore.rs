@@ -1,20 +1,15 @@
-//! Certificates and keys out of PEM, PKCS12 and JKS.
+//! Certificates and keys out of keystores: PEM, PKCS12 and JKS.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use p12_keystore::Pkcs12Archive;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::{Secret, jks};
+use super::{Secret, jks, pem};
 
 /// A keystore is some kilobytes; what is larger is some other file.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
-/// PBKDF2 rounds that are still worked off: some seconds.
-const MAX_ROUNDS: u32 = 10_000_000;
 
 /// `ssl.truststore.type`, `ssl.keystore.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +56,7 @@ pub(super) fn trusted(
     password: Option<&Secret>,
 ) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<CertificateDer<'static>> = match kind {
-        StoreType::Pem => pem_certificates(bytes)?,
+        StoreType::Pem => pem::certificates(bytes)?,
         StoreType::Java if bytes.starts_with(&jks::MAGIC) => jks::read(bytes, password.map(Secret::reveal))?
             .trusted
             .into_iter()
@@ -99,8 +94,8 @@ pub(super) fn key_and_chain(
     let no_key = || "it holds no private key".to_owned();
     match kind {
         StoreType::Pem => Ok(KeyAndChain {
-            key: pem_key(bytes, key_password)?,
-            chain: pem_certificates(bytes)?,
+            key: pem::key(bytes, key_password)?,
+            chain: pem::certificates(bytes)?,
         }),
         StoreType::Java if bytes.starts_with(&jks::MAGIC) => {
             let store = jks::read(bytes, password.map(Secret::reveal))?;
@@ -158,72 +153,6 @@ fn pkcs12(bytes: &[u8], password: Option<&Secret>) -> Result<Pkcs12Archive, Stri
         }
         other => format!("it is no PKCS12 keystore that can be read ({other}), or the password is wrong"),
     })
-}
-
-/// All certificates of a PEM text, in its order.
-///
-/// # Errors
-/// What is wrong, in words that follow the name of the text.
-pub(super) fn pem_certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|err| format!("it is no PEM that can be read: {err}"))?;
-    if found.is_empty() {
-        return Err("it holds no `-----BEGIN CERTIFICATE-----`".to_owned());
-    }
-    Ok(found)
-}
-
-/// The private key of a PEM text.
-///
-/// # Errors
-/// What is wrong, in words that follow the name of the text.
-pub(super) fn pem_key(bytes: &[u8], password: Option<&Secret>) -> Result<PrivateKeyDer<'static>, String> {
-    let text = String::from_utf8_lossy(bytes);
-    if text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err("its key is encrypted in OpenSSL's old way: rewrite it with `openssl pkcs8 -topk8`".to_owned());
-    }
-    if let Some((_, rest)) = text.split_once("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
-        let unreadable = || "its encrypted key is no PEM that can be read".to_owned();
-        let (body, _) = rest
-            .split_once("-----END ENCRYPTED PRIVATE KEY-----")
-            .ok_or_else(unreadable)?;
-        let body: String = body.split_ascii_whitespace().collect();
-        let der = STANDARD.decode(body).map_err(|_| unreadable())?;
-        let password = password.ok_or("its key is encrypted: set `ssl.key.password`")?;
-        return decrypt(&der, password);
-    }
-    PrivateKeyDer::from_pem_slice(bytes).map_err(|err| match err {
-        rustls::pki_types::pem::Error::NoItemsFound => "it holds no private key".to_owned(),
-        err => format!("it is no PEM that can be read: {err}"),
-    })
-}
-
-fn decrypt(der: &[u8], password: &Secret) -> Result<PrivateKeyDer<'static>, String> {
-    let encrypted = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der)
-        .map_err(|err| format!("its encrypted key cannot be read: {err}"))?;
-    let rounds = encrypted
-        .encryption_algorithm
-        .pbes2()
-        .and_then(|params| params.kdf.pbkdf2());
-    if rounds.is_some_and(|params| params.iteration_count > MAX_ROUNDS) {
-        return Err(format!("its key asks for more than {MAX_ROUNDS} rounds"));
-    }
-    let scrypt = encrypted
-        .encryption_algorithm
-        .pbes2()
-        .and_then(|params| params.kdf.scrypt());
-    let memory = |params: &pkcs8::pkcs5::pbes2::ScryptParams| {
-        let block = 128_u64.saturating_mul(u64::from(params.block_size));
-        block.saturating_mul(params.cost_parameter)
-    };
-    if scrypt.is_some_and(|params| memory(params) > 256 * 1024 * 1024 || params.parallelization > 16) {
-        return Err("its key asks for more memory than 256 MiB".to_owned());
-    }
-    let key = encrypted
-        .decrypt(password.reveal())
-        .map_err(|_| "`ssl.key.password` does not open its key".to_owned())?;
-    Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
 
 /// When a file was last changed and how long it is; `None` while it cannot be seen.

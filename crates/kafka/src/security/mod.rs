@@ -12,6 +12,7 @@ mod keystore;
 mod mechanism;
 mod msk;
 mod oauth;
+mod pem;
 mod scram;
 mod secret;
 mod tls;

@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
 use super::keystore::{self, KeyAndChain, StoreFile};
-use super::{Secret, SecurityProtocol};
+use super::{Secret, SecurityProtocol, pem};
 use crate::config::{ConfigError, invalid};
 
 /// `ssl.enabled.protocols`
@@ -137,7 +137,7 @@ impl TlsSettings {
             }
             Trust::Pem(pem) => {
                 let wrong = |reason: &str| invalid("ssl.truststore.certificates", "[PEM]", reason);
-                let found = keystore::pem_certificates(pem.as_bytes()).map_err(|reason| wrong(&reason))?;
+                let found = pem::certificates(pem.as_bytes()).map_err(|reason| wrong(&reason))?;
                 (found, Box::new(wrong))
             }
             Trust::File(file) => {
@@ -238,10 +238,10 @@ impl Identity {
                 key,
                 key_password,
             } => {
-                let pem = keystore::pem_certificates(chain.as_bytes())
+                let pem = pem::certificates(chain.as_bytes())
                     .map_err(|reason| invalid("ssl.keystore.certificate.chain", "[PEM]", reason))?;
                 let wrong = |reason: &str| invalid("ssl.keystore.key", "[hidden]", reason);
-                let key = keystore::pem_key(key.reveal().as_bytes(), key_password.as_ref());
+                let key = pem::key(key.reveal().as_bytes(), key_password.as_ref());
                 let key = key.map_err(|reason| wrong(&reason))?;
                 (KeyAndChain { key, chain: pem }, Box::new(wrong))
             }
@@ -372,12 +372,16 @@ fn plaintext(protocol: SecurityProtocol) -> String {
     format!("it may speak plaintext at this port: check the port, or set `security.protocol={plain}`")
 }
 
-/// What the first bytes of an answer say about a broker that speaks TLS to a client that does not.
+/// What the first bytes of an answer say about who speaks another protocol at this port.
 pub(crate) fn mismatch(first: [u8; 4]) -> Option<&'static str> {
-    // A TLS record: alert or handshake, version 3.x.
-    matches!(first, [0x15 | 0x16, 0x03, ..]).then_some(
-        "the broker speaks TLS at this port: set `security.protocol=SSL`, or `SASL_SSL` where it asks for SASL",
-    )
+    match &first {
+        // A TLS record: alert or handshake, version 3.x.
+        [0x15 | 0x16, 0x03, ..] => Some(
+            "the broker speaks TLS at this port: set `security.protocol=SSL`, or `SASL_SSL` where it asks for SASL",
+        ),
+        b"HTTP" => Some("a web server speaks HTTP at this port: check the host and the port of `bootstrap.servers`"),
+        _ => None,
+    }
 }
 
 /// What went wrong in TLS with what to do, if `err` comes from there.

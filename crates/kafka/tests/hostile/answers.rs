@@ -50,7 +50,7 @@ async fn each_kind_of_bad_answer_is_told_and_the_client_recovers() {
         (
             ApiKey::ApiVersions,
             Bad::Bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
-            "the answer starts with [48, 54, 54, 50], which is no length that Kafka sends",
+            "a web server speaks HTTP at this port: check the host and the port of `bootstrap.servers`",
             "a web server",
         ),
         (
