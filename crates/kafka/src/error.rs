@@ -48,8 +48,9 @@ pub enum KafkaError {
         /// What went wrong and what to do.
         reason: Arc<str>,
     },
-    /// The broker does not take us for who we say we are, or cannot prove who it is.
-    #[error("Kafka at {address} refuses the login as `{user}` ({protocol}, {mechanism}): {reason}")]
+    /// The broker does not take us for who we say we are, or cannot prove who it is, or there is nothing to say: no
+    /// token, no credentials.
+    #[error("login to Kafka at {address} as `{user}` failed ({protocol}, {mechanism}): {reason}")]
     Authentication {
         /// `host:port`
         address: Arc<str>,

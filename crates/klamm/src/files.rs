@@ -70,6 +70,8 @@ pub fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, FileErro
     let bytes = read(path)?;
     // Java's own reader takes properties as ISO-8859-1; its users write UTF-8.
     let text = String::from_utf8(bytes).map_err(|_| invalid(path, "it is not UTF-8 text"))?;
+    // Windows' editors begin UTF-8 with a byte order mark; taken for a part of the first key it would hide it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let escaped: String = text.chars().map(escape).collect();
     let properties = java_properties::read(escaped.as_bytes());
     properties
@@ -214,6 +216,15 @@ mod tests {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
         ConnectorFile::read(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), name))
+    }
+
+    #[test]
+    fn properties_of_windows_are_the_same_properties() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("client.properties");
+        fs::write(&path, "\u{feff}a=1\r\nb=x \\\r\n  y\r\n").unwrap();
+        let wanted = [("a", "1"), ("b", "x y")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(read_properties(&path).unwrap(), BTreeMap::from(wanted));
     }
 
     #[test]

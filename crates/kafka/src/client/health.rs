@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::KafkaError;
+
 /// Whether the cluster can be reached.
 #[derive(Clone, Debug)]
 pub enum ClusterHealth {
@@ -19,7 +21,7 @@ pub enum ClusterHealth {
         /// When the first attempt failed.
         since: Instant,
         /// How the last attempt failed.
-        error: Arc<str>,
+        error: KafkaError,
     },
 }
 
@@ -34,8 +36,9 @@ impl fmt::Display for ClusterHealth {
                 error,
             } => write!(
                 f,
-                "waiting for Kafka at {bootstrap} since {} s: {error}",
-                since.elapsed().as_secs()
+                "waiting for Kafka at {bootstrap} since {} s: {}",
+                since.elapsed().as_secs(),
+                chain(error)
             ),
         }
     }

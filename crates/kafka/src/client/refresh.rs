@@ -175,7 +175,7 @@ pub(super) async fn run(client: Weak<KafkaClient>, stop: CancellationToken) {
                 }
                 Err(err) => {
                     let away = away.get_or_insert_with(|| Away::new(&config.bootstrap_servers));
-                    away.note(&client, &err);
+                    away.note(&client, err);
                     drop(client);
                     sleep(backoff.next()).await;
                 }
@@ -204,12 +204,11 @@ impl Away {
         }
     }
 
-    fn note(&mut self, client: &KafkaClient, err: &KafkaError) {
-        let error: Arc<str> = chain(err).into();
+    fn note(&mut self, client: &KafkaClient, error: KafkaError) {
         if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
             self.logged = Some(Instant::now());
             let since_s = self.since.elapsed().as_secs();
-            tracing::warn!(bootstrap = %self.bootstrap, since_s, error = %error, "waiting for kafka");
+            tracing::warn!(bootstrap = %self.bootstrap, since_s, error = chain(&error), "waiting for kafka");
         }
         client.health.send_replace(ClusterHealth::Unreachable {
             bootstrap: Arc::clone(&self.bootstrap),

@@ -300,7 +300,7 @@ async fn what_is_refused_is_told_with_what_to_do() {
             "wrong password",
             login("SASL", "SASL_PLAINTEXT", "PLAIN", "alice", "wrong-pw"),
             &[
-                "refuses the login as `alice` (SASL_PLAINTEXT, PLAIN)",
+                "as `alice` failed (SASL_PLAINTEXT, PLAIN)",
                 "Invalid username or password",
             ],
         ),
@@ -308,7 +308,7 @@ async fn what_is_refused_is_told_with_what_to_do() {
             "wrong SCRAM password",
             login("SASL", "SASL_PLAINTEXT", "SCRAM-SHA-512", "alice", "wrong-pw"),
             &[
-                "as `alice` (SASL_PLAINTEXT, SCRAM-SHA-512)",
+                "as `alice` failed (SASL_PLAINTEXT, SCRAM-SHA-512)",
                 "invalid credentials",
                 "`sasl.jaas.config`",
             ],

@@ -117,14 +117,26 @@ impl Cluster {
         Ok(ProducerConfig::from_properties(&properties)?.0)
     }
 
-    /// Waits for `work`, which is the first that the cluster is asked, at most [`FIRST_ANSWERS`].
+    /// Waits for `work`, which is the first that the cluster is asked, at most [`FIRST_ANSWERS`], and no longer once all
+    /// brokers have refused: a person at a terminal renews no certificate while he waits.
     ///
     /// # Errors
     /// Why there is no answer, as far as it is known.
     pub(crate) async fn first<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        match timeout(FIRST_ANSWERS, work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(self.why().unwrap_or_else(|| {
+        let mut health = self.client.health();
+        let refused = health.wait_for(|health| match health {
+            ClusterHealth::Unreachable { error, .. } => error.is_refusal() || !error.is_retriable(),
+            ClusterHealth::Idle | ClusterHealth::Reachable => false,
+        });
+        let outcome = async {
+            tokio::select! {
+                outcome = work => Some(outcome),
+                Ok(_) = refused => None,
+            }
+        };
+        match timeout(FIRST_ANSWERS, outcome).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => Err(self.why().unwrap_or_else(|| {
                 anyhow!(
                     "Kafka at {} did not answer within {} s",
                     self.client.config().bootstrap_servers.join(","),
@@ -148,7 +160,7 @@ impl Cluster {
     /// Why no broker answers, if none does.
     fn why(&self) -> Option<anyhow::Error> {
         match &*self.client.health().borrow() {
-            ClusterHealth::Unreachable { error, .. } => Some(anyhow!("{error}")),
+            ClusterHealth::Unreachable { error, .. } => Some(error.clone().into()),
             ClusterHealth::Idle | ClusterHealth::Reachable => None,
         }
     }
