@@ -1,6 +1,8 @@
 //! Connectors that reach Kafka their own way, and brokers that ask who is there.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+mod support;
+
 use klamm_dev::{Answer, FakeLambda};
 use klamm_tests::account::has_all;
 use klamm_tests::connector::lambda_sink;
@@ -8,6 +10,7 @@ use klamm_tests::kafka::Broker;
 use klamm_tests::produce::{CODECS, Producer};
 use klamm_tests::worker::Worker;
 use serde_json::{Map, Value, json};
+use support::{create, tasks_are};
 
 /// The connector's own client settings for a listener of the broker.
 fn with_overrides(mut config: Value, prefix: &str, settings: &[(&str, &str)]) -> Value {
@@ -79,5 +82,97 @@ async fn the_worker_decides_which_client_settings_are_the_connectors() {
         message.contains("The 'Principal' policy does not allow 'bootstrap.servers' to be overridden"),
         "{message}"
     );
+    worker.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_secured_worker_delivers_and_so_does_a_connector_that_is_somebody_else() {
+    let Some(kafka) = Broker::own(&["--auth"]) else { return };
+    let lambda = FakeLambda::start().await.unwrap();
+    lambda.function("f").respond(Answer::success("null"));
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let mut produced = Vec::new();
+    for topic in ["open", "of-bob"] {
+        producer.create_topic(topic, 2).await.unwrap();
+        produced.push(producer.produce_json(topic, 2, 0..100, CODECS[0]).await.unwrap());
+    }
+    // From here on alice may not read this one; topics without an ACL are open to all.
+    let acl = [
+        "--add",
+        "--allow-principal",
+        "User:bob",
+        "--operation",
+        "Read",
+        "--topic",
+        "of-bob",
+    ];
+    kafka.tool("acls", &acl).await.unwrap();
+
+    let server = kafka.server();
+    let worker = Worker::builder(server.value("KAFKA_BOOTSTRAP_SASLSSL").unwrap());
+    let secured = [
+        ("security.protocol", "SASL_SSL"),
+        ("ssl.truststore.type", "PEM"),
+        (
+            "ssl.truststore.location",
+            &format!("{}/ca.crt", server.value("KAFKA_CERTS").unwrap()),
+        ),
+        ("sasl.mechanism", "SCRAM-SHA-512"),
+        (
+            "sasl.jaas.config",
+            "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"alice\" \
+             password=\"alice-secret\";",
+        ),
+    ];
+    let worker = secured
+        .into_iter()
+        .fold(worker, |worker, (key, value)| worker.property(key, value));
+    let worker = worker.start().await.unwrap();
+    let function = [("aws.lambda.function.name", "f")];
+    let bob = [
+        ("sasl.mechanism", "PLAIN"),
+        (
+            "sasl.jaas.config",
+            "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"bob\" \
+             password=\"p@ss\\\"w=rd,; x\";",
+        ),
+    ];
+    create(&worker, "alice", &lambda_sink(&lambda, "open", &function)).await;
+    let of_bob = with_overrides(lambda_sink(&lambda, "of-bob", &function), "consumer.override.", &bob);
+    create(&worker, "bob", &of_bob).await;
+    lambda
+        .wait_for("the records of both", |log| {
+            has_all(log, "f", "open", &produced[0]) && has_all(log, "f", "of-bob", &produced[1])
+        })
+        .await
+        .unwrap();
+
+    // The password of a login that is refused is changed at the broker: nobody has to restart anything.
+    let admin = [
+        ("sasl.mechanism", "SCRAM-SHA-256"),
+        (
+            "sasl.jaas.config",
+            "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"admin\" \
+             password=\"new-secret\";",
+        ),
+    ];
+    let late = with_overrides(lambda_sink(&lambda, "late", &function), "consumer.override.", &admin);
+    producer.create_topic("late", 1).await.unwrap();
+    let late_records = producer.produce_json("late", 1, 0..10, CODECS[0]).await.unwrap();
+    create(&worker, "late", &late).await;
+    let status = tasks_are(&worker, "late", &["FAILED"]).await;
+    let trace = status["tasks"][0]["trace"].to_string();
+    assert!(trace.contains("as `admin` failed (SASL_SSL, SCRAM-SHA-256)"), "{trace}");
+    let user = ["--alter", "--entity-type", "users", "--entity-name", "admin"];
+    let password = ["--add-config", "SCRAM-SHA-256=[password=new-secret]"];
+    kafka.tool("configs", &[&user[..], &password].concat()).await.unwrap();
+    lambda
+        .wait_for("the late records", |log| has_all(log, "f", "late", &late_records))
+        .await
+        .unwrap();
+    tasks_are(&worker, "late", &["RUNNING"]).await;
+
+    let log = worker.log();
+    assert!(!log.contains("-secret") && !log.contains("p@ss"), "{log}");
     worker.terminate().await.unwrap();
 }

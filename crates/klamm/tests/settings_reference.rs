@@ -43,8 +43,8 @@ fn reference() -> String {
          Generated from the definitions that also check configurations; several names in a row are names of one \
          setting.\n\n\
          ## Worker\n\n\
-         Beside these, the settings of a Kafka client (`client.id`, `request.timeout.ms`, …) and of consumers \
-         (`consumer.*`) keep Kafka's names.\n\n",
+         Beside these, the settings of a Kafka client (`client.id`, `security.protocol`, …) and of consumers \
+         (`consumer.*`) keep Kafka's names: [kafka-compatibility.md](kafka-compatibility.md#settings) lists them.\n\n",
     );
     table(&mut out, &klamm_runtime::worker_config_def());
     let plugins = klamm::plugins();

@@ -14,8 +14,8 @@ use klamm_connect_api::sink::{Sink, SinkContext};
 use klamm_connect_api::{BoxFuture, RawConfig, TopicPartition};
 use klamm_delivery::{Engine, EngineConfig, EngineEvent, MemoryBudget, PartitionLimits, WorkerMemory};
 use klamm_kafka::{
-    Assigned, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState, PartitionRequest, RevokeAck,
-    StartPosition,
+    Assigned, ClusterHealth, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
+    PartitionRequest, RevokeAck, StartPosition,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -34,6 +34,9 @@ use counters::Counters;
 use partition::Partition;
 use pipeline::Pipeline;
 use waits::Waits;
+
+/// A broker that restarts may break off a handshake; what lasts longer is a wrong password or certificate.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
 
 /// How long members of the last life may take to leave before a task joins without waiting for them.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -139,6 +142,9 @@ struct SinkTask {
     waits: Waits,
     /// Trace of a task none of whose functions can be used; it probes and comes back by itself.
     unusable: Option<String>,
+    kafka: watch::Receiver<ClusterHealth>,
+    /// Trace of a task that Kafka does not let in; the client keeps trying, so the task comes back by itself.
+    refused: Option<String>,
     rng: StdRng,
 }
 
@@ -152,6 +158,8 @@ enum Event {
     CommitDue,
     /// A partition starts or ends to wait.
     WaitsChanged,
+    /// The cluster came, went, or refused again.
+    Kafka,
     Control(TaskControl),
 }
 
@@ -203,6 +211,7 @@ impl SinkTask {
         }
         let (member, group) = GroupMember::join(&cluster.client, consumer, config.subscription.clone());
         let commits = Commits::new(shared.worker.commit_interval);
+        let kafka = cluster.client.health();
         Ok(Self {
             shared,
             cluster,
@@ -225,6 +234,8 @@ impl SinkTask {
             counters: Arc::default(),
             waits: Waits::new(),
             unusable: None,
+            kafka,
+            refused: None,
             rng,
         })
     }
@@ -248,6 +259,10 @@ impl SinkTask {
                 }
                 Event::WaitsChanged => {
                     self.show();
+                    None
+                }
+                Event::Kafka => {
+                    self.kafka_health();
                     None
                 }
                 Event::Control(control) => self.control(control),
@@ -277,6 +292,7 @@ impl SinkTask {
             Some(end) = self.actors.join_next() => Event::PartitionEnded(end),
             () = self.commits.due(&self.engine) => Event::CommitDue,
             () = self.waits.changed() => Event::WaitsChanged,
+            Ok(()) = self.kafka.changed() => Event::Kafka,
         }
     }
 
@@ -299,11 +315,34 @@ impl SinkTask {
 
     /// Shows the task as what it is now.
     fn show(&self) {
-        self.report.set(match &self.unusable {
+        self.report.set(match self.refused.as_ref().or(self.unusable.as_ref()) {
             _ if *self.paused.borrow() => InstanceStatus::of(State::Paused),
             Some(trace) => InstanceStatus::failed(trace.clone()),
             None => InstanceStatus::running(self.waits.text()),
         });
+    }
+
+    /// Shows FAILED while Kafka refuses the login or the certificates: a person must change something.
+    fn kafka_health(&mut self) {
+        let refused = match &*self.kafka.borrow_and_update() {
+            ClusterHealth::Unreachable { since, error, .. } if error.is_refusal() && since.elapsed() >= REFUSED_FOR => {
+                Some(error.to_string())
+            }
+            ClusterHealth::Unreachable { .. } | ClusterHealth::Idle | ClusterHealth::Reachable => None,
+        };
+        if refused == self.refused {
+            return;
+        }
+        match &refused {
+            Some(error) => {
+                error!(connector = %self.spec.connector, task = self.spec.task, error, "task failed, it is trying and comes back by itself");
+            }
+            None => {
+                info!(connector = %self.spec.connector, task = self.spec.task, "kafka refuses no more, task runs again");
+            }
+        }
+        self.refused = refused;
+        self.show();
     }
 
     async fn group_event(&mut self, event: GroupEvent) -> Option<End> {
