@@ -146,6 +146,11 @@ impl Scanner {
             .client()
             .list_offsets(std::slice::from_ref(partition), spec, self.settings.isolation_level)
             .await;
+        if listed.is_err()
+            && let Ok(None) = self.cluster.client().topic(&partition.topic).await
+        {
+            return Err(anyhow!("topic `{}` was deleted while it was read", partition.topic));
+        }
         let listed = self.cluster.told(listed)?;
         let offset = listed.get(partition).and_then(|listed| listed.offset);
         offset.with_context(|| format!("{partition} has no offset"))
