@@ -10,6 +10,7 @@
 
 mod apache;
 mod chain;
+mod confluent;
 mod debezium;
 mod field_path;
 mod fields;
@@ -29,6 +30,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[must_use]
 pub fn transforms() -> Vec<TransformPlugin> {
     let mut transforms = apache::transforms();
+    transforms.extend(confluent::transforms());
     transforms.extend(debezium::transforms());
     transforms.sort_by_key(|plugin| plugin.info.class);
     transforms
