@@ -3,9 +3,10 @@
 use std::fmt;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use indexmap::{Equivalent, IndexMap};
 use tokio::time::Instant;
 
@@ -26,13 +27,15 @@ pub struct Cache<K, V, E> {
     limits: Limits,
     /// Counts insertions: coarse time for "used last".
     now: AtomicU64,
-    entries: RwLock<IndexMap<K, Arc<Entry<V, E>>>>,
+    entries: RwLock<Entries<K, V, E>>,
 }
+
+type Entries<K, V, E> = IndexMap<K, Arc<Entry<V, E>>, RandomState>;
 
 struct Entry<V, E> {
     last_used: AtomicU64,
-    /// Set once there is an answer.
-    answer: RwLock<Option<(V, Instant)>>,
+    /// Set once there is an answer. One that is too old goes with its entry.
+    answer: OnceLock<(V, Instant)>,
     /// Held by the one who fetches: the last failure and when it stops to hold.
     fetch: tokio::sync::Mutex<Option<(E, Instant)>>,
 }
@@ -52,7 +55,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
         Self {
             limits,
             now: AtomicU64::new(0),
-            entries: RwLock::new(IndexMap::new()),
+            entries: RwLock::new(IndexMap::default()),
         }
     }
 
@@ -67,8 +70,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
     }
 
     fn answer_of(&self, entry: &Entry<V, E>) -> Option<V> {
-        let answer = entry.answer.read().unwrap_or_else(PoisonError::into_inner);
-        let (value, since) = answer.as_ref()?;
+        let (value, since) = entry.answer.get()?;
         match self.limits.answers_live {
             Some(life) if since.elapsed() >= life => None,
             _ => Some(value.clone()),
@@ -103,8 +105,8 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
         match fetch.await {
             Ok(value) => {
                 *failure = None;
-                *entry.answer.write().unwrap_or_else(PoisonError::into_inner) = Some((value.clone(), Instant::now()));
-                Ok(value)
+                let (answer, _) = entry.answer.get_or_init(|| (value, Instant::now()));
+                Ok(answer.clone())
             }
             Err(error) => {
                 *failure = Some((error.clone(), Instant::now() + holds(&error)));
@@ -116,7 +118,11 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
     fn entry(&self, key: &K) -> Arc<Entry<V, E>> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = entries.get(key) {
-            return Arc::clone(entry);
+            let is_old = entry.answer.get().is_some() && self.answer_of(entry).is_none();
+            if !is_old {
+                return Arc::clone(entry);
+            }
+            entries.swap_remove(key);
         }
         if entries.len() >= self.limits.entries.max(1) {
             let oldest = entries
@@ -130,7 +136,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
         }
         let entry = Arc::new(Entry {
             last_used: AtomicU64::new(self.now.fetch_add(1, Ordering::Relaxed) + 1),
-            answer: RwLock::new(None),
+            answer: OnceLock::new(),
             fetch: tokio::sync::Mutex::new(None),
         });
         entries.insert(key.clone(), Arc::clone(&entry));
