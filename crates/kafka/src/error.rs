@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
-use crate::SecurityProtocol;
+use crate::{Principal, SecurityProtocol};
 
 /// A failed exchange with Kafka. Cheap to clone, since several waiters may share one failure.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -103,6 +103,23 @@ pub enum KafkaError {
         /// Kafka's code.
         code: ResponseError,
     },
+    /// Kafka knows who asks, and does not allow it.
+    #[error(
+        "{principal} ({mechanism}) may not {operation} {resource} ({code:?}): grant it {operation} on {resource}{}",
+        including(.operation)
+    )]
+    Authorization {
+        /// In whose name it was asked. Boxed, so that every result stays small.
+        principal: Box<Principal>,
+        /// `sasl.mechanism`, or `security.protocol` where there is no SASL.
+        mechanism: &'static str,
+        /// The operation that Kafka's ACLs lack, such as `READ`.
+        operation: &'static str,
+        /// On what: kind and name.
+        resource: Arc<str>,
+        /// Kafka's code.
+        code: ResponseError,
+    },
     /// A topic is there, but is not what is needed.
     #[error("topic `{topic}` exists with {difference}: change it, or name another")]
     TopicMismatch {
@@ -151,7 +168,8 @@ impl KafkaError {
             | Self::UnknownTopic(_)
             | Self::NoLeader(_) => true,
             // A broker in the middle of an upgrade may offer it soon, but waiting for that is not a plan.
-            Self::TopicMismatch { .. }
+            Self::Authorization { .. }
+            | Self::TopicMismatch { .. }
             | Self::GroupNotEmpty { .. }
             | Self::UnsupportedVersion { .. }
             | Self::Malformed { .. }
@@ -177,10 +195,30 @@ impl KafkaError {
     /// The broker's code, if this is an answer of a broker.
     pub fn code(&self) -> Option<ResponseError> {
         match self {
-            Self::Broker { code, .. } => Some(*code),
+            Self::Broker { code, .. } | Self::Authorization { code, .. } => Some(*code),
             _ => None,
         }
     }
+}
+
+/// READ and WRITE are what is wanted in the end, mostly; whoever grants them need not come back.
+fn including(operation: &str) -> &'static str {
+    if operation == "DESCRIBE" {
+        " (READ and WRITE include it)"
+    } else {
+        ""
+    }
+}
+
+/// Whether Kafka's authorizer refused, for the want of a permission.
+pub(crate) fn is_denial(code: ResponseError) -> bool {
+    matches!(
+        code,
+        ResponseError::TopicAuthorizationFailed
+            | ResponseError::GroupAuthorizationFailed
+            | ResponseError::ClusterAuthorizationFailed
+            | ResponseError::TransactionalIdAuthorizationFailed
+    )
 }
 
 /// The code of a response, or `None` for success.

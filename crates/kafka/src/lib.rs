@@ -57,6 +57,6 @@ pub use produce::{
     Delivery, ProduceError, ProduceRecord, Producer, RecordMetadata, Transaction, TransactionalProducer, WriteOutcome,
 };
 pub use records::{ConsumedRecord, DecodeError, TimestampType};
-pub use security::{Secret, SecurityConfig, SecurityProtocol};
+pub use security::{Principal, Secret, SecurityConfig, SecurityProtocol};
 pub use types::{AssignmentEpoch, Committed, ListedOffset, OffsetSpec, OffsetToCommit, TopicPartition};
 pub use uuid::Uuid;

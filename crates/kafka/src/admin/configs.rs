@@ -7,7 +7,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsRe
 use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use kafka_protocol::protocol::{Request, StrBytes};
 
-use super::{PerItem, Submission, arc, refused, text};
+use super::{PerItem, Submission, arc, text};
 use crate::client::Purpose;
 use crate::error::code_of;
 use crate::{KafkaClient, KafkaError};
@@ -182,7 +182,7 @@ impl KafkaClient {
                             continue;
                         };
                         let result = match code_of(answer.error_code) {
-                            Some(code) => Err(refused(
+                            Some(code) => Err(self.refused_saying(
                                 "DESCRIBE_CONFIGS",
                                 &resource.to_string(),
                                 answer.error_message.as_ref(),
@@ -244,7 +244,7 @@ impl KafkaClient {
                         };
                         let result = code_of(answer.error_code).map_or(Ok(()), |code| {
                             let message = answer.error_message.as_ref();
-                            Err(refused("ALTER_CONFIGS", &resource.to_string(), message, code))
+                            Err(self.refused_saying("ALTER_CONFIGS", &resource.to_string(), message, code))
                         });
                         answers.push((resource, result));
                     }

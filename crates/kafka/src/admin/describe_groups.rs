@@ -9,7 +9,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{GroupType, PerItem, arc, refused};
+use super::{GroupType, PerItem, arc};
 use crate::client::{Purpose, group_id};
 use crate::connection::Connection;
 use crate::error::code_of;
@@ -82,6 +82,7 @@ impl KafkaClient {
     async fn describe_group_at(&self, address: &Arc<str>, group: &Arc<str>) -> Result<GroupDescription, KafkaError> {
         let connection = self.link(address, Purpose::Admin).get(address).await?;
         let asking = Asking {
+            client: self,
             connection,
             timeout: self.config().request_timeout,
             address,
@@ -101,6 +102,7 @@ impl KafkaClient {
 
 /// One group at one coordinator.
 struct Asking<'a> {
+    client: &'a KafkaClient,
     connection: Connection,
     timeout: std::time::Duration,
     address: &'a Arc<str>,
@@ -109,7 +111,12 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn refused(&self, message: Option<&StrBytes>, code: ResponseError) -> KafkaError {
-        refused("DESCRIBE", &format!("group `{}`", self.group), message, code)
+        let resource = match code {
+            // KIP-848: a group is shown to those who may know all of its topics.
+            ResponseError::TopicAuthorizationFailed => format!("the topics of group `{}`", self.group),
+            _ => format!("group `{}`", self.group),
+        };
+        self.client.refused_saying("DESCRIBE", &resource, message, code)
     }
 
     /// Whether the group is of the kind that was asked for.

@@ -8,7 +8,7 @@ use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartiti
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetDeleteRequest};
 
-use super::{PerItem, refused, text, topic_name};
+use super::{PerItem, text, topic_name};
 use crate::client::group_id;
 use crate::error::code_of;
 use crate::{Committed, IsolationLevel, KafkaClient, KafkaError, OffsetSpec, OffsetToCommit, TopicPartition};
@@ -130,7 +130,7 @@ impl KafkaClient {
                     let response = self.request_coordinator(name, &request).await?;
                     if let Some(code) = code_of(response.error_code) {
                         self.coordinator_answered(name, code);
-                        return Err(refused("DELETE", &format!("group `{name}`"), None, code));
+                        return Err(self.refused_saying("DELETE", &format!("group `{name}`"), None, code));
                     }
                     let mut answers = PerItem::new();
                     for topic in &response.topics {
@@ -160,8 +160,14 @@ impl KafkaClient {
     ) -> Result<(), KafkaError> {
         let Some(code) = code_of(error_code) else { return Ok(()) };
         self.coordinator_answered(group, code);
-        Err(KafkaError::broker(
+        let resource = match code {
+            ResponseError::TopicAuthorizationFailed => format!("topic `{}`", partition.topic),
+            _ => format!("group `{group}`"),
+        };
+        Err(self.refused(
             format!("{what} of {partition} in group `{group}`"),
+            "READ",
+            resource,
             code,
         ))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kafka_protocol::messages::{DeleteGroupsRequest, ListGroupsRequest, ListGroupsResponse};
 
-use super::{PerItem, arc, refused};
+use super::{PerItem, arc};
 use crate::client::{Purpose, group_id};
 use crate::error::code_of;
 use crate::{KafkaClient, KafkaError};
@@ -119,7 +119,7 @@ impl KafkaClient {
                     return Ok(());
                 };
                 self.coordinator_answered(&group, code);
-                Err(refused("DELETE", &format!("group `{group}`"), None, code))
+                Err(self.refused_saying("DELETE", &format!("group `{group}`"), None, code))
             })
             .await?;
         let mut explained = PerItem::with_capacity(answers.len());
@@ -139,7 +139,7 @@ impl KafkaClient {
             .request_at(address, Purpose::Admin, &ListGroupsRequest::default())
             .await?;
         match code_of(response.error_code) {
-            Some(code) => Err(refused("DESCRIBE", "the cluster's groups", None, code)),
+            Some(code) => Err(self.refused_saying("DESCRIBE", "the cluster's groups", None, code)),
             None => Ok(response),
         }
     }

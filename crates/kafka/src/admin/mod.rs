@@ -111,6 +111,26 @@ impl KafkaClient {
         .await
     }
 
+    /// An error of the broker: operation, resource, its own words, its code.
+    fn refused_saying(
+        &self,
+        operation: &'static str,
+        resource: &str,
+        message: Option<&StrBytes>,
+        code: ResponseError,
+    ) -> KafkaError {
+        // The configs of a broker are the cluster's to the authorizer.
+        let is_cluster = code == ResponseError::ClusterAuthorizationFailed;
+        let resource = if is_cluster { "the cluster" } else { resource };
+        let mut what = format!("{operation} on {resource}");
+        if let Some(message) = message.filter(|message| !message.is_empty()) {
+            what.push_str(" (");
+            what.push_str(message);
+            what.push(')');
+        }
+        self.refused(what, operation, resource, code)
+    }
+
     /// One attempt at the controller. Brokers in KRaft mode forward to it; before, only it could answer.
     async fn request_controller<R: Request>(&self, request: &R) -> Result<R::Response, KafkaError> {
         self.request_controller_by(|_| request).await
@@ -143,17 +163,6 @@ fn is_passing(err: &KafkaError) -> bool {
         Some(ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId) => false,
         _ => err.is_retriable(),
     }
-}
-
-/// An error of the broker: operation, resource, its own words, its code.
-fn refused(operation: &str, resource: &str, message: Option<&StrBytes>, code: ResponseError) -> KafkaError {
-    let mut what = format!("{operation} on {resource}");
-    if let Some(message) = message.filter(|message| !message.is_empty()) {
-        what.push_str(" (");
-        what.push_str(message);
-        what.push(')');
-    }
-    KafkaError::broker(what, code)
 }
 
 fn text(text: &str) -> StrBytes {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::DeleteRecordsRequest;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 
-use super::{CONTROLLER_TIMEOUT_MS, PerItem, refused, topic_name};
+use super::{CONTROLLER_TIMEOUT_MS, PerItem, topic_name};
 use crate::error::code_of;
 use crate::{KafkaClient, KafkaError, TopicPartition};
 
@@ -46,7 +46,7 @@ impl KafkaClient {
                     };
                     answers.push((
                         partition.clone(),
-                        Err(refused("DELETE", &resource(partition), None, code)),
+                        Err(self.refused_saying("DELETE", &resource(partition), None, code)),
                     ));
                     continue;
                 };
@@ -74,7 +74,7 @@ impl KafkaClient {
                     for answer in &topic.partitions {
                         let partition = TopicPartition::new(Arc::clone(&name), answer.partition_index);
                         let result = match code_of(answer.error_code) {
-                            Some(code) => Err(refused("DELETE", &resource(&partition), None, code)),
+                            Some(code) => Err(self.refused_saying("DELETE", &resource(&partition), None, code)),
                             None => Ok(answer.low_watermark),
                         };
                         answers.push((partition, result));

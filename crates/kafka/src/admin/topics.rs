@@ -10,7 +10,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
 use uuid::Uuid;
 
-use super::{CONTROLLER_TIMEOUT_MS, ConfigResource, PerItem, arc, refused, text, topic_name};
+use super::{CONTROLLER_TIMEOUT_MS, ConfigResource, PerItem, arc, text, topic_name};
 use crate::error::code_of;
 use crate::{KafkaClient, KafkaError};
 
@@ -120,7 +120,7 @@ impl KafkaClient {
             let answers = response.topics.iter().map(|answer| {
                 let resource = format!("topic `{}`", answer.name.as_str());
                 let result = match code_of(answer.error_code) {
-                    Some(code) => Err(refused("CREATE", &resource, answer.error_message.as_ref(), code)),
+                    Some(code) => Err(self.refused_saying("CREATE", &resource, answer.error_message.as_ref(), code)),
                     None => Ok(CreatedTopic {
                         id: Some(answer.topic_id).filter(|id| !id.is_nil()),
                         partitions: Some(answer.num_partitions).filter(|partitions| *partitions > 0),
@@ -160,7 +160,7 @@ impl KafkaClient {
             let answers = response.results.iter().map(|answer| {
                 let resource = format!("topic `{}`", answer.name.as_str());
                 let result = code_of(answer.error_code).map_or(Ok(()), |code| {
-                    Err(refused("ALTER", &resource, answer.error_message.as_ref(), code))
+                    Err(self.refused_saying("ALTER", &resource, answer.error_message.as_ref(), code))
                 });
                 (arc(&answer.name), result)
             });
@@ -187,7 +187,7 @@ impl KafkaClient {
                 let name: Arc<str> = answer.name.as_ref().map(|name| arc(name)).unwrap_or_default();
                 let resource = format!("topic `{name}`");
                 let result = code_of(answer.error_code).map_or(Ok(()), |code| {
-                    Err(refused("DELETE", &resource, answer.error_message.as_ref(), code))
+                    Err(self.refused_saying("DELETE", &resource, answer.error_message.as_ref(), code))
                 });
                 (name, result)
             });

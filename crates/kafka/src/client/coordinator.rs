@@ -75,7 +75,7 @@ impl KafkaClient {
             None => Ok(()),
             // It may be a member by KIP-848, which leaves in another way.
             Some(ResponseError::UnknownMemberId) => self.leave_server_assigned(&connection, group, member_id).await,
-            Some(code) => Err(leaving(group, code)),
+            Some(code) => Err(self.leaving(group, code)),
         }
     }
 
@@ -99,7 +99,7 @@ impl KafkaClient {
             | Some(
                 ResponseError::UnknownMemberId | ResponseError::GroupIdNotFound | ResponseError::UnsupportedVersion,
             ) => Ok(()),
-            Some(code) => Err(leaving(group, code)),
+            Some(code) => Err(self.leaving(group, code)),
         }
     }
 
@@ -141,7 +141,7 @@ impl KafkaClient {
             }
         }
         let own = found.remove(group);
-        own.unwrap_or_else(|| not_found(CoordinatorOf::Group, group, ResponseError::CoordinatorNotAvailable))
+        own.unwrap_or_else(|| self.not_found(CoordinatorOf::Group, group, ResponseError::CoordinatorNotAvailable))
     }
 
     /// Address of a coordinator, asked now: one attempt at each broker that is known.
@@ -149,7 +149,7 @@ impl KafkaClient {
         let mut found = self.find_coordinators(of, &BTreeSet::from([Arc::clone(key)])).await;
         found
             .remove(key)
-            .unwrap_or_else(|| not_found(of, key, ResponseError::CoordinatorNotAvailable))
+            .unwrap_or_else(|| self.not_found(of, key, ResponseError::CoordinatorNotAvailable))
     }
 
     /// Asks the brokers in turn until one knows them all; while one keeps silent the next as well, so that one which
@@ -207,7 +207,7 @@ impl KafkaClient {
                 .await?;
             for answer in &response.coordinators {
                 let key: Arc<str> = answer.key.as_str().into();
-                let place = place(of, &key, answer.error_code, &answer.host, answer.port);
+                let place = self.place(of, &key, answer.error_code, &answer.host, answer.port);
                 found.insert(key, place);
             }
         } else {
@@ -216,7 +216,7 @@ impl KafkaClient {
                 let answer = connection
                     .request_version(&request, version, self.config.request_timeout)
                     .await?;
-                let place = place(of, key, answer.error_code, &answer.host, answer.port);
+                let place = self.place(of, key, answer.error_code, &answer.host, answer.port);
                 found.insert(Arc::clone(key), place);
             }
         }
@@ -271,8 +271,10 @@ impl KafkaClient {
     ) -> Result<T, KafkaError> {
         match &result {
             Ok(_) => {}
-            Err(KafkaError::Broker { code, .. }) => self.coordinator_answered(group, *code),
-            Err(_) => self.forget_coordinator(group),
+            Err(err) => match err.code() {
+                Some(code) => self.coordinator_answered(group, code),
+                None => self.forget_coordinator(group),
+            },
         }
         result
     }
@@ -289,6 +291,35 @@ impl KafkaClient {
 
     fn forget_coordinator(&self, group: &Arc<str>) {
         lock(&self.coordinators.known).remove(group);
+    }
+
+    fn place(
+        &self,
+        of: CoordinatorOf,
+        key: &Arc<str>,
+        error_code: i16,
+        host: &str,
+        port: i32,
+    ) -> Result<Arc<str>, KafkaError> {
+        match code_of(error_code) {
+            Some(code) => self.not_found(of, key, code),
+            None => Ok(host_port(host, port)),
+        }
+    }
+
+    fn not_found(&self, of: CoordinatorOf, key: &Arc<str>, code: ResponseError) -> Result<Arc<str>, KafkaError> {
+        // DESCRIBE is enough to be told, but of no use without WRITE in the second case.
+        let (operation, resource) = match of {
+            CoordinatorOf::Group => ("DESCRIBE", format!("group `{key}`")),
+            CoordinatorOf::Transactions => ("WRITE", format!("transactional id `{key}`")),
+        };
+        let what = format!("finding the coordinator of {resource}");
+        Err(self.refused(what, operation, resource, code))
+    }
+
+    fn leaving(&self, group: &Arc<str>, code: ResponseError) -> KafkaError {
+        let resource = format!("group `{group}`");
+        self.refused(format!("leaving {resource}"), "READ", resource, code)
     }
 }
 
@@ -323,28 +354,6 @@ impl Coordinators {
     fn known(&self, group: &Arc<str>) -> Option<Arc<str>> {
         lock(&self.known).get(group).cloned()
     }
-}
-
-fn place(of: CoordinatorOf, key: &Arc<str>, error_code: i16, host: &str, port: i32) -> Result<Arc<str>, KafkaError> {
-    match code_of(error_code) {
-        Some(code) => not_found(of, key, code),
-        None => Ok(host_port(host, port)),
-    }
-}
-
-fn not_found(of: CoordinatorOf, key: &Arc<str>, code: ResponseError) -> Result<Arc<str>, KafkaError> {
-    let what = match of {
-        CoordinatorOf::Group => "group",
-        CoordinatorOf::Transactions => "transactional id",
-    };
-    Err(KafkaError::broker(
-        format!("finding the coordinator of {what} `{key}`"),
-        code,
-    ))
-}
-
-fn leaving(group: &Arc<str>, code: ResponseError) -> KafkaError {
-    KafkaError::broker(format!("leaving group `{group}`"), code)
 }
 
 pub(crate) fn group_id(group: &Arc<str>) -> GroupId {

@@ -60,7 +60,7 @@ impl KafkaClient {
         match code_of(answer.error_code) {
             Some(code) => {
                 let what = format!("asking where leader epoch {epoch} of {partition} ends");
-                Err(KafkaError::broker(what, code))
+                Err(self.refused(what, "DESCRIBE", format!("topic `{}`", partition.topic), code))
             }
             None if answer.leader_epoch < 0 || answer.end_offset < 0 => Ok(None),
             None => Ok(Some(EpochEnd {

@@ -16,12 +16,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use kafka_protocol::ResponseError;
 use kafka_protocol::protocol::Request;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{Connection, Dialer, FRAME_SLACK_BYTES, Link};
+use crate::error::is_denial;
 use crate::security::Security;
 use crate::{ClientConfig, KafkaError};
 
@@ -239,6 +241,37 @@ impl KafkaClient {
             parked.push(connection);
         }
         response
+    }
+
+    /// The error for a code that a broker answered. When it denies a permission: who lacks `operation` on `resource`;
+    /// else what was asked.
+    pub(crate) fn refused(
+        &self,
+        what: impl Into<String>,
+        operation: &'static str,
+        resource: impl Into<Arc<str>>,
+        code: ResponseError,
+    ) -> KafkaError {
+        if !is_denial(code) {
+            return KafkaError::broker(what, code);
+        }
+        let (principal, mechanism) = self.dialer.security.principal();
+        KafkaError::Authorization {
+            principal: Box::new(principal),
+            mechanism,
+            operation,
+            resource: resource.into(),
+            code,
+        }
+    }
+
+    /// Why `topic` is not in the metadata, if that is for the want of a permission.
+    pub(crate) fn denied(&self, topic: &str) -> Option<KafkaError> {
+        let resource = format!("topic `{topic}`");
+        let what = format!("asking for metadata of {resource}");
+        let code = ResponseError::TopicAuthorizationFailed;
+        let is_denied = self.metadata.is_denied(topic);
+        is_denied.then(|| self.refused(what, "DESCRIBE", resource, code))
     }
 
     /// Bounds a public call by `default.api.timeout.ms`.

@@ -53,7 +53,10 @@ impl KafkaClient {
                             .entry(leader.node)
                             .or_default()
                             .push((partition.clone(), leader)),
-                        None => last = Some(KafkaError::NoLeader(partition.clone())),
+                        None => match self.denied(&partition.topic) {
+                            Some(denied) => return Err(denied),
+                            None => last = Some(KafkaError::NoLeader(partition.clone())),
+                        },
                     }
                 }
                 for (node, wanted) in by_node {
@@ -124,7 +127,10 @@ impl KafkaClient {
             for answer in &topic.partitions {
                 let partition = TopicPartition::new(Arc::clone(&name), answer.partition_index);
                 let result = match code_of(answer.error_code) {
-                    Some(code) => Err(KafkaError::broker(format!("listing offsets of {partition}"), code)),
+                    Some(code) => {
+                        let what = format!("listing offsets of {partition}");
+                        Err(self.refused(what, "DESCRIBE", format!("topic `{name}`"), code))
+                    }
                     None => Ok(ListedOffset {
                         offset: Some(answer.offset).filter(|offset| *offset >= 0),
                         leader_epoch: Some(answer.leader_epoch).filter(|epoch| *epoch >= 0),
@@ -217,10 +223,9 @@ impl KafkaClient {
             .await?;
         let codes = std::iter::once(response.error_code).chain(response.groups.iter().map(|g| g.error_code));
         if let Some(code) = codes.filter_map(code_of).next() {
-            return Err(KafkaError::broker(
-                format!("fetching committed offsets of group `{group}`"),
-                code,
-            ));
+            let resource = format!("group `{group}`");
+            let what = format!("fetching committed offsets of {resource}");
+            return Err(self.refused(what, "DESCRIBE", resource, code));
         }
         // The same fields in two shapes: (topic, partition, offset, epoch, metadata, code).
         let old = response.topics.iter().flat_map(|topic| {
@@ -258,10 +263,8 @@ impl KafkaClient {
                 // A topic that is not there (yet) has nothing committed.
                 Some(ResponseError::UnknownTopicOrPartition) => {}
                 Some(code) => {
-                    return Err(KafkaError::broker(
-                        format!("fetching the committed offset of {partition}"),
-                        code,
-                    ));
+                    let what = format!("fetching the committed offset of {partition}");
+                    return Err(self.refused(what, "DESCRIBE", format!("topic `{}`", partition.topic), code));
                 }
                 None if offset < 0 => {}
                 None => {

@@ -13,7 +13,7 @@ use super::{FetchError, FetchedSection, Remedy, remedy};
 use crate::client::Leader;
 use crate::error::code_of;
 use crate::records::{AbortedTransaction, is_damaged, scan};
-use crate::{IsolationLevel, OffsetReset, OffsetSpec};
+use crate::{IsolationLevel, KafkaClient, OffsetReset, OffsetSpec};
 
 /// What came of it.
 pub(super) enum Accepted {
@@ -38,6 +38,7 @@ pub(super) struct Source<'a> {
 
 /// Takes one partition's part of an answer that was asked for with `ticket` and `offset`.
 pub(super) fn accept(
+    client: &KafkaClient,
     intake: &Arc<Intake>,
     ticket: u64,
     offset: i64,
@@ -49,7 +50,7 @@ pub(super) fn accept(
         return Accepted::Stale;
     }
     if let Some(code) = code_of(data.error_code) {
-        return refused(intake, state, offset, code, &data);
+        return refused(client, intake, state, offset, code, &data);
     }
     state.watermarks = Some((data.high_watermark, data.last_stable_offset));
     let records = data.records.unwrap_or_default();
@@ -119,6 +120,7 @@ pub(super) fn accept(
 
 /// The broker refuses this partition.
 fn refused(
+    client: &KafkaClient,
     intake: &Intake,
     mut state: MutexGuard<'_, State>,
     offset: i64,
@@ -158,10 +160,12 @@ fn refused(
         }
         Remedy::Tell => {
             state.failure = Some(match code {
-                ResponseError::TopicAuthorizationFailed => FetchError::TopicAuthorization {
-                    topic: partition.topic,
-                    operation: "READ",
-                },
+                ResponseError::TopicAuthorizationFailed => {
+                    let topic = Arc::clone(&partition.topic);
+                    let (what, resource) = (format!("reading {partition}"), format!("topic `{topic}`"));
+                    let source = client.refused(what, "READ", resource, code);
+                    FetchError::TopicAuthorization { topic, source }
+                }
                 code => FetchError::Corrupt {
                     partition,
                     offset,

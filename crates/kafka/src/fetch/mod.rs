@@ -108,12 +108,13 @@ pub enum FetchError {
         topic: Arc<str>,
     },
     /// Reading is not allowed.
-    #[error("not allowed to read topic `{topic}`: grant the principal {operation} on it")]
+    #[error("topic `{topic}` cannot be read")]
     TopicAuthorization {
         /// The topic.
         topic: Arc<str>,
-        /// The operation that Kafka's ACLs lack: `READ`, or `DESCRIBE` (which READ includes).
-        operation: &'static str,
+        /// Who lacks which permission: READ, or DESCRIBE (which READ includes).
+        #[source]
+        source: KafkaError,
     },
     /// The broker found the bytes damaged, or sent such that make no sense.
     #[error("records at {partition}@{offset} are damaged: {reason}")]

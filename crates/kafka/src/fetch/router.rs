@@ -193,11 +193,8 @@ async fn route(client: Arc<KafkaClient>, hub: Arc<Hub>, intake: Arc<Intake>) {
 async fn find(client: &KafkaClient, intake: &Intake) -> Result<i32, Obstacle> {
     let partition = &intake.partition;
     let Some(info) = client.metadata().topic(&partition.topic) else {
-        return Err(if client.metadata().is_denied(&partition.topic) {
-            Obstacle::Failed(denied(partition))
-        } else {
-            Obstacle::Metadata
-        });
+        let denied = client.denied(&partition.topic);
+        return Err(denied.map_or(Obstacle::Metadata, |err| obstacle(partition, err)));
     };
     follow_topic(intake, info.id)?;
     let leader = client.metadata().leader(partition).ok_or(Obstacle::Metadata)?;
@@ -329,7 +326,8 @@ async fn resolve(client: &KafkaClient, intake: &Intake, leader: Leader) -> Resul
 /// What a failed question to the leader means for the reader.
 fn obstacle(partition: &TopicPartition, err: KafkaError) -> Obstacle {
     if err.code() == Some(ResponseError::TopicAuthorizationFailed) {
-        return Obstacle::Failed(denied(partition));
+        let topic = Arc::clone(&partition.topic);
+        return Obstacle::Failed(FetchError::TopicAuthorization { topic, source: err });
     }
     if err.is_retriable() {
         tracing::debug!(%partition, error = %chain(&err), "the leader cannot be asked yet");
@@ -339,12 +337,4 @@ fn obstacle(partition: &TopicPartition, err: KafkaError) -> Obstacle {
         partition: partition.clone(),
         source: err,
     })
-}
-
-/// Metadata, ListOffsets and OffsetForLeaderEpoch need no more than this.
-fn denied(partition: &TopicPartition) -> FetchError {
-    FetchError::TopicAuthorization {
-        topic: Arc::clone(&partition.topic),
-        operation: "DESCRIBE",
-    }
 }

@@ -593,7 +593,14 @@ impl Session {
             let Some(member) = self.members.get_mut(&partition) else {
                 continue;
             };
-            match accept(&member.intake, claim.ticket, claim.offset, data, &mut source) {
+            match accept(
+                &self.client,
+                &member.intake,
+                claim.ticket,
+                claim.offset,
+                data,
+                &mut source,
+            ) {
                 Accepted::Section => {
                     sections += 1;
                     self.turn += 1;

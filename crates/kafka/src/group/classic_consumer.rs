@@ -97,7 +97,11 @@ impl ClassicConsumer {
                 return;
             }
             let missing = self.subscription.missing(&existing);
-            membership.announce(MemberPhase::Stable, stable(self.handover.held().len(), &missing));
+            let detail = match self.subscription.denied(client) {
+                Some(denied) => denied.to_string(),
+                None => stable(self.handover.held().len(), &missing),
+            };
+            membership.announce(MemberPhase::Stable, detail);
             tokio::select! {
                 // The sender lives in the client.
                 Ok(()) = changes.changed() => {}

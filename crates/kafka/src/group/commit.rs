@@ -121,7 +121,11 @@ impl GroupMember {
                             };
                             let partition = TopicPartition::new(topic.name.as_str(), answer.partition_index);
                             client.coordinator_answered(group, code);
-                            let err = KafkaError::broker(format!("committing {partition}"), code);
+                            let resource = match code {
+                                ResponseError::TopicAuthorizationFailed => format!("topic `{}`", partition.topic),
+                                _ => format!("group `{group}`"),
+                            };
+                            let err = client.refused(format!("committing {partition}"), "READ", resource, code);
                             // On the way into another generation the coordinator may be ahead of us.
                             let now = membership.identity();
                             let is_moving = now.is_joining || now.generation != generation;

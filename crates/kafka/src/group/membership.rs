@@ -138,7 +138,13 @@ impl Membership {
     pub(super) fn refused(&self, what: &str, code: ResponseError) -> KafkaError {
         let group = &self.config.group_id;
         self.client.coordinator_answered(group, code);
-        KafkaError::broker(format!("{what} group `{group}`"), code)
+        let (operation, resource) = match code {
+            // A heartbeat of KIP-848 names them.
+            ResponseError::TopicAuthorizationFailed => ("DESCRIBE", "the topics of its subscription".to_owned()),
+            _ => ("READ", format!("group `{group}`")),
+        };
+        let what = format!("{what} group `{group}`");
+        self.client.refused(what, operation, resource, code)
     }
 
     /// Publishes what the member is doing.
@@ -215,8 +221,6 @@ fn advice(err: &KafkaError) -> String {
             ": set `session.timeout.ms` between the broker's `group.min.session.timeout.ms` and \
              `group.max.session.timeout.ms`"
         }
-        (_, Some(ResponseError::GroupAuthorizationFailed)) => ": grant the principal READ on the group",
-        (_, Some(ResponseError::TopicAuthorizationFailed)) => ": grant the principal READ and DESCRIBE on the topics",
         (_, Some(ResponseError::GroupMaxSizeReached)) => ": the broker's bound on members of a group is reached",
         (_, Some(ResponseError::UnsupportedAssignor)) => {
             ": set `group.remote.assignor` to one of the broker's `group.consumer.assignors`, or remove it"

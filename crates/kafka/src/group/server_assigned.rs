@@ -295,7 +295,11 @@ impl ServerAssigned {
             }
             self.handover.give(&(&named - &held)).await;
             let missing = self.subscription.missing(&client.metadata().topics());
-            membership.announce(MemberPhase::Stable, stable(self.handover.held().len(), &missing));
+            let detail = match self.subscription.denied(client) {
+                Some(denied) => denied.to_string(),
+                None => stable(self.handover.held().len(), &missing),
+            };
+            membership.announce(MemberPhase::Stable, detail);
             let is_unknown = named.len() < target.values().map(BTreeSet::len).sum();
             tokio::select! {
                 // The sender lives in the client.

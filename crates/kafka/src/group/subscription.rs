@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fancy_regex::Regex;
 
-use crate::{KafkaClient, TopicInfo};
+use crate::{KafkaClient, KafkaError, TopicInfo};
 
 /// Which topics a member wants: names, or a pattern over names.
 #[derive(Clone, Debug)]
@@ -70,6 +70,15 @@ impl Subscription {
                 .filter(|topic| !topic.is_internal && regex.is_match(&topic.name).unwrap_or(false))
                 .map(|topic| Arc::clone(&topic.name))
                 .collect(),
+        }
+    }
+
+    /// Why a topic that is wanted by its name is not in the metadata, if that is for the want of a permission.
+    pub(super) fn denied(&self, client: &KafkaClient) -> Option<KafkaError> {
+        match &self.kind {
+            Kind::Topics(topics) => topics.iter().find_map(|topic| client.denied(topic)),
+            // Kafka lists only what may be seen.
+            Kind::Pattern(_) => None,
         }
     }
 

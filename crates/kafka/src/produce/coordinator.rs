@@ -215,7 +215,10 @@ impl TransactionCoordinator {
     async fn once(&mut self, call: &Call<'_>) -> Result<Reply, KafkaError> {
         let connection = self.connection().await?;
         let timeout = self.config.request_timeout;
-        let refused = |code| KafkaError::broker(format!("WRITE on transactional id `{}`", self.id), code);
+        let refused = |code| {
+            let resource = format!("transactional id `{}`", self.id);
+            self.client.refused(resource.clone(), "WRITE", resource, code)
+        };
         let id = transactional(&self.id);
         match call {
             Call::Init(current) => {
@@ -255,10 +258,10 @@ impl TransactionCoordinator {
                     .flat_map(|topic| &topic.results_by_partition);
                 match answers.find_map(|answer| code_of(answer.partition_error_code)) {
                     None => Ok(Reply::Done),
-                    Some(ResponseError::TopicAuthorizationFailed) => Err(KafkaError::broker(
-                        format!("WRITE on topic `{}`", partition.topic),
-                        ResponseError::TopicAuthorizationFailed,
-                    )),
+                    Some(code @ ResponseError::TopicAuthorizationFailed) => {
+                        let resource = format!("topic `{}`", partition.topic);
+                        Err(self.client.refused(resource.clone(), "WRITE", resource, code))
+                    }
                     Some(code) => Err(refused(code)),
                 }
             }

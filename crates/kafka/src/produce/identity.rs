@@ -23,7 +23,10 @@ pub(super) async fn producer_id(client: Arc<KafkaClient>) -> Result<Identity, Ka
     loop {
         let result = match client.request_any(&request).await {
             Ok(response) => match code_of(response.error_code) {
-                Some(code) => Err(KafkaError::broker("IDEMPOTENT_WRITE on the cluster", code)),
+                Some(code) => {
+                    let what = "asking for a producer id";
+                    Err(client.refused(what, "IDEMPOTENT_WRITE", "the cluster", code))
+                }
                 None => Ok(Identity {
                     producer_id: response.producer_id.0,
                     epoch: response.producer_epoch,

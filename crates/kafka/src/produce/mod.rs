@@ -282,7 +282,12 @@ impl Producer {
         let code = response.topics.first().and_then(|topic| code_of(topic.error_code));
         match code.filter(|code| !code.is_retriable()) {
             None => Ok(()),
-            Some(code) => Err(KafkaError::broker(format!("DESCRIBE on topic `{topic}`"), code)),
+            Some(code) => {
+                let resource = format!("topic `{topic}`");
+                Err(self
+                    .client
+                    .refused(format!("DESCRIBE on {resource}"), "DESCRIBE", resource, code))
+            }
         }
     }
 }

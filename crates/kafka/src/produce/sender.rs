@@ -342,7 +342,8 @@ impl Sender {
                 is_head: lane.is_head(ordinal),
                 is_transactional: self.config.transactional_id.is_some(),
             };
-            let settled = settle(answer, standing, lane.partition(), &self.config);
+            let refused = |what, operation, resource, code| self.client.refused(what, operation, resource, code);
+            let settled = settle(answer, standing, lane.partition(), &self.config, refused);
             must_refresh |= matches!(settled, Settled::Retry { .. });
             lane.settle(ordinal, settled, &self.config);
         }
@@ -358,11 +359,13 @@ impl Sender {
     }
 }
 
+/// `refused` is [`KafkaClient::refused`].
 pub(super) fn settle(
     answer: Answer,
     standing: Standing,
     partition: &TopicPartition,
     config: &ProducerConfig,
+    refused: impl FnOnce(String, &'static str, String, ResponseError) -> KafkaError,
 ) -> Settled {
     let answer = match answer {
         Answer::Broker(answer) => answer,
@@ -375,7 +378,12 @@ pub(super) fn settle(
             append_time: Some(answer.log_append_time_ms).filter(|time| *time >= 0),
         };
     };
-    let failure = KafkaError::broker(describe(code, partition, &answer), code);
+    let (operation, resource) = match (code, &config.transactional_id) {
+        (ResponseError::ClusterAuthorizationFailed, _) => ("IDEMPOTENT_WRITE", "the cluster".to_owned()),
+        (ResponseError::TransactionalIdAuthorizationFailed, Some(id)) => ("WRITE", format!("transactional id `{id}`")),
+        _ => ("WRITE", format!("topic `{}`", partition.topic)),
+    };
+    let failure = refused(describe(partition, &answer), operation, resource, code);
     match (verdict(code, standing), &config.transactional_id) {
         (Verdict::WrittenBefore, _) => Settled::Written {
             base_offset: None,
@@ -397,16 +405,10 @@ pub(super) fn settle(
 
 /// What was asked, with what the broker said about it.
 fn describe(
-    code: ResponseError,
     partition: &TopicPartition,
     answer: &kafka_protocol::messages::produce_response::PartitionProduceResponse,
 ) -> String {
-    let mut what = match code {
-        ResponseError::TopicAuthorizationFailed => format!("WRITE on topic `{}`", partition.topic),
-        ResponseError::ClusterAuthorizationFailed => "IDEMPOTENT_WRITE on the cluster".to_owned(),
-        ResponseError::TransactionalIdAuthorizationFailed => "WRITE on the transactional id".to_owned(),
-        _ => format!("writing to {partition}"),
-    };
+    let mut what = format!("writing to {partition}");
     let record_errors = answer.record_errors.iter();
     let details = record_errors.filter_map(|error| error.batch_index_error_message.as_ref());
     if let Some(detail) = details.chain(&answer.error_message).next() {

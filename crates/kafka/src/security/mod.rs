@@ -13,6 +13,7 @@ mod mechanism;
 mod msk;
 mod oauth;
 mod pem;
+mod principal;
 mod scram;
 mod secret;
 mod tls;
@@ -22,6 +23,7 @@ use std::time::SystemTime;
 
 pub use config::{SecurityConfig, SecurityProtocol};
 pub(crate) use mechanism::{Login, Mechanism, Step};
+pub use principal::Principal;
 pub use secret::Secret;
 pub(crate) use tls::{host_of, mismatch, tls_failure};
 

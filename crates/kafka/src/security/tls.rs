@@ -290,6 +290,11 @@ impl Tls {
         }
     }
 
+    /// Whether there is a certificate to show.
+    pub(super) fn has_identity(&self) -> bool {
+        self.settings.identity.is_some()
+    }
+
     /// What to connect with: files that changed since (rotated certificates) are read again. If they cannot be used,
     /// the last ones that could stay.
     ///

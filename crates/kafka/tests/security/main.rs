@@ -9,6 +9,7 @@
     reason = "test code"
 )]
 
+mod authorization;
 mod exchange;
 mod keystores;
 mod listeners;

@@ -162,7 +162,8 @@ impl Run {
             is_head: self.lane.is_head(ordinal),
             is_transactional: false,
         };
-        let settled = settle(answer, standing, &self.lane.partition, &self.config);
+        let refused = |what, _, _, code| KafkaError::broker(what, code);
+        let settled = settle(answer, standing, &self.lane.partition, &self.config, refused);
         self.lane.settle(ordinal, settled, &self.config);
     }
 
