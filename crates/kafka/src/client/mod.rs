@@ -8,6 +8,7 @@ mod epochs;
 mod health;
 mod metadata;
 mod offsets;
+mod parking;
 mod refresh;
 
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::{Connection, Dialer, FRAME_SLACK_BYTES, Link};
+use crate::connection::{Dialer, FRAME_SLACK_BYTES, Link};
 use crate::error::is_denial;
 use crate::security::Security;
 use crate::{ClientConfig, KafkaError};
@@ -39,9 +40,6 @@ pub(crate) use refresh::TopicInterest;
 
 /// How long a broker may keep silent before a question that any broker can answer goes to the next as well.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// Connections to a broker that wait for nobody else's call; more are closed after use.
-const PARKED_PER_BROKER: usize = 4;
 
 /// Shared connections by address and purpose.
 type Links = HashMap<(Arc<str>, Purpose), Arc<Link>>;
@@ -66,7 +64,7 @@ pub struct KafkaClient {
     config: Arc<ClientConfig>,
     dialer: Dialer,
     links: Mutex<Links>,
-    parked: Mutex<HashMap<Arc<str>, Vec<Connection>>>,
+    parking: parking::Parking,
     coordinators: coordinator::Coordinators,
     metadata: Metadata,
     refresh: refresh::Refresh,
@@ -88,7 +86,7 @@ impl KafkaClient {
             },
             config,
             links: Mutex::default(),
-            parked: Mutex::default(),
+            parking: parking::Parking::default(),
             coordinators: coordinator::Coordinators::default(),
             metadata: Metadata::default(),
             refresh: refresh::Refresh::default(),
@@ -215,32 +213,6 @@ impl KafkaClient {
                 () = tokio::time::sleep(SILENCE), if has_more => {}
             }
         }
-    }
-
-    /// One attempt over a connection that nothing else uses meanwhile: for calls that the broker parks.
-    pub(crate) async fn request_parking<R: Request>(
-        &self,
-        address: &Arc<str>,
-        client_id: Option<&Arc<str>>,
-        request: &R,
-        timeout: Duration,
-    ) -> Result<R::Response, KafkaError> {
-        let parked = lock(&self.parked)
-            .get_mut(address)
-            .and_then(Vec::pop)
-            .filter(|parked| !parked.is_closed());
-        let connection = match parked {
-            Some(connection) => connection,
-            None => self.dialer.dial(Arc::clone(address)).await?,
-        };
-        let response = connection.request_as(client_id, request, timeout).await;
-        let mut parked = lock(&self.parked);
-        let parked = parked.entry(Arc::clone(address)).or_default();
-        parked.retain(|connection| !connection.is_closed());
-        if !connection.is_closed() && parked.len() < PARKED_PER_BROKER {
-            parked.push(connection);
-        }
-        response
     }
 
     /// The error for a code that a broker answered. When it denies a permission: who lacks `operation` on `resource`;
