@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Connection;
 use crate::error::code_of;
-use crate::security::{Login, Step};
+use crate::security::{Login, Step, said};
 use crate::{KafkaError, SecurityProtocol};
 
 /// No mechanism takes as many messages.
@@ -62,7 +62,7 @@ pub(super) async fn authenticate(
             return Err(refused(format!(
                 "the broker does not offer {mechanism} at this port, it offers {}: set `sasl.mechanism` to one of them, \
                  or enable it there (`sasl.enabled.mechanisms`)",
-                offered.join(", ")
+                said(&offered.join(", "))
             )));
         }
         Some(ResponseError::IllegalSaslState) => return Err(refused(no_sasl(protocol))),
@@ -77,16 +77,24 @@ pub(super) async fn authenticate(
             .map_err(|err| hung_up(err, &refused))?;
         if let Some(code) = code_of(answer.error_code) {
             login.refused();
-            let said = answer.error_message.filter(|message| !message.is_empty());
-            let said = said.map_or_else(|| format!("{code:?}"), |message| message.to_string());
+            let message = answer.error_message.filter(|message| !message.is_empty());
+            let told = message.map_or_else(|| format!("{code:?}"), |message| said(&message));
             let before = exchange
                 .into_refusal()
                 .map(|reason| format!("{reason}: "))
                 .unwrap_or_default();
             let advice = "check the credentials in `sasl.jaas.config` and what the broker knows of them";
-            return Err(refused(format!("{before}{said}: {advice}")));
+            return Err(refused(format!("{before}{told}: {advice}")));
         }
-        match exchange.next(&answer.auth_bytes).map_err(refused)? {
+        // SCRAM hashes as often as the broker says: too long for a thread that serves others.
+        let challenge = answer.auth_bytes;
+        let answered = tokio::task::spawn_blocking(move || {
+            let step = exchange.next(&challenge);
+            (exchange, step)
+        });
+        let step;
+        (exchange, step) = answered.await.map_err(|err| refused(err.to_string()))?;
+        match step.map_err(refused)? {
             Step::Send(next) => message = next,
             Step::Done => {
                 let lifetime = u64::try_from(answer.session_lifetime_ms).ok().filter(|ms| *ms > 0);

@@ -9,7 +9,8 @@ use kafka_protocol::messages::{
     DescribeGroupsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
     IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
     ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, ResponseHeader, SaslAuthenticateRequest, SyncGroupRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, ResponseHeader, SaslAuthenticateRequest, SaslHandshakeRequest,
+    SyncGroupRequest,
 };
 use kafka_protocol::protocol::buf::ByteBuf;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
@@ -42,7 +43,7 @@ const fn of<R: Request>() -> Answer {
     }
 }
 
-static ANSWERS: [Answer; 32] = [
+static ANSWERS: [Answer; 33] = [
     of::<AddOffsetsToTxnRequest>(),
     of::<AddPartitionsToTxnRequest>(),
     of::<AlterConfigsRequest>(),
@@ -74,6 +75,7 @@ static ANSWERS: [Answer; 32] = [
     of::<OffsetForLeaderEpochRequest>(),
     of::<ProduceRequest>(),
     of::<SaslAuthenticateRequest>(),
+    of::<SaslHandshakeRequest>(),
     of::<SyncGroupRequest>(),
 ];
 

@@ -14,6 +14,7 @@ mod answers;
 #[allow(unreachable_pub, dead_code, reason = "shared with the integration tests")]
 pub(crate) mod encode;
 mod mutate;
+mod properties;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -23,6 +24,7 @@ use rand::{Rng as _, SeedableRng as _};
 use self::encode::{CODECS, TestBatch, TestRecord};
 use crate::connection::Frames;
 use crate::records::{AbortedTransaction, Records, scan};
+use crate::security::fuzzing as security;
 use crate::{IsolationLevel, TopicPartition};
 
 pub use mutate::mutate;
@@ -72,6 +74,19 @@ pub const TARGETS: &[Target] = &[
         mend: |_| {},
         read: |bytes| crate::group::read_member_bytes(bytes),
         memory: |length| 64 * 1024 + 200 * length,
+    },
+    security::JAAS,
+    security::SCRAM,
+    security::PKCS12,
+    security::JKS,
+    security::PEM,
+    security::TOKENS,
+    Target {
+        name: "properties",
+        valid: properties::valid,
+        mend: |_| {},
+        read: properties::read,
+        memory: |length| 1024 * 1024 + 200 * length,
     },
 ];
 

@@ -130,7 +130,7 @@ fn utf16(password: &str) -> Vec<u8> {
 }
 
 /// Takes bytes off the front; nothing is allocated for a length before that many bytes are there.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The contents of the next DER element, which must have this tag.
-    fn der(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(super) fn der(&mut self, tag: u8) -> Option<&'a [u8]> {
         (*self.take(1)?.first()? == tag).then_some(())?;
         let first = *self.take(1)?.first()?;
         let length = match first {

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use p12_keystore::Pkcs12Archive;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::derivation::check_cost;
 use super::{Secret, jks, pem};
 
 /// A keystore is some kilobytes; what is larger is some other file.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// Certificates that are shown to a broker: chains have three or four, and OpenSSL takes no more than 100.
+const MAX_CHAIN: usize = 100;
 
 /// `ssl.truststore.type`, `ssl.keystore.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +38,10 @@ pub(super) struct KeyAndChain {
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let cannot = |err: std::io::Error| format!("it cannot be read: {err}");
+    // Opening a pipe would wait for whoever writes into it.
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err("it cannot be read: it is no file".to_owned());
+    }
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES.saturating_add(1))
@@ -117,7 +124,7 @@ pub(super) fn key_and_chain(
                 .iter()
                 .find(|bag| id.is_some() && bag.local_key_id.as_deref() == id)
                 .or_else(|| archive.certs.first());
-            while let Some(bag) = next.take().filter(|_| chain.len() < archive.certs.len()) {
+            while let Some(bag) = next.take().filter(|_| chain.len() < archive.certs.len().min(MAX_CHAIN)) {
                 chain.push(CertificateDer::from(bag.cert.as_der().to_vec()));
                 let self_signed = bag.cert.subject() == bag.cert.issuer();
                 next = archive
@@ -144,7 +151,12 @@ fn pkcs12(bytes: &[u8], password: Option<&Secret>) -> Result<Pkcs12Archive, Stri
             _ => Err("it is neither a PKCS12 nor a JKS keystore".to_owned()),
         };
     }
-    Pkcs12Archive::from_pkcs12(bytes, password.map_or("", Secret::reveal)).map_err(|err| match err {
+    check_cost(bytes)?;
+    let password = password.map_or("", Secret::reveal);
+    // What stands inside an encrypted part was not seen by `check_cost`: pkcs5 panics at a scrypt cost of zero.
+    let archive = std::panic::catch_unwind(|| Pkcs12Archive::from_pkcs12(bytes, password));
+    let archive = archive.map_err(|_| "it is no PKCS12 keystore that can be read".to_owned())?;
+    archive.map_err(|err| match err {
         p12_keystore::error::Error::MacError(_) | p12_keystore::error::Error::Pkcs5Error(_) => {
             "the password does not open it".to_owned()
         }

@@ -5,6 +5,9 @@
 //! **Invariant:** no secret is in a log line, an error or a `Debug` text.
 
 mod config;
+mod derivation;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod http;
 mod jaas;
 mod jks;
@@ -69,4 +72,10 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
         .fill(&mut bytes)
         .map_err(|_| "the operating system gives no random bytes".to_owned())?;
     Ok(bytes)
+}
+
+/// What the other side says, for a log line that it can neither fill nor end.
+pub(crate) fn said(text: &str) -> String {
+    let one_line = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(200).map(one_line).collect()
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Secret;
 use super::config::{LoginLimits, tls_settings};
 use super::jaas::Jaas;
 use super::tls::TlsSettings;
+use super::{Secret, said};
 use crate::config::{ConfigError, Properties, invalid};
 
 /// `sasl.oauthbearer.*`, `sasl.login.*` and the options in `sasl.jaas.config`.
@@ -258,7 +258,7 @@ pub(super) fn refusal(challenge: &[u8]) -> String {
         .ok()
         .and_then(|json| {
             let status = json.get("status")?.as_str()?;
-            Some(status.chars().take(100).collect::<String>())
+            Some(said(status))
         });
     match status {
         Some(status) => format!("the broker refuses the token ({status})"),

@@ -8,9 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 
 use super::Secret;
-
-/// PBKDF2 rounds that are still worked off: some seconds.
-const MAX_ROUNDS: u32 = 10_000_000;
+use super::derivation::check_cost;
 
 /// All certificates of a PEM text, in its order.
 ///
@@ -78,26 +76,9 @@ fn sections(bytes: &[u8], labels: &[&'static str]) -> Result<Vec<(&'static str, 
 }
 
 fn decrypt(der: &[u8], password: &Secret) -> Result<PrivateKeyDer<'static>, String> {
+    check_cost(der).map_err(|reason| format!("its encrypted key cannot be opened: {reason}"))?;
     let encrypted = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der)
         .map_err(|err| format!("its encrypted key cannot be read: {err}"))?;
-    let rounds = encrypted
-        .encryption_algorithm
-        .pbes2()
-        .and_then(|params| params.kdf.pbkdf2());
-    if rounds.is_some_and(|params| params.iteration_count > MAX_ROUNDS) {
-        return Err(format!("its key asks for more than {MAX_ROUNDS} rounds"));
-    }
-    let scrypt = encrypted
-        .encryption_algorithm
-        .pbes2()
-        .and_then(|params| params.kdf.scrypt());
-    let memory = |params: &pkcs8::pkcs5::pbes2::ScryptParams| {
-        let block = 128_u64.saturating_mul(u64::from(params.block_size));
-        block.saturating_mul(params.cost_parameter)
-    };
-    if scrypt.is_some_and(|params| memory(params) > 256 * 1024 * 1024 || params.parallelization > 16) {
-        return Err("its key asks for more memory than 256 MiB".to_owned());
-    }
     let key = encrypted
         .decrypt(password.reveal())
         .map_err(|_| "`ssl.key.password` does not open its key".to_owned())?;

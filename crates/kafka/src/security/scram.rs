@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::Secret;
 use super::mechanism::Step;
+use super::{Secret, said};
 
 /// Kafka's own lower bound for SCRAM credentials.
 const MIN_ITERATIONS: u32 = 4_096;
@@ -122,8 +122,7 @@ impl Scram {
             }
             Self::Proven { signature } => {
                 if let Some(error) = challenge.strip_prefix("e=") {
-                    let error: String = error.chars().take(200).collect();
-                    return Err(format!("the broker refuses: {error}"));
+                    return Err(format!("the broker refuses: {}", said(error)));
                 }
                 let shown = challenge
                     .strip_prefix("v=")
@@ -153,8 +152,7 @@ impl ServerFirst {
     /// `r=<nonce>,s=<salt>,i=<iterations>[,extensions]`
     fn parse(message: &str, own_nonce: &str) -> Result<Self, String> {
         if let Some(error) = message.strip_prefix("e=") {
-            let error: String = error.chars().take(200).collect();
-            return Err(format!("the broker refuses: {error}"));
+            return Err(format!("the broker refuses: {}", said(error)));
         }
         let unreadable = || "its first SCRAM message cannot be read".to_owned();
         let mut parts = message.split(',');

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::oauth::{Claim, OAuthSettings, RefreshSettings, TokenSource};
 use super::tls::Tls;
-use super::{Secret, http as client, keystore, wall_clock};
+use super::{Secret, http as client, keystore, said, wall_clock};
 use crate::backoff::Backoff;
 use crate::client::lock;
 
@@ -36,7 +36,7 @@ pub(super) struct Tokens {
 
 /// A token with what its claims say.
 #[derive(Clone, Debug)]
-struct Token {
+pub(super) struct Token {
     text: Secret,
     principal: Option<Arc<str>>,
     expires: SystemTime,
@@ -184,9 +184,17 @@ impl Tokens {
         let answer = client::exchange(request, &self.tls, limits.connect, limits.read)
             .await
             .map_err(|reason| Refusal::Passing(asked(reason)))?;
-        let status = answer.status();
+        self.answered(answer.status(), answer.body())
+            .map_err(|refusal| match refusal {
+                Refusal::Passing(reason) => Refusal::Passing(asked(reason)),
+                Refusal::Final(reason) => Refusal::Final(asked(reason)),
+            })
+    }
+
+    /// What a token endpoint answered (RFC 6749 5.1, 5.2).
+    pub(super) fn answered(&self, status: StatusCode, body: &[u8]) -> Result<Token, Refusal> {
         if !status.is_success() {
-            let reason = asked(format!("{status}{}", error_code(answer.body())));
+            let reason = format!("{status}{}", error_code(body));
             let passes = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
                 || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
             return Err(if passes {
@@ -196,16 +204,15 @@ impl Tokens {
                 Refusal::Final(format!("{reason}: {advice}"))
             });
         }
-        let answer: Option<Value> = serde_json::from_slice(answer.body()).ok();
+        let answer: Option<Value> = serde_json::from_slice(body).ok();
         let field = |name: &str| answer.as_ref().and_then(|answer| answer.get(name));
         // Some endpoints give an id_token only, as Kafka knows.
         let text = field("access_token")
             .or_else(|| field("id_token"))
             .and_then(Value::as_str);
-        let text = text.ok_or_else(|| Refusal::Final(asked("its answer holds no `access_token`".to_owned())))?;
+        let text = text.ok_or_else(|| Refusal::Final("its answer holds no `access_token`".to_owned()))?;
         let lifetime = field("expires_in").and_then(Value::as_u64).map(Duration::from_secs);
-        self.read(text.to_owned(), lifetime)
-            .map_err(|reason| Refusal::Final(asked(reason)))
+        self.read(text.to_owned(), lifetime).map_err(Refusal::Final)
     }
 
     /// A token by its claims, as far as it is a JWT.
@@ -218,7 +225,11 @@ impl Tokens {
         let expires = match claims.get("exp").and_then(Value::as_f64) {
             Some(seconds) => at(seconds).ok_or("the token's `exp` is no time")?,
             // Not a JWT: the endpoint said how long it lives.
-            None => now + lifetime.ok_or("its token is no JWT with `exp`, and it does not say `expires_in`")?,
+            None => {
+                let lifetime = lifetime.ok_or("its token is no JWT with `exp`, and it does not say `expires_in`")?;
+                let expires = now.checked_add(lifetime).filter(|expires| *expires < end_of_time());
+                expires.ok_or("the `expires_in` of its answer is no time")?
+            }
         };
         if expires <= now {
             return Err("its token has expired: renew it, and compare the clocks".to_owned());
@@ -253,7 +264,8 @@ impl Tokens {
 }
 
 /// Why a token endpoint gave none.
-enum Refusal {
+#[derive(Debug)]
+pub(super) enum Refusal {
     Passing(String),
     Final(String),
 }
@@ -281,8 +293,12 @@ fn renew_at(
 /// A time in seconds since 1970.
 fn at(seconds: f64) -> Option<SystemTime> {
     let since = Duration::try_from_secs_f64(seconds).ok()?;
-    // Year 9999: later ones overflow on some systems.
-    (since < Duration::from_secs(253_402_300_800)).then(|| UNIX_EPOCH + since)
+    UNIX_EPOCH.checked_add(since).filter(|time| *time < end_of_time())
+}
+
+/// The end of year 9999: beyond it, reckoning with times overflows on some systems.
+fn end_of_time() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(253_402_300_800)
 }
 
 /// The claims of a JWT. Its signature is the broker's business.
@@ -326,9 +342,7 @@ fn unsecured(
 fn error_code(body: &[u8]) -> String {
     let body: Option<Value> = serde_json::from_slice(body).ok();
     let error = body.as_ref().and_then(|body| body.get("error")).and_then(Value::as_str);
-    error.map_or_else(String::new, |error| {
-        format!(" ({})", error.chars().take(100).collect::<String>())
-    })
+    error.map_or_else(String::new, |error| format!(" ({})", said(error)))
 }
 
 fn without_query(url: &str) -> &str {
@@ -383,6 +397,18 @@ mod tests {
             token.starts_with("eyJhbGciOiJub25lIn0.") && token.ends_with('.'),
             "{token}"
         );
+    }
+
+    #[test]
+    fn a_lifetime_without_end_is_refused() {
+        let tokens = crate::security::fuzzing::tokens();
+        for seconds in [u64::MAX, i64::MAX.unsigned_abs() - 2_000_000_000] {
+            let body = json!({"access_token": "opaque", "expires_in": seconds}).to_string();
+            let Err(Refusal::Final(refused)) = tokens.answered(StatusCode::OK, body.as_bytes()) else {
+                panic!("{seconds} s is refused");
+            };
+            assert_eq!(refused, "the `expires_in` of its answer is no time");
+        }
     }
 
     proptest! {
