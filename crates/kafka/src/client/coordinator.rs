@@ -229,7 +229,8 @@ impl KafkaClient {
         group: &Arc<str>,
         request: &R,
     ) -> Result<R::Response, KafkaError> {
-        self.request_coordinator_as(None, group, request).await
+        self.request_coordinator_as(None, group, request, self.config.request_timeout)
+            .await
     }
 
     /// [`KafkaClient::request_coordinator`] in the name of a member's own `client.id`.
@@ -238,13 +239,11 @@ impl KafkaClient {
         client_id: Option<&Arc<str>>,
         group: &Arc<str>,
         request: &R,
+        timeout: Duration,
     ) -> Result<R::Response, KafkaError> {
         let address = self.coordinator(group).await?;
         let result = match self.link(&address, Purpose::Coordinator).get(&address).await {
-            Ok(connection) => {
-                let timeout = self.config.request_timeout;
-                connection.request_as(client_id, request, timeout).await
-            }
+            Ok(connection) => connection.request_as(client_id, request, timeout).await,
             Err(err) => Err(err),
         };
         self.check_coordinator(group, result)

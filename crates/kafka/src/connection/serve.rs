@@ -73,6 +73,15 @@ impl Serving {
                 Event::Gate(Gate::Held) => is_open = false,
                 Event::Gate(Gate::Closed(reason)) => break reason,
                 Event::Request(Some(request)) if request.answer.is_closed() => {} // nobody waits any more
+                // Its time passed at the gate: it fails alone, where a late answer would end the connection.
+                Event::Request(Some(request)) if request.deadline <= Instant::now() => {
+                    let late = KafkaError::TimedOut {
+                        address: Arc::clone(&self.address),
+                        api: request.api,
+                        after: request.timeout,
+                    };
+                    drop(request.answer.send(Err(late)));
+                }
                 Event::Request(Some(request)) => {
                     let written = send(&mut write, &request).await;
                     in_flight.push_back(request);

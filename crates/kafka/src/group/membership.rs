@@ -112,8 +112,10 @@ impl Membership {
     pub(super) async fn ask<R: Request>(&self, request: &R) -> Result<R::Response, KafkaError> {
         let config = &self.config;
         let client_id = config.client_id.as_ref();
+        // A coordinator that hangs is to be noticed before the session ends, not after.
+        let timeout = self.client.config().request_timeout.min(config.session_timeout / 2);
         self.client
-            .request_coordinator_as(client_id, &config.group_id, request)
+            .request_coordinator_as(client_id, &config.group_id, request, timeout)
             .await
     }
 

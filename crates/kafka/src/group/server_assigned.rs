@@ -127,6 +127,9 @@ impl ServerAssigned {
             };
             let group = &membership.config.group_id;
             tracing::warn!(%group, ?disturbance, "membership lost");
+            if self.target.borrow().is_some() {
+                backoff.reset(); // it was a member: the next loss is another story
+            }
             membership.become_known(|identity| identity.generation = -1);
             self.handover.lose_all().await;
             if disturbance == Disturbance::Replaced {
