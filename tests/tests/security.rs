@@ -8,9 +8,10 @@ use klamm_tests::account::has_all;
 use klamm_tests::connector::lambda_sink;
 use klamm_tests::kafka::Broker;
 use klamm_tests::produce::{CODECS, Producer};
+use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 use serde_json::{Map, Value, json};
-use support::{create, tasks_are};
+use support::create;
 
 /// The connector's own client settings for a listener of the broker.
 fn with_overrides(mut config: Value, prefix: &str, settings: &[(&str, &str)]) -> Value {
@@ -160,8 +161,16 @@ async fn a_secured_worker_delivers_and_so_does_a_connector_that_is_somebody_else
     producer.create_topic("late", 1).await.unwrap();
     let late_records = producer.produce_json("late", 1, 0..10, CODECS[0]).await.unwrap();
     create(&worker, "late", &late).await;
-    let status = tasks_are(&worker, "late", &["FAILED"]).await;
-    let trace = status["tasks"][0]["trace"].to_string();
+    // It waits, and says why: a password may be put right at the broker.
+    let told = "waiting for Kafka: login to Kafka at ";
+    let trace = wait::until("the status to say why", wait::LIMIT, || async {
+        let status = worker.rest().get("/connectors/late/status").await.ok()?.json();
+        let task = &status["tasks"][0];
+        let trace = task["trace"].as_str()?.to_owned();
+        (task["state"] == "RUNNING" && trace.starts_with(told)).then_some(trace)
+    })
+    .await
+    .unwrap();
     assert!(trace.contains("as `admin` failed (SASL_SSL, SCRAM-SHA-256)"), "{trace}");
     let user = ["--alter", "--entity-type", "users", "--entity-name", "admin"];
     let password = ["--add-config", "SCRAM-SHA-256=[password=new-secret]"];
@@ -170,7 +179,12 @@ async fn a_secured_worker_delivers_and_so_does_a_connector_that_is_somebody_else
         .wait_for("the late records", |log| has_all(log, "f", "late", &late_records))
         .await
         .unwrap();
-    tasks_are(&worker, "late", &["RUNNING"]).await;
+    wait::until("nothing more to say", wait::LIMIT, || async {
+        let status = worker.rest().get("/connectors/late/status").await.ok()?.json();
+        status["tasks"][0]["trace"].is_null().then_some(())
+    })
+    .await
+    .unwrap();
 
     let log = worker.log();
     assert!(!log.contains("-secret") && !log.contains("p@ss"), "{log}");

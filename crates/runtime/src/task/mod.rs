@@ -1,5 +1,6 @@
 //! Sink tasks: a member of the connector's consumer group with its partitions and its delivery engine.
 
+mod access;
 mod commits;
 mod counters;
 mod partition;
@@ -29,14 +30,12 @@ use crate::config::{ConnectorConfig, WorkerConfig};
 use crate::herder::{InstanceStatus, State, TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks};
 use crate::plugins::Plugins;
 use crate::state_dir::{MemberRecord, StateDir};
+use access::Access;
 use commits::Commits;
 use counters::Counters;
 use partition::Partition;
 use pipeline::Pipeline;
 use waits::Waits;
-
-/// A broker that restarts may break off a handshake; what lasts longer is a wrong password or certificate.
-const REFUSED_FOR: Duration = Duration::from_secs(5);
 
 /// How long members of the last life may take to leave before a task joins without waiting for them.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -143,8 +142,8 @@ struct SinkTask {
     /// Trace of a task none of whose functions can be used; it probes and comes back by itself.
     unusable: Option<String>,
     kafka: watch::Receiver<ClusterHealth>,
-    /// Trace of a task that Kafka does not let in; the client keeps trying, so the task comes back by itself.
-    refused: Option<String>,
+    /// Whether Kafka can be reached and lets the task in.
+    access: Access,
     rng: StdRng,
 }
 
@@ -235,7 +234,7 @@ impl SinkTask {
             waits: Waits::new(),
             unusable: None,
             kafka,
-            refused: None,
+            access: Access::Fine,
             rng,
         })
     }
@@ -315,33 +314,33 @@ impl SinkTask {
 
     /// Shows the task as what it is now.
     fn show(&self) {
-        self.report.set(match self.refused.as_ref().or(self.unusable.as_ref()) {
+        let (refused, away) = match &self.access {
+            Access::Refused(error) => (Some(error), None),
+            Access::Waiting(reason) => (None, Some(reason.clone())),
+            Access::Fine => (None, None),
+        };
+        self.report.set(match refused.or(self.unusable.as_ref()) {
             _ if *self.paused.borrow() => InstanceStatus::of(State::Paused),
             Some(trace) => InstanceStatus::failed(trace.clone()),
-            None => InstanceStatus::running(self.waits.text()),
+            None => InstanceStatus::running(away.or_else(|| self.waits.text())),
         });
     }
 
-    /// Shows FAILED while Kafka refuses the login or the certificates: a person must change something.
+    /// Shows what stands between the task and Kafka; FAILED only if a person must change something.
     fn kafka_health(&mut self) {
-        let refused = match &*self.kafka.borrow_and_update() {
-            ClusterHealth::Unreachable { since, error, .. } if error.is_refusal() && since.elapsed() >= REFUSED_FOR => {
-                Some(error.to_string())
-            }
-            ClusterHealth::Unreachable { .. } | ClusterHealth::Idle | ClusterHealth::Reachable => None,
-        };
-        if refused == self.refused {
+        let access = Access::from(&*self.kafka.borrow_and_update());
+        if access == self.access {
             return;
         }
-        match &refused {
-            Some(error) => {
-                error!(connector = %self.spec.connector, task = self.spec.task, error, "task failed, it is trying and comes back by itself");
+        let (connector, task) = (&self.spec.connector, self.spec.task);
+        match (&access, &self.access) {
+            (Access::Refused(error), _) => {
+                error!(%connector, task, error, "task failed, it is trying and comes back by itself");
             }
-            None => {
-                info!(connector = %self.spec.connector, task = self.spec.task, "kafka refuses no more, task runs again");
-            }
+            (_, Access::Refused(_)) => info!(%connector, task, "kafka refuses no more, task runs again"),
+            _ => {}
         }
-        self.refused = refused;
+        self.access = access;
         self.show();
     }
 
