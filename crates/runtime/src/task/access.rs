@@ -68,7 +68,10 @@ mod tests {
         let Access::Waiting(told) = of(&away) else {
             panic!("an outage is told")
         };
-        assert!(told.starts_with("waiting for Kafka: cannot connect to Kafka at b:1: "), "{told}");
+        assert!(
+            told.starts_with("waiting for Kafka: cannot connect to Kafka at b:1: "),
+            "{told}"
+        );
         assert!(matches!(of(&refused), Access::Waiting(_)), "it may pass");
         advance(REFUSED_FOR).await;
         assert!(matches!(of(&away), Access::Waiting(_)), "an outage never fails a task");
