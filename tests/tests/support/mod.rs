@@ -1,5 +1,7 @@
 //! What the end-to-end tests of the worker share.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 
