@@ -131,7 +131,7 @@ async fn a_worker_with_wrong_settings_refuses_to_start_with_one_clear_message() 
     let cases: [(&str, &str, &str); 5] = [
         ("offset.flush.interval.ms", "soon", "`offset.flush.interval.ms`"),
         ("listeners", "ftp://x", "http://host:port"),
-        ("security.protocol", "SSL", "PLAINTEXT"),
+        ("security.protocol", "TLS", "SASL_SSL"),
         ("value.converter", "Nope", "Nope"),
         ("group.id", "cluster", "group.id"),
     ];
@@ -215,7 +215,7 @@ async fn a_bad_connector_answers_400_with_each_key_and_what_is_accepted() {
         ("behavior.on.error", "panic"),
         ("transforms", "a"),
         ("transforms.a.type", "org.apache.kafka.connect.transforms.Nope"),
-        ("value.converter", "io.confluent.connect.avro.AvroConverter"),
+        ("value.converter", "com.example.ThriftConverter"),
         ("aws.access.key.id", "${file:/etc/keys:id}"),
     ];
     let body = json!({ "name": "bad", "config": lambda_sink(&lambda, "t", &settings) });

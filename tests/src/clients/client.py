@@ -11,7 +11,7 @@ import sys
 import time
 
 import confluent_kafka
-from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TopicPartition
+from confluent_kafka import KafkaError, TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 LIMIT_S = 60
@@ -141,10 +141,25 @@ def produce(op, base):
 OPEN = []
 
 
+NO_COORDINATOR_YET = {
+    KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError._WAIT_COORD,
+}
+
+
 def commit(op, base):
     consumer = confluent_kafka.Consumer({**base, "group.id": op["group"]})
     offsets = [TopicPartition(op["topic"], op["partition"], op["offset"])]
-    consumer.commit(offsets=offsets, asynchronous=False)
+    until = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            consumer.commit(offsets=offsets, asynchronous=False)
+            break
+        except confluent_kafka.KafkaException as err:
+            # The partition of the group's offsets may just have moved or been made: librdkafka does not try again.
+            if err.args[0].code() not in NO_COORDINATOR_YET or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
     consumer.close()
 
 

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::authenticate::{Lease, authenticate};
 use super::serve::{Gate, Serving};
-use super::{Connection, Inner, Outgoing, QUEUE};
+use super::{Connection, End, Inner, Outgoing, QUEUE};
 use crate::error::code_of;
 use crate::security::Security;
 use crate::{ClientConfig, KafkaError, SecurityProtocol};
@@ -87,6 +87,7 @@ async fn connect_and_serve(
     let (requests, incoming) = mpsc::channel(QUEUE);
     let (login, login_incoming) = mpsc::channel(1);
     let (gate, gate_seen) = watch::channel(Gate::Held);
+    let end = End::default();
     let serving = Serving {
         idle: shared.config.connections_max_idle,
         hint: first_close_hint(shared.security.protocol()),
@@ -95,9 +96,10 @@ async fn connect_and_serve(
         requests: incoming,
         login: login_incoming,
         gate: gate_seen,
+        end: end.clone(),
     };
     let session = Session {
-        own: inner(&shared, &address, login, LOGIN_CORRELATION),
+        own: inner(&shared, &address, login, LOGIN_CORRELATION, end),
         shared,
         address,
         gate,
@@ -120,7 +122,7 @@ async fn connect_and_serve(
 /// The session's own requests are told from those of the handles in a trace.
 const LOGIN_CORRELATION: i32 = 1 << 30;
 
-fn inner(shared: &Shared, address: &Arc<str>, requests: mpsc::Sender<Outgoing>, correlation: i32) -> Inner {
+fn inner(shared: &Shared, address: &Arc<str>, requests: mpsc::Sender<Outgoing>, correlation: i32, end: End) -> Inner {
     Inner {
         address: Arc::clone(address),
         client_id: StrBytes::from_string(shared.config.client_id.to_string()),
@@ -128,6 +130,7 @@ fn inner(shared: &Shared, address: &Arc<str>, requests: mpsc::Sender<Outgoing>, 
         versions: vec![(18, ApiVersionsRequest::VERSIONS)],
         correlation: correlation.into(),
         requests,
+        end,
     }
 }
 
@@ -154,7 +157,7 @@ impl Session {
                 return;
             }
         };
-        let mut connection = inner(&self.shared, &self.address, requests, 0);
+        let mut connection = inner(&self.shared, &self.address, requests, 0, self.own.end.clone());
         connection.versions = versions;
         let connection = Connection {
             inner: Arc::new(connection),
@@ -208,6 +211,7 @@ impl Session {
                 versions: self.own.versions.clone(),
                 correlation: LOGIN_CORRELATION.into(),
                 requests: self.own.requests.clone(),
+                end: self.own.end.clone(),
             }),
         }
     }

@@ -11,7 +11,7 @@ mod dial;
 mod link;
 mod serve;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -53,6 +53,27 @@ struct Inner {
     versions: Vec<(i16, VersionRange)>,
     correlation: std::sync::atomic::AtomicI32,
     requests: mpsc::Sender<Outgoing>,
+    end: End,
+}
+
+/// Why the socket was closed, for requests that come later: set by the task that owns it, before it takes no more.
+#[derive(Clone, Debug, Default)]
+struct End(Arc<OnceLock<Arc<str>>>);
+
+impl End {
+    fn set(&self, reason: &Arc<str>) {
+        self.0.get_or_init(|| Arc::clone(reason));
+    }
+
+    fn error(&self, address: &Arc<str>) -> KafkaError {
+        KafkaError::Disconnected {
+            address: Arc::clone(address),
+            reason: self
+                .0
+                .get()
+                .map_or_else(|| Arc::from("it was closed before the request"), Arc::clone),
+        }
+    }
 }
 
 impl std::fmt::Debug for Connection {
@@ -157,14 +178,14 @@ impl Connection {
             deadline: Instant::now() + timeout,
             answer,
         };
-        let address = Arc::clone(&self.inner.address);
-        let closed = |address: &Arc<str>| KafkaError::Disconnected {
-            address: Arc::clone(address),
-            reason: Arc::from("it was closed before the request"),
-        };
-        self.inner.requests.send(outgoing).await.map_err(|_| closed(&address))?;
+        let (address, end) = (Arc::clone(&self.inner.address), self.inner.end.clone());
+        self.inner
+            .requests
+            .send(outgoing)
+            .await
+            .map_err(|_| end.error(&address))?;
         Ok(async move {
-            let body = answered.await.map_err(|_| closed(&address))??;
+            let body = answered.await.map_err(|_| end.error(&address))??;
             answer::decode::<R>(&body, version).map_err(|reason| KafkaError::Malformed { address, api, reason })
         })
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::Outgoing;
+use super::{End, Outgoing};
 use crate::KafkaError;
 use crate::security::{mismatch, tls_failure};
 
@@ -35,6 +35,7 @@ pub(super) struct Serving {
     /// Requests of the login; they do not.
     pub(super) login: mpsc::Receiver<Outgoing>,
     pub(super) gate: watch::Receiver<Gate>,
+    pub(super) end: End,
 }
 
 enum Event {
@@ -87,7 +88,7 @@ impl Serving {
                     in_flight.push_back(request);
                     match written {
                         Ok(()) => last_used = Instant::now(),
-                        Err(reason) => break reason.into(),
+                        Err(reason) => break frames.last_words(reason).await.into(),
                     }
                 }
                 Event::Login(mut request) => {
@@ -100,7 +101,7 @@ impl Serving {
                     let written = send(&mut write, &request).await;
                     in_flight.push_back(request);
                     if let Err(reason) = written {
-                        break reason.into();
+                        break frames.last_words(reason).await.into();
                     }
                 }
                 Event::Request(None) if in_flight.is_empty() => return,
@@ -147,6 +148,7 @@ impl Serving {
                 },
             }
         };
+        self.end.set(&reason);
         self.requests.close();
         self.login.close();
         while let Ok(waiting) = self.requests.try_recv() {
@@ -189,6 +191,9 @@ fn words(err: &std::io::Error) -> String {
 
 const HUNG_UP: &str = "the broker closed it";
 
+/// Nothing more comes from a socket that was closed: what is there is read at once.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// Memory that a claimed length gets at once; beyond it, only what was received earns more.
 const TRUSTED_BYTES: usize = 16 * 1024 * 1024;
 
@@ -212,6 +217,22 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             is_first: true,
             body: None,
         }
+    }
+
+    /// Why the broker hung up, which a write noticed first: what it said last, such as a TLS alert, may still be there
+    /// to be read.
+    async fn last_words(&mut self, reason: String) -> String {
+        if reason != HUNG_UP {
+            return reason;
+        }
+        let rest = async {
+            loop {
+                if let Err(reason) = self.next().await {
+                    break reason;
+                }
+            }
+        };
+        timeout(LAST_WORDS, rest).await.unwrap_or(reason)
     }
 
     /// The next frame, without its length.
@@ -260,5 +281,92 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 Err(err) => return Err(words(&err)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::MetadataRequest;
+    use kafka_protocol::protocol::{Request as _, StrBytes, VersionRange};
+
+    use super::super::{Connection, Inner};
+    use super::*;
+
+    /// A served end of a connection to a broker that has said `said` and hung up.
+    fn hung_up(said: &'static [u8]) -> (Serving, Connection, impl AsyncRead + AsyncWrite + Unpin) {
+        let (requests, incoming) = mpsc::channel(1);
+        let (_, login) = mpsc::channel(1);
+        let (_, gate) = watch::channel(Gate::Held);
+        let end = End::default();
+        let inner = Inner {
+            address: "broker:9092".into(),
+            client_id: StrBytes::from_static_str("test"),
+            versions: vec![(MetadataRequest::KEY, VersionRange { min: 1, max: 1 })],
+            correlation: 0.into(),
+            requests,
+            end: end.clone(),
+        };
+        let serving = Serving {
+            address: "broker:9092".into(),
+            idle: Duration::from_secs(60),
+            max_frame: 1024,
+            hint: None,
+            requests: incoming,
+            login,
+            gate,
+            end,
+        };
+        let connection = Connection { inner: Arc::new(inner) };
+        (serving, connection, tokio::io::join(said, Closed))
+    }
+
+    /// Takes no writes.
+    struct Closed;
+
+    impl AsyncWrite for Closed {
+        fn poll_write(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            _: &[u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::task::Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    // A broker that wants a client certificate says so and hangs up after the handshake, at times before the first
+    // request is there: that request failed without the reason.
+    #[tokio::test]
+    async fn a_request_after_the_end_tells_why_it_came() {
+        let (serving, connection, stream) = hung_up(b"HTTP");
+        let (read, write) = tokio::io::split(stream);
+        serving.run(read, write).await;
+        let error = connection
+            .request(&MetadataRequest::default(), Duration::from_secs(1))
+            .await
+            .unwrap_err();
+        let wanted = mismatch(*b"HTTP").unwrap();
+        assert!(error.to_string().contains(wanted), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_the_broker_said_last_is_read_after_a_write_that_failed() {
+        let (_, _, stream) = hung_up(b"HTTP");
+        let mut frames = Frames::new(stream, 1024);
+        assert_eq!(frames.last_words(HUNG_UP.to_owned()).await, mismatch(*b"HTTP").unwrap());
+        assert_eq!(frames.last_words("too late".to_owned()).await, "too late");
     }
 }
