@@ -226,10 +226,10 @@ impl DeliverySettings {
 }
 
 impl ErrorPolicy {
-    /// The policy that `behavior.on.error` names, in any case; `fail` if it is not set.
+    /// The policy that `behavior.on.error` names; `fail` if it is not set.
     #[must_use]
     pub fn from_config(config: &Scope<'_>) -> Self {
-        match config.str("behavior.on.error").map(str::to_ascii_lowercase).as_deref() {
+        match config.str("behavior.on.error") {
             Some("log") => Self::Log,
             Some("ignore") => Self::Ignore,
             _ => Self::Fail,

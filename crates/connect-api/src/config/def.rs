@@ -143,11 +143,21 @@ impl ConfigKey {
     }
 
     fn check(&self, text: &str) -> Result<ConfigValue, String> {
-        let value = self.parse(text)?;
+        let mut value = self.parse(text)?;
         for validator in &self.validators {
-            match &value {
-                ConfigValue::List(items) => items.iter().try_for_each(|item| validator.check(item))?,
-                _ => validator.check(text)?,
+            let items = match &mut value {
+                ConfigValue::List(items) => items.iter_mut(),
+                ConfigValue::String(text) => std::slice::from_mut(text).iter_mut(),
+                _ => {
+                    validator.check(text)?;
+                    continue;
+                }
+            };
+            for item in items {
+                validator.check(item)?;
+                if let Some(spelling) = validator.spelling(item) {
+                    spelling.clone_into(item);
+                }
             }
         }
         Ok(value)
@@ -279,6 +289,12 @@ impl ConfigDef {
         &self.keys
     }
 
+    /// The beginnings of keys that [`ConfigDef::prefix`] added.
+    #[must_use]
+    pub fn prefixes(&self) -> &[&'static str] {
+        &self.prefixes
+    }
+
     /// Parses and checks every key. Unknown keys of `raw` are left alone, as in Connect.
     #[must_use]
     pub fn evaluate<'a>(&'a self, raw: &RawConfig) -> Evaluated<'a> {
@@ -333,6 +349,16 @@ mod tests {
             )
             .key(ConfigKey::new("topics", ConfigType::List, Importance::Low, "").optional())
             .key(ConfigKey::new("secret", ConfigType::Password, Importance::Low, "").optional())
+            .key(
+                ConfigKey::new("order", ConfigType::String, Importance::Low, "")
+                    .optional()
+                    .validator(Validator::one_of(&["none", "USER_INFO"])),
+            )
+            .key(
+                ConfigKey::new("kinds", ConfigType::List, Importance::Low, "")
+                    .optional()
+                    .validator(Validator::one_of(&["none", "all"])),
+            )
     }
 
     #[test]
@@ -367,6 +393,20 @@ mod tests {
         for (given, wanted, why) in cases {
             assert_eq!(def().parse(&raw(given)).unwrap_err().to_string(), wanted, "{why}");
         }
+    }
+
+    // `delivery.ordering=Partition` passed, and then meant nothing: readers compare with the listed spelling.
+    #[test]
+    fn a_name_in_another_case_is_parsed_as_it_is_listed() {
+        let parsed = def()
+            .parse(&raw(&[
+                ("function", "f"),
+                ("order", " user_Info"),
+                ("kinds", "ALL,None"),
+            ]))
+            .unwrap();
+        assert_eq!(parsed.str("order"), Some("USER_INFO"));
+        assert_eq!(parsed.list("kinds"), ["all", "none"]);
     }
 
     #[test]

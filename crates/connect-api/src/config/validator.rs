@@ -5,13 +5,20 @@ type Check = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
 /// A check of one value beyond its type. The error says what is accepted.
 #[derive(Clone)]
-pub struct Validator(Arc<Check>);
+pub struct Validator {
+    check: Arc<Check>,
+    /// The spellings that values have once they are parsed.
+    names: &'static [&'static str],
+}
 
 impl Validator {
     /// A check of its own. It sees the trimmed text; for a list, each element.
     #[must_use]
     pub fn new(check: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(check))
+        Self {
+            check: Arc::new(check),
+            names: &[],
+        }
     }
 
     /// A number of at least `minimum`.
@@ -33,16 +40,17 @@ impl Validator {
         })
     }
 
-    /// One of `names`, in any case.
+    /// One of `names`, in any case; the parsed value has the case of `names`, so that whoever reads it compares exactly.
     #[must_use]
     pub fn one_of(names: &'static [&'static str]) -> Self {
-        Self::new(move |text| {
+        let check = Self::new(move |text| {
             if names.iter().any(|name| name.eq_ignore_ascii_case(text)) {
                 Ok(())
             } else {
                 Err(format!("Value must be one of: {}", names.join(", ")))
             }
-        })
+        });
+        Self { names, ..check }
     }
 
     /// Not empty.
@@ -62,7 +70,12 @@ impl Validator {
     /// # Errors
     /// What is accepted.
     pub fn check(&self, text: &str) -> Result<(), String> {
-        (self.0)(text)
+        (self.check)(text)
+    }
+
+    /// The spelling in which a value that passes is parsed.
+    pub(super) fn spelling(&self, text: &str) -> Option<&'static str> {
+        self.names.iter().copied().find(|name| name.eq_ignore_ascii_case(text))
     }
 }
 
