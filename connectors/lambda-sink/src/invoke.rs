@@ -21,6 +21,9 @@ pub(crate) struct Target {
     /// Path and query of the request.
     pub(crate) path_and_query: String,
     pub(crate) invocation: InvocationType,
+    /// Credentials and a connection have to be there within this time. It is shorter than a call may take, so that an
+    /// endpoint that is away is told from a function that takes too long.
+    pub(crate) send_within: Duration,
     /// Bytes of an answer that are read; the rest is skipped.
     pub(crate) answer_bytes: usize,
 }

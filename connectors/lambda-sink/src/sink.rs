@@ -43,6 +43,7 @@ impl LambdaSink {
             .into_iter()
             .map(|plan| {
                 let client = client(&plan);
+                let send_within = plan.delivery.call_timeout * 3 / 4;
                 let route = Route {
                     name: plan.name.into(),
                     destination: format!("{} ({})", plan.function.label(), plan.invocation.name()).into(),
@@ -53,6 +54,7 @@ impl LambdaSink {
                     target: Target {
                         path_and_query: plan.function.path_and_query(),
                         invocation: plan.invocation,
+                        send_within,
                         answer_bytes: plan.answer_bytes,
                     },
                     destination: Destination {

@@ -258,6 +258,23 @@ async fn an_endpoint_that_is_not_there_has_not_run_the_function() {
     assert!(failure.message.contains("cannot be reached"), "{failure}");
 }
 
+// A load balancer that takes connections and then says nothing: the call was judged as one that took too long, so the
+// records lost an attempt, and were skipped or failed the task in the end.
+#[tokio::test]
+async fn an_endpoint_that_hangs_in_the_handshake_has_not_run_the_function() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    let raw = config(&endpoint, &[("aws.lambda.socket.timeout", "1000")]);
+    let sink = open(&LambdaSinkConnector::default(), &raw);
+    let call_timeout = sink.routes()[0].delivery.call_timeout;
+    let verdict = tokio::time::timeout(call_timeout, send(&*sink)).await;
+    let Ok(Verdict::Retry { outcome, failure, .. }) = &verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!((*outcome, &*failure.class), (Outcome::NotRun, "ConnectFailed"));
+    drop(listener);
+}
+
 #[tokio::test]
 async fn of_a_long_answer_only_the_beginning_is_kept() {
     let lambda = FakeLambda::start().await.unwrap();

@@ -3,7 +3,7 @@
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::delivery::config_keys;
 use klamm_connect_api::{ConfigDef, ConfigKey, ConfigType, Importance, RawConfig};
-use regex::Regex;
+use klamm_java_compat::Pattern;
 
 use super::function::{FunctionRef, is_region};
 use super::{Flavour, MAX_ANSWER_BYTES};
@@ -277,8 +277,8 @@ fn function_validator() -> Validator {
 }
 
 /// A regular expression that a whole topic name has to match, as Kafka's `topics.regex`.
-pub(super) fn topic_regex(text: &str) -> Result<Regex, String> {
-    Regex::new(&format!("^(?:{text})$"))
+pub(super) fn topic_regex(text: &str) -> Result<Pattern, String> {
+    Pattern::try_new(text)
         .map_err(|error| format!("`{text}` is no regular expression: {}", one_line(&error.to_string())))
 }
 

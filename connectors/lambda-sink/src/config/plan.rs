@@ -7,7 +7,7 @@ use std::time::Duration;
 use klamm_connect_api::config::Scope;
 use klamm_connect_api::delivery::{DeliveryDefaults, DeliverySettings, ErrorPolicy, Ordering};
 use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Secret};
-use regex::Regex;
+use klamm_java_compat::Pattern;
 
 use super::function::FunctionRef;
 use super::keys::{aliases, route_key_names};
@@ -21,6 +21,7 @@ const MAP: &str = "aws.lambda.topic2function.map";
 const MODE: &str = "aws.lambda.configuration.mode";
 const REGION: &str = "aws.lambda.region";
 const KEY_ID: &str = "aws.access.key.id";
+const SESSION_TOKEN: &str = "aws.session.token";
 const SECRET_KEY: &str = "aws.secret.access.key";
 
 /// What a task does.
@@ -56,7 +57,7 @@ pub(crate) struct RoutePlan {
 pub(crate) enum Topics {
     All,
     Named(Vec<String>),
-    Matching(Regex),
+    Matching(Pattern),
 }
 
 impl Topics {
@@ -64,7 +65,7 @@ impl Topics {
         match self {
             Self::All => true,
             Self::Named(topics) => topics.iter().any(|named| named == topic),
-            Self::Matching(regex) => regex.is_match(topic),
+            Self::Matching(pattern) => crate::route::matches(pattern, topic),
         }
     }
 }
@@ -296,10 +297,16 @@ impl Planner<'_> {
     }
 
     fn credentials(&mut self, scope: &Scope<'_>) -> Option<CredentialsPlan> {
-        let given = |key| scope.secret(key).filter(|secret| !secret.reveal().is_empty()).cloned();
+        // What belongs together comes from one place: a route with keys of its own takes none of the connector's.
+        let is_own = |key: &str| scope.key(key) != key;
+        let has_own = [KEY_ID, SECRET_KEY, SESSION_TOKEN].into_iter().any(is_own);
+        let given = |key| {
+            let secret = scope.secret(key).filter(|_| is_own(key) == has_own);
+            secret.filter(|secret| !secret.reveal().is_empty()).cloned()
+        };
         let missing = match (given(KEY_ID), given(SECRET_KEY)) {
             (Some(key_id), Some(secret_key)) => {
-                let session_token = given("aws.session.token");
+                let session_token = given(SESSION_TOKEN);
                 return Some(CredentialsPlan::Static {
                     key_id,
                     secret_key,

@@ -151,7 +151,7 @@ fn what_is_wrong_is_named_with_its_key_and_the_way_out() {
                 ("routes.x.topics.regex", "a("),
             ],
             "routes.x.topics.regex: Invalid value a( for configuration routes.x.topics.regex: `a(` is no regular \
-             expression: regex parse error: ^(?:a()$ ^ error: unclosed group",
+             expression: Invalid regex: Parsing error at position 2: Opening parenthesis without closing parenthesis",
             "a bad pattern",
         ),
         (
@@ -384,8 +384,33 @@ fn a_route_overrides_what_the_connector_sets() {
         bootstrap_servers: "b1:9092".to_owned(),
     };
     assert_eq!((&orders.format, orders.answer_bytes), (&esm, 6_291_456));
-    assert!(matches!(&audit.topics, Topics::Matching(regex) if regex.is_match("refunds")));
+    assert!(matches!(&audit.topics, Topics::Matching(pattern) if pattern.matches("refunds").unwrap()));
     assert_eq!(orders.function_key, "routes.orders.function");
+}
+
+// A route's own key pair went out with the session token of the connector's.
+#[test]
+fn a_route_with_credentials_of_its_own_takes_none_of_the_connectors() {
+    let own = [
+        ("aws.access.key.id", "AK"),
+        ("aws.secret.access.key", "hidden"),
+        ("aws.session.token", "hidden"),
+        ("routes", "x"),
+        ("routes.x.topics", "t"),
+        ("routes.x.function", "f"),
+        ("routes.x.aws.access.key.id", "AKX"),
+    ];
+    let error = plan(&own).unwrap_err().to_string();
+    assert!(error.contains("aws.secret.access.key` go together"), "{error}");
+    let mut own = own.to_vec();
+    own.push(("routes.x.aws.secret.access.key", "hidden"));
+    let CredentialsPlan::Static {
+        key_id, session_token, ..
+    } = &plan(&own).unwrap().routes[0].credentials
+    else {
+        panic!("static credentials")
+    };
+    assert_eq!((key_id.reveal(), session_token), ("AKX", &None));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use klamm_connect_api::sink::{Call, EncodeError, Encoded, PayloadBuilder};
 use klamm_connect_api::{DataError, Datum, Origin, Record, TopicPartition, Value, json};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::write_integer;
 
@@ -194,7 +195,7 @@ pub(crate) enum PartialAnswer {
     Whole,
     /// These were not: indexes into the call's records, ascending, without repetition.
     Failed(Vec<usize>),
-    /// `batchItemFailures` is there but cannot be understood: the whole batch failed.
+    /// The answer cannot be understood: the whole batch failed.
     Malformed(&'static str),
 }
 
@@ -222,10 +223,21 @@ struct Answer<'a> {
 /// Reads `batchItemFailures`. A function that answers something else altogether, or nothing, does not use it: its
 /// success is that of the whole batch.
 pub(super) fn partial_answer(call: &Call, body: &[u8]) -> PartialAnswer {
-    let Ok(Answer {
-        batch_item_failures: Some(failures),
-    }) = serde_json::from_slice(body)
-    else {
+    const NO_JSON: PartialAnswer =
+        PartialAnswer::Malformed("the answer is no JSON text, or has `batchItemFailures` twice");
+    let failures = match body.trim_ascii().first() {
+        None => return PartialAnswer::Whole,
+        // serde would take an array for the members in their order.
+        Some(b'{') => match serde_json::from_slice(body) {
+            Ok(Answer { batch_item_failures }) => batch_item_failures,
+            Err(_) => return NO_JSON,
+        },
+        Some(_) => match serde_json::from_slice::<IgnoredAny>(body) {
+            Ok(IgnoredAny) => None,
+            Err(_) => return NO_JSON,
+        },
+    };
+    let Some(failures) = failures else {
         return PartialAnswer::Whole;
     };
     let Ok(failures) = serde_json::from_str::<Vec<Failed<'_>>>(failures.get()) else {

@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use klamm_connect_api::BoxFuture;
+use tokio::time::{Instant, timeout_at};
 
 use super::credentials::CredentialsCache;
-use super::http_client::{HttpClient, SendError, chain};
+use super::http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
 use super::sign::sign_request;
 use super::{Answer, Invoke, InvokeError, Target};
 
@@ -47,7 +48,11 @@ impl fmt::Debug for LambdaClient {
 
 impl LambdaClient {
     async fn call(&self, target: &Target, body: Bytes) -> Result<Answer, InvokeError> {
-        let identity = self.credentials.identity().await?;
+        let send_by = Instant::now() + target.send_within;
+        let identity = timeout_at(send_by, self.credentials.identity()).await.map_err(|_| {
+            let waited_ms = target.send_within.as_millis();
+            InvokeError::Credentials(format!("their source did not answer within {waited_ms} ms"))
+        })??;
         let uri = format!("{}{}", self.endpoint, target.path_and_query);
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, JSON);
@@ -58,13 +63,18 @@ impl LambdaClient {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::try_from(uri).map_err(|error| InvokeError::Request(error.to_string()))?;
         *request.headers_mut() = headers;
-        let response = self.http.request(request).await.map_err(|error| match error {
-            SendError::NotSent(reason) => InvokeError::Connect {
-                endpoint: self.endpoint.clone(),
-                reason,
-            },
-            SendError::Broken(reason) => self.broken(reason),
-        })?;
+        let connect_by = send_by.min(Instant::now() + CONNECT_TIMEOUT);
+        let response = self
+            .http
+            .request(request, connect_by)
+            .await
+            .map_err(|error| match error {
+                SendError::NotSent(reason) => InvokeError::Connect {
+                    endpoint: self.endpoint.clone(),
+                    reason,
+                },
+                SendError::Broken(reason) => self.broken(reason),
+            })?;
         self.read(response, target.answer_bytes).await
     }
 

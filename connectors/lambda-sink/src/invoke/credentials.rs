@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::InvokeError;
-use super::http_client::{HttpClient, SendError, chain};
+use super::http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
 use crate::config::CredentialsPlan;
 
 /// Credentials are replaced this long before they expire.
@@ -221,7 +221,12 @@ async fn exchange(http: &HttpClient, request: HttpRequest) -> Result<HttpRespons
         .map_err(|error| ConnectorError::user(error.into()))?;
     let (parts, body) = request.into_parts();
     let body = body.bytes().map(Bytes::copy_from_slice).unwrap_or_default();
-    let response = http.request(http::Request::from_parts(parts, Full::new(body))).await;
+    let response = http
+        .request(
+            http::Request::from_parts(parts, Full::new(body)),
+            Instant::now() + CONNECT_TIMEOUT,
+        )
+        .await;
     let response = response.map_err(|error| match error {
         SendError::NotSent(reason) | SendError::Broken(reason) => ConnectorError::io(reason.into()),
     })?;

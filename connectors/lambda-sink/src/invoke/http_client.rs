@@ -8,13 +8,15 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector, capture_connection};
+use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a connection: name, TCP and TLS.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Well below the 350 s after which NAT gateways drop an idle flow: a synchronous call may wait 15 minutes.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Connections that are not used for this long are closed.
@@ -48,13 +50,21 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request with an absolute URI.
-    pub(crate) async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
+    /// Sends a request with an absolute URI, over a connection that is there until `connect_by`. The answer may take
+    /// for ever.
+    pub(crate) async fn request(
+        &self,
+        request: Request<Body>,
+        connect_by: Instant,
+    ) -> Result<Response<Incoming>, SendError> {
         let response = if request.uri().scheme_str() == Some("http") {
-            self.plain.request(request).await
+            send(&self.plain, request, connect_by).await
         } else {
             let client = self.tls.get_or_try_init(tls_client).await?;
-            client.request(request).await
+            send(client, request, connect_by).await
+        };
+        let Some(response) = response else {
+            return Err(SendError::NotSent("no connection in time".to_owned()));
         };
         response.map_err(|error| {
             let reason = chain(&error);
@@ -70,6 +80,26 @@ impl HttpClient {
     }
 }
 
+/// None if there was no connection in time. Whoever waits for the answer must be able to tell that from a call that
+/// takes long: the other side has seen nothing of it.
+async fn send<C: Connect + Clone + Send + Sync + 'static>(
+    client: &Client<C, Body>,
+    mut request: Request<Body>,
+    connect_by: Instant,
+) -> Option<Result<Response<Incoming>, ClientError>> {
+    let mut connection = capture_connection(&mut request);
+    let connected = async { connection.wait_for_connection_metadata().await.is_some() };
+    let mut response = std::pin::pin!(client.request(request));
+    tokio::select! {
+        biased;
+        response = &mut response => return Some(response),
+        // False is the end of the request, which its own future tells.
+        true = connected => {}
+        () = sleep_until(connect_by) => return None,
+    }
+    Some(response.await)
+}
+
 fn pool() -> hyper_util::client::legacy::Builder {
     let mut pool = Client::builder(TokioExecutor::new());
     pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
@@ -80,7 +110,6 @@ fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_keepalive(Some(KEEPALIVE));
     connector.set_keepalive_interval(Some(KEEPALIVE));
     connector

@@ -404,6 +404,14 @@ fn batch_item_failures_name_the_records_to_be_sent_again() {
             "the form of other sources",
         ),
         (r#"{"batchItemFailures":{}}"#, "failed", "not a list"),
+        (
+            r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"orders-0","offset":42}}]"#,
+            "failed",
+            "cut off: it may have meant to",
+        ),
+        (r#"{"batchItemFailures":[],"batchItemFailures":[]}"#, "failed", "twice"),
+        ("done", "failed", "no JSON text"),
+        ("[1]", "accepted", "no object"),
     ];
     for (body, wanted, why) in rows {
         assert_eq!(

@@ -42,8 +42,10 @@ impl Subscription {
     /// # Errors
     /// A pattern that is no regular expression.
     pub fn pattern(pattern: &str) -> Result<Self, SubscriptionError> {
-        // As Java's `matches`: the whole name, whatever alternatives the pattern has.
-        let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|err| SubscriptionError {
+        // As Java's `matches`: the whole name, whatever alternatives the pattern has. On its own first: with parentheses
+        // around it `a)|(b` would be a pattern, and match more.
+        let regex = Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$")));
+        let regex = regex.map_err(|err| SubscriptionError {
             pattern: pattern.to_owned(),
             reason: err.to_string(),
         })?;
