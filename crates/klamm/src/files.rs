@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
+use klamm_connect_api::config::KeysOnly;
 use klamm_runtime::{SubmittedConfig, TargetState};
 use serde_json::Value;
 
 /// A connector as a file on the command line describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectorFile {
     /// Name of the connector.
     pub name: String,
@@ -17,6 +18,16 @@ pub struct ConnectorFile {
     pub config: SubmittedConfig,
     /// What it does when it is created.
     pub initial_state: Option<TargetState>,
+}
+
+impl fmt::Debug for ConnectorFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectorFile")
+            .field("name", &self.name)
+            .field("config", &KeysOnly(&self.config))
+            .field("initial_state", &self.initial_state)
+            .finish()
+    }
 }
 
 /// Why a file cannot be used.

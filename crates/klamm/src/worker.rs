@@ -1,10 +1,12 @@
 //! A worker with its REST API, for the binary and for services that embed it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use klamm_connect_api::ConfigErrors;
+use klamm_connect_api::config::KeysOnly;
 use klamm_lambda_sink::{Environment, LambdaSinkConnector};
 use klamm_rest::{About, RestError, RestServer};
 use klamm_runtime::{Herder, HerderError, Plugins, SubmittedConfig, TargetState, WorkerConfig};
@@ -50,13 +52,22 @@ pub enum StartError {
 }
 
 /// What a worker is started with.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct WorkerBuilder {
     properties: BTreeMap<String, String>,
     connectors: Vec<ConnectorFile>,
     plugins: Option<Plugins>,
     has_rest: bool,
     is_in_memory: bool,
+}
+
+impl fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerBuilder")
+            .field("properties", &KeysOnly(&self.properties))
+            .field("connectors", &self.connectors)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WorkerBuilder {

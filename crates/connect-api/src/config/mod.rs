@@ -15,6 +15,15 @@ pub use validator::Validator;
 /// A configuration as users give it: every value is text.
 pub type RawConfig = BTreeMap<String, String>;
 
+/// A configuration as `Debug` may show it: keys without values, any of which may be a secret.
+pub struct KeysOnly<'a, V>(pub &'a BTreeMap<String, V>);
+
+impl<V> fmt::Debug for KeysOnly<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 /// The types of Connect's configuration definitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConfigType {

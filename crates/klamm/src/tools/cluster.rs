@@ -44,7 +44,6 @@ pub(crate) struct ClusterArgs {
 }
 
 /// A client of the cluster, and the properties it was made from.
-#[derive(Debug)]
 pub(crate) struct Cluster {
     client: Arc<KafkaClient>,
     properties: BTreeMap<String, String>,

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use klamm_connect_api::config::{Scope, Validator};
+use klamm_connect_api::config::{KeysOnly, Scope, Validator};
 use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, RawConfig};
 use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, UnknownKey};
 
@@ -12,7 +12,7 @@ use super::{config_error_key, stripped};
 use crate::plugins::Plugins;
 
 /// Settings of a worker, parsed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WorkerConfig {
     /// Connection to Kafka, from the keys without a prefix.
     pub(crate) client: ClientConfig,
@@ -40,6 +40,16 @@ pub struct WorkerConfig {
     pub(crate) raw: RawConfig,
     /// One line each, for the log: keys that mean nothing here.
     warnings: Vec<String>,
+}
+
+impl fmt::Debug for WorkerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerConfig")
+            .field("listeners", &self.listeners)
+            .field("state_dir", &self.state_dir)
+            .field("raw", &KeysOnly(&self.raw))
+            .finish_non_exhaustive()
+    }
 }
 
 /// Keys of Kafka Connect's worker that only make sense for a JVM, for source connectors or for internal topics that

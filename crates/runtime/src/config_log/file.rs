@@ -15,16 +15,42 @@ use super::{Appended, ConfigLog, ConfigLogError, ConfigRecord, LogPosition};
 /// Configurations may hold secrets: nobody but the worker's user reads them.
 const PRIVATE: u32 = 0o600;
 
-/// A config log in one file of `state.dir`: a line a record, `<CRC-32C in hex> {"key":…,"value":…}`.
+/// A config log in one file of `state.dir`: a line an append, `<CRC-32C in hex> [{"key":…,"value":…}, …]`.
 ///
-/// A record is acknowledged after `fdatasync`. A line that a crash tore off at the end is cut when the log is opened;
-/// superseded records are dropped then, too, so the file does not grow for ever. One process owns the file: the lock of
-/// `state.dir` sees to that.
+/// An append is acknowledged after `fdatasync`, and is in the log as a whole or not at all: a line that a crash tore off
+/// at the end is cut when the log is opened. Superseded records are dropped then, too, so the file does not grow for
+/// ever. One process owns the file: the lock of `state.dir` sees to that.
 #[derive(Debug)]
 pub struct FileConfigLog {
     path: PathBuf,
-    file: Mutex<File>,
+    writer: Mutex<Writer>,
     memory: MemoryConfigLog,
+}
+
+#[derive(Debug)]
+struct Writer {
+    file: File,
+    /// Where a line begins that could be neither written nor taken back. It goes before anything is appended: in the
+    /// middle of the file it would be damage.
+    torn_at: Option<u64>,
+}
+
+impl Writer {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if let Some(end) = self.torn_at {
+            self.file.set_len(end)?;
+            self.torn_at = None;
+        }
+        let before = self.file.metadata()?.len();
+        self.file
+            .write_all(line)
+            .and_then(|()| self.file.sync_data())
+            .inspect_err(|_| {
+                if self.file.set_len(before).is_err() {
+                    self.torn_at = Some(before);
+                }
+            })
+    }
 }
 
 impl FileConfigLog {
@@ -40,7 +66,7 @@ impl FileConfigLog {
             Err(error) => return Err(io_error(&path, "read", error)),
         };
         let records = compacted(parse(&path, &bytes)?);
-        let lines: Vec<u8> = records.iter().flat_map(line).collect();
+        let lines: Vec<u8> = records.chunks(1).flat_map(line).collect();
         if lines != bytes {
             replace(&path, &lines).map_err(|error| io_error(&path, "written", error))?;
         }
@@ -49,25 +75,16 @@ impl FileConfigLog {
         sync_directory(&path).map_err(|error| io_error(&path, "created", error))?;
         Ok(Self {
             path,
-            file: Mutex::new(file),
+            writer: Mutex::new(Writer { file, torn_at: None }),
             memory: MemoryConfigLog::with_records(records),
         })
     }
 
     fn persist(&self, records: &[ConfigRecord]) -> Result<(), ConfigLogError> {
-        let lines: Vec<u8> = records.iter().flat_map(line).collect();
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = file
-            .metadata()
-            .map_err(|error| io_error(&self.path, "read", error))?
-            .len();
-        file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|error| {
-            // A half-written line would end up in the middle of the file; without it the append did not happen.
-            if let Err(error) = file.set_len(before) {
-                tracing::error!(path = %self.path.display(), %error, "config log keeps a torn record, restart the worker to cut it");
-            }
-            io_error(&self.path, "written", error)
-        })
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer
+            .append(&line(records))
+            .map_err(|error| io_error(&self.path, "written", error))
     }
 }
 
@@ -97,9 +114,12 @@ fn io_error(path: &Path, verb: &'static str, source: io::Error) -> ConfigLogErro
     }
 }
 
-fn line(record: &ConfigRecord) -> Vec<u8> {
-    let (key, value) = record.encode();
-    let text = json!({ "key": key, "value": value }).to_string();
+fn line(records: &[ConfigRecord]) -> Vec<u8> {
+    let records = records.iter().map(|record| {
+        let (key, value) = record.encode();
+        json!({ "key": key, "value": value })
+    });
+    let text = Value::from_iter(records).to_string();
     format!("{:08x} {text}\n", crc32c::crc32c(text.as_bytes())).into_bytes()
 }
 
@@ -108,10 +128,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<ConfigRecord>, ConfigLogError>
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate().peekable();
     while let Some((index, line)) = lines.next() {
         match parse_line(line) {
-            Ok(record) => records.push(record),
+            Ok(appended) => records.extend(appended),
             // Appends are acknowledged one after the other, so only the last line can be torn.
             Err(_) if lines.peek().is_none() && !line.ends_with(b"\n") => {
-                tracing::warn!(path = %path.display(), line = index + 1, "cut a torn record off the config log");
+                tracing::warn!(path = %path.display(), line = index + 1, "cut a torn append off the config log");
             }
             Err(what) => {
                 return Err(ConfigLogError::Damaged {
@@ -125,33 +145,39 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<ConfigRecord>, ConfigLogError>
     Ok(records)
 }
 
-fn parse_line(line: &[u8]) -> Result<ConfigRecord, String> {
+fn parse_line(line: &[u8]) -> Result<Vec<ConfigRecord>, String> {
     let line = line.strip_suffix(b"\n").ok_or("no end of line")?;
     let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
     let (crc, text) = line.split_once(' ').ok_or("no checksum")?;
     if u32::from_str_radix(crc, 16) != Ok(crc32c::crc32c(text.as_bytes())) {
         return Err("the checksum differs".to_owned());
     }
-    let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let record = value.get_mut("value").map(Value::take).ok_or("no member `value`")?;
-    let key = value.get("key").and_then(Value::as_str).ok_or("no member `key`")?;
-    ConfigRecord::decode(key, record)
+    let records: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let decode = |mut record: Value| {
+        let value = record.get_mut("value").map(Value::take).ok_or("no member `value`")?;
+        let key = record.get("key").and_then(Value::as_str).ok_or("no member `key`")?;
+        ConfigRecord::decode(key, value)
+    };
+    records.into_iter().map(decode).collect()
 }
 
-/// What a replay would end with: the last record of each key, deleted connectors and old restarts left out.
+/// What a replay would end with: the last record of each key; deleted connectors and old restarts left out.
 fn compacted(records: Vec<ConfigRecord>) -> Vec<ConfigRecord> {
-    let last: HashMap<String, usize> = records
-        .iter()
-        .enumerate()
-        .map(|(i, record)| (record.encode().0, i))
-        .collect();
+    let mut last = HashMap::new();
+    let mut has_config = HashMap::new();
+    for (i, record) in records.iter().enumerate() {
+        last.insert(record.encode().0, i);
+        if let ConfigRecord::Connector { name, config } = record {
+            has_config.insert(name.clone(), config.is_some());
+        }
+    }
     let is_live = |(i, record): &(usize, ConfigRecord)| {
-        last.get(&record.encode().0) == Some(i)
-            && match record {
-                ConfigRecord::Connector { config, .. } => config.is_some(),
-                ConfigRecord::TargetState { state, .. } => state.is_some(),
-                ConfigRecord::Restart { .. } => false,
-            }
+        let is_wanted = match record {
+            ConfigRecord::Connector { config, .. } => config.is_some(),
+            ConfigRecord::TargetState { name, state } => state.is_some() && has_config.get(name) == Some(&true),
+            ConfigRecord::Restart { .. } => false,
+        };
+        is_wanted && last.get(&record.encode().0) == Some(i)
     };
     records
         .into_iter()
@@ -268,8 +294,9 @@ mod tests {
     async fn a_crash_at_any_byte_of_an_append_loses_only_that_append() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.log");
-        let first: Vec<u8> = line(&connector("a", Some("t1")));
-        let second: Vec<u8> = line(&connector("b", Some("t2")));
+        let first: Vec<u8> = line(&[connector("a", Some("t1"))]);
+        // A connector that is created stopped: with its target state alone, a later one of that name would not run.
+        let second: Vec<u8> = line(&[target("b", TargetState::Stopped), connector("b", Some("t2"))]);
         for cut in 0..second.len() {
             fs::write(&path, [&first[..], &second[..cut]].concat()).unwrap();
             let log = FileConfigLog::try_open(&path).unwrap();
@@ -281,12 +308,26 @@ mod tests {
         }
     }
 
+    // A torn line that stays was in the middle of the file after the next append, and no worker started any more.
+    #[test]
+    fn a_torn_line_that_could_not_be_taken_back_goes_before_the_next_append() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.log");
+        let first = line(&[connector("a", Some("t1"))]);
+        fs::write(&path, [&first[..], b"0badbad [{"].concat()).unwrap();
+        let file = OpenOptions::new().append(true).open(&path).unwrap();
+        let torn_at = Some(u64::try_from(first.len()).unwrap());
+        let second = line(&[connector("b", Some("t2"))]);
+        Writer { file, torn_at }.append(&second).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [first, second].concat());
+    }
+
     #[test]
     fn damage_before_the_end_is_refused_with_the_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.log");
         let mut bytes: Vec<u8> = [connector("a", Some("t1")), connector("b", Some("t2"))]
-            .iter()
+            .chunks(1)
             .flat_map(line)
             .collect();
         bytes[20] ^= 1;

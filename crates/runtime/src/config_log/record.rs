@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use klamm_connect_api::RawConfig;
+use klamm_connect_api::config::KeysOnly;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -43,7 +45,7 @@ pub struct Restart {
 }
 
 /// One record of the config log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ConfigRecord {
     /// `connector-<name>`: the connector's configuration; none deletes it.
     Connector {
@@ -66,6 +68,30 @@ pub enum ConfigRecord {
         /// What to restart.
         restart: Restart,
     },
+}
+
+impl fmt::Debug for ConfigRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connector { name, config } => {
+                let config = config.as_ref().map(KeysOnly);
+                f.debug_struct("Connector")
+                    .field("name", name)
+                    .field("config", &config)
+                    .finish()
+            }
+            Self::TargetState { name, state } => f
+                .debug_struct("TargetState")
+                .field("name", name)
+                .field("state", state)
+                .finish(),
+            Self::Restart { name, restart } => f
+                .debug_struct("Restart")
+                .field("name", name)
+                .field("restart", restart)
+                .finish(),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,17 +1,29 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use klamm_connect_api::RawConfig;
+use klamm_connect_api::config::KeysOnly;
 
 use crate::config_log::{ConfigRecord, Restart, TargetState};
 
 /// What the config log says about one connector.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ConnectorEntry {
     pub(crate) config: Arc<RawConfig>,
     /// Counts the configurations, so that a change is told from a repetition.
     pub(crate) version: u64,
     pub(crate) target: TargetState,
+}
+
+impl fmt::Debug for ConnectorEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectorEntry")
+            .field("config", &KeysOnly(&self.config))
+            .field("version", &self.version)
+            .field("target", &self.target)
+            .finish()
+    }
 }
 
 /// The state that replaying the config log gives. Deterministic: the same records give the same state.

@@ -2,11 +2,13 @@
 //!
 //! Each connector has a supervisor of its own, so a connector that takes long to stop delays no other.
 
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use klamm_connect_api::config::KeysOnly;
 use klamm_connect_api::{BoxFuture, RawConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -48,7 +50,7 @@ pub struct TaskPlan {
 }
 
 /// One task to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TaskSpec {
     /// Name of the connector.
     pub connector: Arc<str>,
@@ -56,6 +58,16 @@ pub struct TaskSpec {
     pub task: u32,
     /// Configuration of the connector.
     pub config: Arc<RawConfig>,
+}
+
+impl fmt::Debug for TaskSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskSpec")
+            .field("connector", &self.connector)
+            .field("task", &self.task)
+            .field("config", &KeysOnly(&self.config))
+            .finish()
+    }
 }
 
 /// What a task is to do now.
