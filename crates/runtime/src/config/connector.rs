@@ -10,7 +10,7 @@ use klamm_smt::Chain;
 
 use super::definition::{common_def, error_def, sink_def};
 use super::worker::ignored_line;
-use super::{SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
+use super::{Secrets, SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::plugins::Plugins;
 
 /// What happens to a record that cannot be converted or transformed (`errors.*`, KIP-298).
@@ -115,9 +115,10 @@ impl ConnectorConfig {
     /// The parsed configuration.
     ///
     /// # Errors
-    /// Everything that is wrong with it, a line each.
+    /// Everything that is wrong with it, a line each, without secrets.
     pub(crate) fn parse(raw: &RawConfig, worker: &WorkerConfig, plugins: &Plugins) -> Result<Self, String> {
-        let (validation, config) = Self::check(raw, worker, plugins)?;
+        let (mut validation, config) = Self::check(raw, worker, plugins)?;
+        validation.mask(&Secrets::of(raw, plugins));
         match (validation.check(), config) {
             (Ok(()), Some(config)) => Ok(config),
             (Ok(()), None) => Err("the configuration is incomplete".to_owned()),

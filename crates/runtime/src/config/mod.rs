@@ -10,7 +10,7 @@ mod worker;
 pub(crate) use connector::Tolerance;
 pub(crate) use connector::{ConnectorConfig, effective_group_id};
 pub use definition::connector_config_def;
-pub(crate) use secrets::{is_secret, mask, unmask};
+pub(crate) use secrets::{Secrets, mask, unmask};
 pub use validation::{ValidatedKey, Validation};
 pub use worker::{Listener, WorkerConfig, worker_config_def};
 

@@ -1,4 +1,6 @@
-use klamm_connect_api::{ConfigError, ConfigErrors, ConfigType, RawConfig};
+use std::collections::HashSet;
+
+use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigType, RawConfig};
 
 use super::SubmittedConfig;
 use crate::plugins::Plugins;
@@ -22,34 +24,74 @@ const SECRET_NAMES: [&str; 11] = [
     "private.key",
 ];
 
-/// Whether the value of `key` must never be shown.
-pub(crate) fn is_secret(key: &str, raw: &RawConfig, plugins: &Plugins) -> bool {
-    let lower = key.to_ascii_lowercase();
-    if SECRET_NAMES.iter().any(|name| lower.contains(name)) {
-        return true;
+/// The settings of a connector that are never shown: what its plugins declare as secret, wherever it is set.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    names: HashSet<String>,
+    prefixes: Vec<String>,
+}
+
+impl Secrets {
+    /// What the plugins that `raw` names declare.
+    pub(crate) fn of(raw: &RawConfig, plugins: &Plugins) -> Self {
+        let mut secrets = Self {
+            names: HashSet::new(),
+            prefixes: Vec::new(),
+        };
+        let class = |key: &str| raw.get(key).map(|class| class.trim());
+        if let Some(sink) = class("connector.class").and_then(|class| plugins.sink(class)) {
+            secrets.add("", &sink.config_def(raw));
+        }
+        for key in ["key.converter", "value.converter", "header.converter"] {
+            if let Some(def) = class(key).and_then(|class| plugins.config_def(class)) {
+                secrets.add(&format!("{key}."), &def);
+            }
+        }
+        for kind in ["transforms", "predicates"] {
+            for alias in raw.get(kind).into_iter().flat_map(|aliases| aliases.split(',')) {
+                let prefix = format!("{kind}.{}.", alias.trim());
+                if let Some(def) = class(&format!("{prefix}type")).and_then(|class| plugins.config_def(class)) {
+                    secrets.add(&prefix, &def);
+                }
+            }
+        }
+        secrets
     }
-    let Some(sink) = raw.get("connector.class").and_then(|class| plugins.sink(class.trim())) else {
-        return false;
-    };
-    let def = sink.config_def(raw);
-    let secret = def
-        .keys()
-        .iter()
-        .filter(|defined| defined.config_type == ConfigType::Password);
-    secret
-        .into_iter()
-        .any(|defined| defined.name == key || defined.aliases.contains(&key))
+
+    fn add(&mut self, prefix: &str, def: &ConfigDef) {
+        let passwords = def.keys().iter().filter(|key| key.config_type == ConfigType::Password);
+        for key in passwords {
+            let names = std::iter::once(&*key.name).chain(key.aliases.iter().copied());
+            self.names.extend(names.map(|name| format!("{prefix}{name}")));
+        }
+        self.prefixes
+            .extend(def.prefixes().iter().map(|keys| format!("{prefix}{keys}")));
+    }
+
+    /// Whether `value` must never be shown as the value of `key`.
+    pub(crate) fn covers(&self, key: &str, value: &str) -> bool {
+        let lower = key.to_ascii_lowercase();
+        SECRET_NAMES.iter().any(|name| lower.contains(name))
+            || self.names.contains(key)
+            || self.prefixes.iter().any(|prefix| key.starts_with(prefix))
+            || has_user_info(value)
+    }
+}
+
+/// Whether a URL in the text carries a user or a password: `https://user:password@host`.
+fn has_user_info(text: &str) -> bool {
+    text.split("://").skip(1).any(|rest| {
+        let authority = rest.split(['/', '?', '#', ',', ' ']).next().unwrap_or_default();
+        authority.contains('@')
+    })
 }
 
 /// The configuration with every secret masked.
 pub(crate) fn mask(raw: &RawConfig, plugins: &Plugins) -> RawConfig {
+    let secrets = Secrets::of(raw, plugins);
     let shown = |(key, value): (&String, &String)| {
-        let value = if is_secret(key, raw, plugins) {
-            MASK.to_owned()
-        } else {
-            value.clone()
-        };
-        (key.clone(), value)
+        let value = if secrets.covers(key, value) { MASK } else { value };
+        (key.clone(), value.to_owned())
     };
     raw.iter().map(shown).collect()
 }
@@ -72,4 +114,61 @@ pub(crate) fn unmask(submitted: &mut SubmittedConfig, stored: Option<&RawConfig>
         }
     }
     ConfigErrors::check(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_connect_api::{ConfigKey, ConverterPlugin, Importance, PluginInfo, PluginKind};
+
+    use super::*;
+
+    fn plugins() -> Plugins {
+        let converter = ConverterPlugin {
+            info: PluginInfo {
+                kind: PluginKind::Converter,
+                class: "io.acme.AcmeConverter",
+                aliases: &[],
+                version: "1",
+            },
+            config_def: || {
+                ConfigDef::new()
+                    .key(ConfigKey::new("pin", ConfigType::Password, Importance::Low, "").aliases(&["old.pin"]))
+                    .prefix("request.header.")
+            },
+            create: |_, _| Err(ConfigErrors::check(vec![ConfigError::new("pin", "unused")]).unwrap_err()),
+        };
+        Plugins::new().with_converters([converter])
+    }
+
+    // Only the sink was asked what is secret: a registry's `Authorization` header and the password in its URL were shown.
+    #[test]
+    fn what_any_plugin_declares_as_secret_is_masked_and_so_are_credentials_in_urls() {
+        let cases = [
+            // key, value, masked, why
+            ("value.converter.pin", "1", true, "declared by the converter"),
+            ("value.converter.old.pin", "1", true, "an alias of it"),
+            (
+                "value.converter.request.header.Authorization",
+                "Bearer t",
+                true,
+                "a prefix of it",
+            ),
+            (
+                "key.converter.pin",
+                "1",
+                false,
+                "no converter of that name is set there",
+            ),
+            ("a.password", "1", true, "by its name"),
+            ("x.url", "https://a, https://user:pw@b/c", true, "credentials in a URL"),
+            ("x.url", "https://b/c@d?e@f", false, "no credentials"),
+            ("topics", "a,b", false, "shown"),
+        ];
+        for (key, value, masked, why) in cases {
+            let mut raw = RawConfig::from([("value.converter".to_owned(), "Acme".to_owned())]);
+            raw.insert(key.to_owned(), value.to_owned());
+            let shown = mask(&raw, &plugins());
+            assert_eq!(shown[key], if masked { MASK } else { value }, "{why}");
+        }
+    }
 }

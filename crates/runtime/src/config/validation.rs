@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use klamm_connect_api::config::Evaluated;
 use klamm_connect_api::{ConfigError, ConfigErrors, ConfigKey};
 
-use super::secrets::MASK;
+use super::secrets::{MASK, Secrets};
 
 /// One key of a validation answer.
 #[derive(Debug, Clone)]
@@ -80,12 +80,12 @@ impl Validation {
     }
 
     /// Masks the values of secret keys, also where an error quotes them.
-    pub(crate) fn mask(&mut self, is_secret: impl Fn(&str) -> bool) {
-        for key in self.keys.iter_mut().filter(|key| is_secret(&key.name)) {
-            let Some(secret) = key.value.replace(MASK.to_owned()) else {
-                key.value = None;
+    pub(crate) fn mask(&mut self, secrets: &Secrets) {
+        for key in &mut self.keys {
+            let Some(value) = key.value.as_mut().filter(|value| secrets.covers(&key.name, value)) else {
                 continue;
             };
+            let secret = std::mem::replace(value, MASK.to_owned());
             if !secret.is_empty() {
                 key.errors
                     .iter_mut()

@@ -22,7 +22,7 @@ pub use status::{ConnectorStatus, InstanceStatus, State, TaskReport};
 pub use supervisor::{TaskControl, TaskPlan, TaskSpec, Tasks};
 
 use crate::config::{
-    ConnectorConfig, SubmittedConfig, Validation, WorkerConfig, effective_group_id, is_secret, mask, unmask,
+    ConnectorConfig, Secrets, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask,
 };
 use crate::config_log::{ConfigLog, ConfigLogError, ConfigRecord, Restart, TargetState};
 use crate::plugins::Plugins;
@@ -361,7 +361,7 @@ impl Herder {
             validation.errors("", errors);
         }
         self.with_state(|state| self.check_group(&mut validation, name.trim(), &config, state));
-        validation.mask(|key| self.is_secret(key, &config));
+        validation.mask(&Secrets::of(&given(&config), &self.shared.plugins));
         Ok(validation)
     }
 
@@ -414,7 +414,7 @@ impl Herder {
                 validation.errors("", errors);
             }
             self.check_group(&mut validation, name, &config, state);
-            validation.mask(|key| self.is_secret(key, &config));
+            validation.mask(&Secrets::of(&given(&config), &self.shared.plugins));
             validation
                 .check()
                 .map_err(|errors| refused(validation.error_count(), errors.as_slice()))?;
@@ -430,10 +430,6 @@ impl Herder {
             Ok(first.into_iter().chain([record]).collect())
         })
         .await
-    }
-
-    fn is_secret(&self, key: &str, config: &SubmittedConfig) -> bool {
-        is_secret(key, &given(config), &self.shared.plugins)
     }
 
     /// Two connectors in one consumer group would take each other's partitions.
