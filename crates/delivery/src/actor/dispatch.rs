@@ -55,6 +55,10 @@ impl Actor {
     fn dispatch(&mut self, route: usize) {
         while !self.has_failed && self.routes[route].permits.is_free() {
             let Some(part) = self.next_part(route) else { break };
+            // A record too large for any call, met while the part was filled, may have failed the task.
+            if self.has_failed {
+                return self.abandon(part);
+            }
             self.start(part);
         }
     }

@@ -202,7 +202,10 @@ impl SinkTask {
         let (engine, delivery) = Engine::start(engine_config, Arc::clone(&sink), memory, &mut engine_tasks);
 
         let mut consumer = config.consumer.clone();
-        consumer.client_id = consumer.client_id.map(|id| format!("{id}-{}", spec.task).into());
+        let of_task = |id: Arc<str>| Arc::from(format!("{id}-{}", spec.task));
+        consumer.client_id = consumer.client_id.map(of_task);
+        // Members of one instance id would put each other out of the group.
+        consumer.group_instance_id = consumer.group_instance_id.map(of_task);
         let cluster = shared.clusters.of(&config.client);
         tokio::select! {
             () = leave_behind(&cluster.client, shared.state_dir.as_deref(), &consumer.group_id) => {}
