@@ -373,6 +373,43 @@ async fn a_poison_record_fails_the_task_or_is_skipped_as_tolerated() {
     worker.terminate().await.unwrap();
 }
 
+// A task that waited for a throttled function showed RUNNING and not a word.
+#[tokio::test]
+async fn what_a_task_waits_for_is_in_its_status_until_it_is_over() {
+    let Some(kafka) = Broker::shared() else { return };
+    let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
+    let lambda = FakeLambda::start().await.unwrap();
+    let throttled = Answer::throttled(ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded, None);
+    lambda.function("busy-fn").respond_with(move |_| throttled.clone());
+    producer.create_topic("busy", 1).await.unwrap();
+    let produced = producer.produce_json("busy", 1, 0..10, CODECS[0]).await.unwrap();
+    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    let config = lambda_sink(&lambda, "busy", &[("aws.lambda.function.name", "busy-fn")]);
+    create(&worker, "busy", &config).await;
+    let trace = async || {
+        let status = worker.rest().get("/connectors/busy/status").await.ok()?.json();
+        assert_eq!(status["connector"]["state"], "RUNNING");
+        Some(status["tasks"][0]["trace"].as_str().unwrap_or_default().to_owned())
+    };
+    let told = wait::until("the task to say what it waits for", wait::LIMIT, || async {
+        trace().await.filter(|trace| !trace.is_empty())
+    });
+    let told = told.await.unwrap();
+    for wanted in ["busy-fn", "is throttled", "no record is skipped"] {
+        assert!(told.contains(wanted), "no {wanted} in: {told}");
+    }
+    lambda.function("busy-fn").respond_with(|_| Answer::success("null"));
+    lambda
+        .wait_for("every record", |log| has_all(log, "busy-fn", "busy", &produced))
+        .await
+        .unwrap();
+    let over = wait::until("the task to wait no more", wait::LIMIT, || async {
+        trace().await.filter(String::is_empty)
+    });
+    over.await.unwrap();
+    worker.terminate().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_missing_or_forbidden_function_pauses_its_route_and_says_what_to_do() {
     let Some(kafka) = Broker::shared() else { return };

@@ -23,7 +23,7 @@ impl Router {
             let index = RouteIndex(index);
             match topics {
                 Topics::All => router.everywhere.push(index),
-                Topics::Matching(pattern) => router.matching.push((pattern.clone(), index)),
+                Topics::Matching(pattern) => router.matching.push((Pattern::clone(pattern), index)),
                 Topics::Named(topics) => {
                     for topic in topics {
                         let routes = router.named.entry(topic.clone()).or_default();
@@ -72,7 +72,7 @@ mod tests {
         let router = Router::new(&[
             named(&["orders", "refunds", "orders"]),
             named(&["orders"]),
-            Topics::Matching(Pattern::try_new("(?!pay-).*s").unwrap()),
+            Topics::Matching(Box::new(Pattern::try_new("(?!pay-).*s").unwrap())),
         ]);
         let cases: [(&str, &[usize], &str); 5] = [
             ("orders", &[0, 1, 2], "fan-out, a repeated name counts once"),

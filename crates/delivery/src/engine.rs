@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use klamm_connect_api::sink::Sink;
 use klamm_connect_api::{Timestamp, TopicPartition};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) failed_records: AtomicU64,
     pub(crate) dropped_records: AtomicU64,
     pub(crate) late_records: AtomicU64,
+    /// Routes whose destination takes nothing now.
+    pub(crate) outages: watch::Sender<usize>,
     done: AtomicU64,
     wake_at: AtomicU64,
     done_enough: Notify,
@@ -159,6 +161,7 @@ impl Engine {
             failed_records: AtomicU64::new(0),
             dropped_records: AtomicU64::new(0),
             late_records: AtomicU64::new(0),
+            outages: watch::Sender::new(0),
             done: AtomicU64::new(0),
             wake_at: AtomicU64::new(u64::MAX),
             done_enough: Notify::new(),
@@ -320,6 +323,12 @@ impl Engine {
             ended.await.ok();
         }
         self.committable()
+    }
+
+    /// Follows how many routes have a destination that takes nothing now; [`Engine::status`] says why.
+    #[must_use]
+    pub fn outages(&self) -> watch::Receiver<usize> {
+        self.shared.outages.subscribe()
     }
 
     /// What the engine does, and how it is.

@@ -57,7 +57,7 @@ pub(crate) struct RoutePlan {
 pub(crate) enum Topics {
     All,
     Named(Vec<String>),
-    Matching(Pattern),
+    Matching(Box<Pattern>),
 }
 
 impl Topics {

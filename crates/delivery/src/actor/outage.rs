@@ -22,7 +22,9 @@ impl Actor {
             _ => self.now,
         };
         self.shared.routes[route].set_outage(Some((outage.clone(), since, failure.clone())));
-        state.outage = Some((outage, since));
+        if state.outage.replace((outage, since)).is_none() {
+            self.shared.outages.send_modify(|outages| *outages += 1);
+        }
         self.tell_of_outage(route);
         if self.routes.iter().all(crate::route::RouteState::is_unusable) {
             if !self.is_unusable_announced {
@@ -65,6 +67,7 @@ impl Actor {
         let Some((outage, since)) = state.outage.take() else {
             return;
         };
+        self.shared.outages.send_modify(|outages| *outages -= 1);
         let mut waited: Vec<_> = state
             .waiting
             .extract_if(.., |_, waiting| waiting.cause == Cause::Destination)

@@ -1,12 +1,14 @@
 //! The cluster that a tool works on.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use klamm_connect_api::config::KeysOnly;
 use klamm_kafka::{
     ClientConfig, ClusterHealth, ConsumerConfig, FetchSettings, IsolationLevel, KafkaClient, KafkaError, ProducerConfig,
 };
@@ -47,6 +49,14 @@ pub(crate) struct ClusterArgs {
 pub(crate) struct Cluster {
     client: Arc<KafkaClient>,
     properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("properties", &KeysOnly(&self.properties))
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClusterArgs {

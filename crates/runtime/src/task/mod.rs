@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::clusters::{Cluster, Clusters};
@@ -30,7 +30,7 @@ use crate::config::{ConnectorConfig, WorkerConfig};
 use crate::herder::{InstanceStatus, State, TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks};
 use crate::plugins::Plugins;
 use crate::state_dir::{MemberRecord, StateDir};
-use access::Access;
+use access::{Access, Membership};
 use commits::Commits;
 use counters::Counters;
 use partition::Partition;
@@ -43,6 +43,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 const REVOKE_COMMIT: Duration = Duration::from_secs(2);
 /// Longest wait for the last commit of a task that ends.
 const FINAL_COMMIT: Duration = Duration::from_secs(3);
+/// How often a task looks again at what it waits for.
+const LOOK: Duration = Duration::from_secs(1);
 /// Longest wait for the answer to leaving the group.
 const FINAL_LEAVE: Duration = Duration::from_millis(1_500);
 
@@ -144,6 +146,11 @@ struct SinkTask {
     kafka: watch::Receiver<ClusterHealth>,
     /// Whether Kafka can be reached and lets the task in.
     access: Access,
+    membership: Membership,
+    /// How many destinations take nothing now.
+    outages: watch::Receiver<usize>,
+    /// Ticks while something is waited for: only what lasts is shown.
+    look: Interval,
     rng: StdRng,
 }
 
@@ -155,8 +162,8 @@ enum Event {
     Delivery(Option<EngineEvent>),
     PartitionEnded(Result<PartitionEnd, JoinError>),
     CommitDue,
-    /// A partition starts or ends to wait.
-    WaitsChanged,
+    /// Something that is waited for, or that lasts, may be worth telling, or is over.
+    Look,
     /// The cluster came, went, or refused again.
     Kafka,
     Control(TaskControl),
@@ -214,6 +221,9 @@ impl SinkTask {
         let (member, group) = GroupMember::join(&cluster.client, consumer, config.subscription.clone());
         let commits = Commits::new(shared.worker.commit_interval);
         let kafka = cluster.client.health();
+        let outages = engine.outages();
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             shared,
             cluster,
@@ -238,6 +248,9 @@ impl SinkTask {
             unusable: None,
             kafka,
             access: Access::Fine,
+            membership: Membership::default(),
+            outages,
+            look,
             rng,
         })
     }
@@ -259,7 +272,7 @@ impl SinkTask {
                     self.commits.start(&self.member, &self.engine);
                     None
                 }
-                Event::WaitsChanged => {
+                Event::Look => {
                     self.show();
                     None
                 }
@@ -293,7 +306,9 @@ impl SinkTask {
             event = self.delivery.recv() => Event::Delivery(event),
             Some(end) = self.actors.join_next() => Event::PartitionEnded(end),
             () = self.commits.due(&self.engine) => Event::CommitDue,
-            () = self.waits.changed() => Event::WaitsChanged,
+            () = self.waits.changed() => Event::Look,
+            Ok(()) = self.outages.changed() => Event::Look,
+            _ = self.look.tick(), if self.membership.waits() || *self.outages.borrow() > 0 => Event::Look,
             Ok(()) = self.kafka.changed() => Event::Kafka,
         }
     }
@@ -325,7 +340,16 @@ impl SinkTask {
         self.report.set(match refused.or(self.unusable.as_ref()) {
             _ if *self.paused.borrow() => InstanceStatus::of(State::Paused),
             Some(trace) => InstanceStatus::failed(trace.clone()),
-            None => InstanceStatus::running(away.or_else(|| self.waits.text())),
+            None => {
+                let waits = [
+                    away,
+                    self.membership.text(),
+                    self.waits.text(),
+                    access::destinations(&self.engine.status()),
+                ];
+                let waits: Vec<String> = waits.into_iter().flatten().collect();
+                InstanceStatus::running((!waits.is_empty()).then(|| waits.join("; ")))
+            }
         });
     }
 
@@ -379,6 +403,11 @@ impl SinkTask {
                     dir.left(&before);
                 }
             }
+        }
+        let waited = self.membership.waits();
+        self.membership.note(&state);
+        if waited && !self.membership.waits() {
+            self.show();
         }
         (state.phase == MemberPhase::Fenced).then_some(End::Failed(state.detail))
     }

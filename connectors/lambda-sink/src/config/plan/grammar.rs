@@ -157,7 +157,7 @@ impl Planner<'_> {
                 .parsed
                 .str(&regex_key)
                 .and_then(|text| topic_regex(text).ok())
-                .map(Topics::Matching),
+                .map(|pattern| Topics::Matching(Box::new(pattern))),
         };
         let function = self
             .parsed
