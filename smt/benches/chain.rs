@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use klamm_connect_api::{ConverterRole, Datum, Origin, RawConfig, Record, TopicPartition};
+use klamm_connect_api::{ConverterRole, Datum, Origin, RawConfig, Record, Rendering, TopicPartition};
 use klamm_smt::Chain;
 
 fn raw(settings: &[(&str, &str)]) -> RawConfig {
@@ -62,7 +62,7 @@ fn three_transforms(c: &mut Criterion) {
             record.timestamp = Some(1_714_558_830_123);
             let record = chain.apply(record).unwrap().unwrap();
             out.clear();
-            record.value.write_json(&mut out).unwrap();
+            record.value.write_json(Rendering::Connect, &mut out).unwrap();
             black_box(&out);
         });
     });

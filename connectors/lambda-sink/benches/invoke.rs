@@ -11,7 +11,9 @@ use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use klamm_connect_api::sink::{Call, RouteIndex, Sink, SinkConnector, SinkContext};
-use klamm_connect_api::{DataError, Datum, DatumCodec, Origin, RawConfig, Record, SchemaAndValue, TopicPartition};
+use klamm_connect_api::{
+    DataError, Datum, DatumCodec, Origin, RawConfig, Record, Rendering, SchemaAndValue, TopicPartition,
+};
 use klamm_lambda_sink::{Environment, LambdaSinkConnector};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -26,7 +28,7 @@ impl DatumCodec for JsonText {
         Err(DataError::data("not decoded here"))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
+    fn write_json(&self, bytes: &Bytes, _: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         out.extend_from_slice(bytes);
         Ok(())
     }

@@ -5,8 +5,8 @@ mod esm;
 #[cfg(test)]
 mod tests;
 
-use klamm_connect_api::Record;
 use klamm_connect_api::sink::{Call, EncodeError, Encoded, PayloadBuilder};
+use klamm_connect_api::{Record, Rendering};
 
 use crate::config::EventFormat;
 pub(crate) use esm::PartialAnswer;
@@ -15,10 +15,10 @@ pub(crate) use esm::PartialAnswer;
 ///
 /// # Errors
 /// A datum that cannot be decoded or has no JSON form.
-pub(crate) fn encode(format: &EventFormat, record: &Record) -> Result<Encoded, EncodeError> {
+pub(crate) fn encode(format: &EventFormat, rendering: Rendering, record: &Record) -> Result<Encoded, EncodeError> {
     match format {
-        EventFormat::Confluent(schemaless) => confluent::encode(*schemaless, record),
-        EventFormat::Esm { .. } => esm::encode(record),
+        EventFormat::Confluent(schemaless) => confluent::encode(*schemaless, rendering, record),
+        EventFormat::Esm { .. } => esm::encode(rendering, record),
     }
 }
 

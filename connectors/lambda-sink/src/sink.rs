@@ -4,7 +4,7 @@ use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{
     Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, Verdict,
 };
-use klamm_connect_api::{BoxFuture, Record};
+use klamm_connect_api::{BoxFuture, Record, Rendering};
 
 use crate::config::{Plan, RoutePlan};
 use crate::envelope;
@@ -28,6 +28,7 @@ struct Function {
     client: Arc<dyn Invoke>,
     target: Target,
     destination: Destination,
+    rendering: Rendering,
 }
 
 impl LambdaSink {
@@ -64,6 +65,7 @@ impl LambdaSink {
                         invocation: plan.invocation,
                         format: plan.format,
                     },
+                    rendering: plan.rendering,
                 };
                 (route, function)
             })
@@ -103,7 +105,8 @@ impl Sink for LambdaSink {
     }
 
     fn encode(&self, route: RouteIndex, record: &Record) -> Result<Encoded, EncodeError> {
-        envelope::encode(&self.function(route).destination.format, record)
+        let function = self.function(route);
+        envelope::encode(&function.destination.format, function.rendering, record)
     }
 
     fn payload_builder(&self, route: RouteIndex) -> Box<dyn PayloadBuilder> {
@@ -116,6 +119,7 @@ impl Sink for LambdaSink {
                 client,
                 target,
                 destination,
+                ..
             } = self.function(call.route);
             let result = client.invoke(target, call.body.clone()).await;
             judge(destination, &call, result, || client.refuse_credentials())

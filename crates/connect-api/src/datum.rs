@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::error::DataError;
 use crate::json;
+use crate::rendering::Rendering;
 use crate::schema::SchemaRef;
 use crate::value::Value;
 
@@ -48,16 +49,22 @@ pub trait DatumCodec: Send + Sync + fmt::Debug {
     /// If the bytes do not hold a value of this format.
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError>;
 
-    /// Appends the value as JSON text, the way Connect's `JsonConverter` without schemas would write it.
+    /// Appends the value as JSON text: the same bytes that [`json::write`] makes of the decoded value.
     /// On an error `out` may hold a part of the text; the caller cuts it off.
     ///
     /// # Errors
     /// If the bytes do not hold a value of this format, or it has no JSON form.
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError>;
+    fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError>;
 
     /// Whether bytes may hold null, so that one has to decode them to know. A format whose converter finds its nulls
     /// before it leaves a datum encoded answers no.
     fn may_hold_null(&self) -> bool {
+        true
+    }
+
+    /// Whether the bytes can be read without a schema that stands elsewhere, so that a payload may carry them as they
+    /// are.
+    fn is_self_contained(&self) -> bool {
         true
     }
 }
@@ -108,15 +115,14 @@ impl Datum {
         }
     }
 
-    /// Appends the value as JSON text, the way Connect's `JsonConverter` without schemas would write it.
-    /// On an error `out` may hold a part of the text; the caller cuts it off.
+    /// Appends the value as JSON text. On an error `out` may hold a part of the text; the caller cuts it off.
     ///
     /// # Errors
     /// If the bytes cannot be decoded, or the value has no JSON form.
-    pub fn write_json(&self, out: &mut Vec<u8>) -> Result<(), DataError> {
+    pub fn write_json(&self, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         match self {
-            Self::Decoded(data) => json::write(data, out),
-            Self::Encoded { bytes, codec } => codec.write_json(bytes, out),
+            Self::Decoded(data) => json::write(data, rendering, out),
+            Self::Encoded { bytes, codec } => codec.write_json(bytes, rendering, out),
         }
     }
 

@@ -1,32 +1,40 @@
-//! Connect data as JSON text, the way Connect's `JsonConverter` with `schemas.enable=false` writes it.
+//! Connect data as JSON text, in either [`Rendering`].
 //!
-//! Structs are objects in field order with defaults in place of null, maps with other keys than strings are arrays
-//! of pairs, bytes and Decimals are base64, Date, Time and Timestamp are integers, and what JSON has no number for
-//! (`NaN`, the infinities) is text.
+//! In both, structs are objects in field order with defaults in place of null, bytes are base64, and what JSON has no
+//! number for (`NaN`, the infinities) is text. What differs is shown side by side in `docs/converters.md`: in Connect's
+//! rendering maps with other keys than strings are arrays of pairs, Decimals are base64, Date, Time and Timestamp are
+//! integers, and unions are structs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bigdecimal::BigDecimal;
+use bigdecimal::num_bigint::{BigInt, Sign};
 
 use crate::datum::SchemaAndValue;
 use crate::error::DataError;
 use crate::java_number;
 use crate::logical::{self, Logical};
-use crate::schema::{SchemaRef, SchemaType};
-use crate::value::{Map, Value};
+use crate::rendering::{Decimals, Natural, Rendering, Timestamps};
+use crate::schema::{Schema, SchemaRef, SchemaType};
+use crate::semantic::{Semantic, Unit};
+use crate::value::{Map, Struct, Value};
 
 /// Arrays and objects inside each other, at most: Jackson's bound, and ours against a stack overflow.
 pub const MAX_DEPTH: usize = 1000;
 
 const DAY_MS: i64 = 86_400_000;
+/// Bits of a Decimal whose digits are written, at most: working them out takes time that grows with the square.
+const MAX_DECIMAL_BITS: u64 = 4096 * 8;
+/// Zeros that a Decimal's scale may add to its digits; with more of them it has an exponent.
+const MAX_ZEROS: u32 = 100;
 
 /// Appends the value as JSON text. On an error `out` may hold a part of the text; the caller cuts it off.
 ///
 /// # Errors
 /// A value that has no JSON form, such as an instant without a schema; one that does not fit its schema; nesting
 /// beyond [`MAX_DEPTH`].
-pub fn write(data: &SchemaAndValue, out: &mut Vec<u8>) -> Result<(), DataError> {
-    write_value(data.schema.as_ref(), &data.value, out, 0)
+pub fn write(data: &SchemaAndValue, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+    Writer { rendering }.value(data.schema.as_ref(), &data.value, out, 0)
 }
 
 /// Appends `text` as a JSON string with its quotes. Only what must be escaped is.
@@ -103,69 +111,353 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
-fn write_value(schema: Option<&SchemaRef>, value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
-    if depth > MAX_DEPTH {
+/// Appends a number that stands for a date or time: in digits, or as the rendering shows what it stands for.
+pub fn write_time(semantic: Semantic, number: i64, rendering: Rendering, out: &mut Vec<u8>) {
+    match rendering.natural() {
+        Some(Natural {
+            timestamps: Timestamps::Iso,
+            ..
+        }) => {
+            out.push(b'"');
+            if semantic.write_number(number, out) {
+                out.push(b'"');
+            } else {
+                out.pop();
+                write_integer(number, out);
+            }
+        }
+        _ => write_integer(number, out),
+    }
+}
+
+/// Appends bytes that may stand for something: in base64, or as the rendering shows what they stand for.
+pub fn write_bytes(semantic: Option<Semantic>, bytes: &[u8], rendering: Rendering, out: &mut Vec<u8>) {
+    if let Some(semantic) = semantic
+        && rendering.natural().is_some()
+    {
+        out.push(b'"');
+        if semantic.write_bytes(bytes, out) {
+            out.push(b'"');
+            return;
+        }
+        out.pop();
+    }
+    write_base64(bytes, out);
+}
+
+/// Appends the number `unscaled` * 10^-`scale`: base64 of the unscaled value, or digits. Beyond 100 zeros they have an
+/// exponent.
+///
+/// # Errors
+/// A number of more than 4,096 bytes whose digits are wanted.
+pub fn write_decimal(unscaled: &BigInt, scale: i32, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+    let Some(natural) = rendering.natural() else {
+        write_base64(&unscaled.to_signed_bytes_be(), out);
+        return Ok(());
+    };
+    if unscaled.bits() > MAX_DECIMAL_BITS {
         return Err(DataError::data(format!(
-            "the value is nested more than {MAX_DEPTH} levels deep"
+            "a Decimal of more than {} bytes is not written in digits",
+            MAX_DECIMAL_BITS / 8
         )));
     }
-    if let Some(schema) = schema {
-        if value.is_null() {
-            return write_null(schema, out, depth);
-        }
-        if let Some(logical) = Logical::of(schema) {
-            return write_logical(logical, schema, value, out);
-        }
-        if !is_of(value, schema.schema_type()) {
-            return Err(unfit(value, schema));
-        }
-    }
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Boolean(true) => out.extend_from_slice(b"true"),
-        Value::Boolean(false) => out.extend_from_slice(b"false"),
-        Value::Int8(number) => write_integer(i64::from(*number), out),
-        Value::Int16(number) => write_integer(i64::from(*number), out),
-        Value::Int32(number) => write_integer(i64::from(*number), out),
-        Value::Int64(number) => write_integer(*number, out),
-        Value::Float32(number) => write_float(number.is_finite(), out, |out| java_number::write_f32(*number, out)),
-        Value::Float64(number) => write_float(number.is_finite(), out, |out| java_number::write_f64(*number, out)),
-        Value::String(text) => write_string(text, out),
-        Value::Bytes(bytes) => write_base64(bytes, out),
-        Value::Decimal(_) | Value::Instant(_) => {
-            return Err(DataError::data(format!(
-                "{} {} without a schema that names it has no JSON form",
-                if matches!(value, Value::Decimal(_)) { "a" } else { "an" },
-                value.type_name()
-            )));
-        }
-        Value::Array(items) => {
-            let of = schema.and_then(|schema| schema.value_schema());
-            out.push(b'[');
-            separated(items, out, |item, out| write_value(of, item, out, depth + 1))?;
-            out.push(b']');
-        }
-        Value::Map(map) => write_map(schema, map, out, depth)?,
-        Value::Struct(data) => {
-            if let Some(schema) = schema
-                && !schema.accepts_struct_of(data.schema())
-            {
-                return Err(DataError::data(
-                    "the struct's schema differs from the one declared here",
-                ));
-            }
-            out.push(b'{');
-            let fields = data.schema().fields().iter().zip(data.values());
-            separated(fields, out, |(field, value), out| {
-                write_string(&field.name, out);
-                out.push(b':');
-                write_value(Some(&field.schema), value, out, depth + 1)
-                    .map_err(|error| error.at(&format!("field `{}`", field.name)))
-            })?;
-            out.push(b'}');
+    match natural.decimals {
+        Decimals::Number => write_digits(unscaled, scale, out),
+        Decimals::String => {
+            out.push(b'"');
+            write_digits(unscaled, scale, out);
+            out.push(b'"');
         }
     }
     Ok(())
+}
+
+fn write_digits(unscaled: &BigInt, scale: i32, out: &mut Vec<u8>) {
+    if unscaled.sign() == Sign::Minus {
+        out.push(b'-');
+    }
+    let digits = unscaled.magnitude().to_string();
+    let digits = digits.as_bytes();
+    let places = usize::try_from(scale.unsigned_abs()).unwrap_or(usize::MAX);
+    let zeros = |out: &mut Vec<u8>, count: usize| out.resize(out.len() + count, b'0');
+    let is_plain = scale.unsigned_abs() <= MAX_ZEROS || (scale > 0 && places < digits.len());
+    match digits.len().checked_sub(places) {
+        _ if !is_plain => {
+            out.extend_from_slice(digits);
+            out.push(b'E');
+            write_integer(-i64::from(scale), out);
+        }
+        _ if scale <= 0 => {
+            out.extend_from_slice(digits);
+            if unscaled.sign() != Sign::NoSign {
+                zeros(out, places);
+            }
+        }
+        Some(whole) if whole > 0 => {
+            out.extend_from_slice(digits.get(..whole).unwrap_or_default());
+            out.push(b'.');
+            out.extend_from_slice(digits.get(whole..).unwrap_or_default());
+        }
+        _ => {
+            out.extend_from_slice(b"0.");
+            zeros(out, places - digits.len());
+            out.extend_from_slice(digits);
+        }
+    }
+}
+
+/// Makes the JSON text from `start` on the name of a member: what is no text yet gets quotes. This is how a map's key
+/// is written, null included.
+pub fn quote_from(start: usize, out: &mut Vec<u8>) {
+    if out.get(start) != Some(&b'"') {
+        out.insert(start, b'"');
+        out.push(b'"');
+    }
+}
+
+/// How the natural rendering shows a struct that stands for a sum type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sum {
+    /// As the value of the branch that is set.
+    Value,
+    /// The same; and where it is a field of a struct, the branch is the member in its place, under its own name, as in
+    /// Protobuf's JSON.
+    Member,
+}
+
+impl Sum {
+    fn of(schema: &Schema) -> Option<Self> {
+        if schema.parameters().contains_key("org.apache.kafka.connect.data.Union") {
+            return Some(Self::Value);
+        }
+        match schema.name()? {
+            "io.confluent.connect.avro.Union" | "io.confluent.connect.json.OneOf" => Some(Self::Value),
+            name if name.starts_with("io.confluent.connect.protobuf.Union.") => Some(Self::Member),
+            _ => None,
+        }
+    }
+}
+
+/// The field of a sum type's struct that is set.
+fn branch(data: &Struct) -> Option<(&str, &SchemaRef, &Value)> {
+    let set = data.values().iter().position(|value| !value.is_null())?;
+    let field = data.schema().fields().get(set)?;
+    Some((&field.name, &field.schema, data.values().get(set)?))
+}
+
+#[derive(Clone, Copy)]
+struct Writer {
+    rendering: Rendering,
+}
+
+impl Writer {
+    fn value(
+        self,
+        schema: Option<&SchemaRef>,
+        value: &Value,
+        out: &mut Vec<u8>,
+        depth: usize,
+    ) -> Result<(), DataError> {
+        if depth > MAX_DEPTH {
+            return Err(DataError::data(format!(
+                "the value is nested more than {MAX_DEPTH} levels deep"
+            )));
+        }
+        if let Some(schema) = schema {
+            if value.is_null() {
+                return self.null(schema, out, depth);
+            }
+            if let Some(logical) = Logical::of(schema) {
+                return self.logical(logical, schema, value, out);
+            }
+            if !is_of(value, schema.schema_type()) {
+                return Err(unfit(value, schema));
+            }
+        }
+        match value {
+            Value::Null => out.extend_from_slice(b"null"),
+            Value::Boolean(true) => out.extend_from_slice(b"true"),
+            Value::Boolean(false) => out.extend_from_slice(b"false"),
+            Value::Int8(number) => write_integer(i64::from(*number), out),
+            Value::Int16(number) => write_integer(i64::from(*number), out),
+            Value::Int32(number) => self.integer(schema, i64::from(*number), out),
+            Value::Int64(number) => self.integer(schema, *number, out),
+            Value::Float32(number) => write_float(number.is_finite(), out, |out| java_number::write_f32(*number, out)),
+            Value::Float64(number) => write_float(number.is_finite(), out, |out| java_number::write_f64(*number, out)),
+            Value::String(text) => write_string(text, out),
+            Value::Bytes(bytes) => {
+                let semantic = schema.and_then(|schema| Semantic::of(schema));
+                write_bytes(semantic, bytes, self.rendering, out);
+            }
+            Value::Decimal(_) | Value::Instant(_) => {
+                return Err(DataError::data(format!(
+                    "{} {} without a schema that names it has no JSON form",
+                    if matches!(value, Value::Decimal(_)) { "a" } else { "an" },
+                    value.type_name()
+                )));
+            }
+            Value::Array(items) => {
+                let of = schema.and_then(|schema| schema.value_schema());
+                out.push(b'[');
+                separated(items, out, |item, out| self.value(of, item, out, depth + 1))?;
+                out.push(b']');
+            }
+            Value::Map(map) => self.map(schema, map, out, depth)?,
+            Value::Struct(data) => {
+                if let Some(schema) = schema
+                    && !schema.accepts_struct_of(data.schema())
+                {
+                    return Err(DataError::data(
+                        "the struct's schema differs from the one declared here",
+                    ));
+                }
+                self.structure(data, out, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn integer(self, schema: Option<&SchemaRef>, number: i64, out: &mut Vec<u8>) {
+        let semantic = match self.rendering {
+            Rendering::Connect => None,
+            Rendering::Natural(_) => schema.and_then(|schema| Semantic::of(schema)),
+        };
+        match semantic {
+            None => write_integer(number, out),
+            Some(semantic) => write_time(semantic, number, self.rendering, out),
+        }
+    }
+
+    fn structure(self, data: &Struct, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
+        let is_natural = self.rendering.natural().is_some();
+        if is_natural && Sum::of(data.schema()).is_some() {
+            return match branch(data) {
+                None => {
+                    out.extend_from_slice(b"null");
+                    Ok(())
+                }
+                Some((name, schema, value)) => self
+                    .value(Some(schema), value, out, depth + 1)
+                    .map_err(|error| error.at(&format!("branch `{name}`"))),
+            };
+        }
+        out.push(b'{');
+        let fields = data.schema().fields().iter().zip(data.values());
+        let members = fields.filter_map(|(field, value)| {
+            if is_natural && Sum::of(&field.schema) == Some(Sum::Member) {
+                match value {
+                    // A oneof of which nothing is set is no member at all.
+                    Value::Null => return None,
+                    Value::Struct(data) => return branch(data),
+                    // Does not fit, which is noticed below.
+                    _ => {}
+                }
+            }
+            Some((&*field.name, &field.schema, value))
+        });
+        separated(members, out, |(name, schema, value), out| {
+            write_string(name, out);
+            out.push(b':');
+            self.value(Some(schema), value, out, depth + 1)
+                .map_err(|error| error.at(&format!("field `{name}`")))
+        })?;
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn null(self, schema: &SchemaRef, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
+        match schema.default() {
+            Some(default) => self.value(Some(schema), default, out, depth + 1),
+            None if schema.is_optional() => {
+                out.extend_from_slice(b"null");
+                Ok(())
+            }
+            None => Err(DataError::data(format!(
+                "null for a required {} without a default",
+                schema.schema_type()
+            ))),
+        }
+    }
+
+    fn map(self, schema: Option<&SchemaRef>, map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
+        let keys = schema.and_then(|schema| schema.key_schema());
+        let values = schema.and_then(|schema| schema.value_schema());
+        if self.is_object(keys, map) {
+            out.push(b'{');
+            separated(map.iter(), out, |(key, value), out| {
+                let start = out.len();
+                match key {
+                    Value::Null => out.extend_from_slice(b"null"),
+                    key => self.value(keys, key, out, depth + 1)?,
+                }
+                quote_from(start, out);
+                out.push(b':');
+                self.value(values, value, out, depth + 1)
+            })?;
+            out.push(b'}');
+        } else {
+            out.push(b'[');
+            separated(map.iter(), out, |(key, value), out| {
+                out.push(b'[');
+                self.value(keys, key, out, depth + 2)?;
+                out.push(b',');
+                self.value(values, value, out, depth + 2)?;
+                out.push(b']');
+                Ok(())
+            })?;
+            out.push(b']');
+        }
+        Ok(())
+    }
+
+    /// Whether a map is an object; else it is an array of pairs.
+    fn is_object(self, keys: Option<&SchemaRef>, map: &Map) -> bool {
+        match (self.rendering, keys) {
+            (Rendering::Connect, Some(keys)) => keys.schema_type() == SchemaType::String,
+            (Rendering::Connect, None) => map.iter().all(|(key, _)| key.as_str().is_some()),
+            (Rendering::Natural(_), Some(keys)) => keys.schema_type().is_primitive(),
+            // Keys of different types, such as 1 and "1", could be the same name.
+            (Rendering::Natural(_), None) => {
+                let mut keys = map.iter().map(|(key, _)| key);
+                keys.next().is_none_or(|first| {
+                    let is_composite = matches!(first, Value::Array(_) | Value::Map(_) | Value::Struct(_));
+                    let first = std::mem::discriminant(first);
+                    !is_composite && keys.all(|key| std::mem::discriminant(key) == first)
+                })
+            }
+        }
+    }
+
+    fn logical(self, logical: Logical, schema: &SchemaRef, value: &Value, out: &mut Vec<u8>) -> Result<(), DataError> {
+        let (semantic, number) = match (logical, value) {
+            (Logical::Decimal, Value::Decimal(decimal)) => return self.decimal(schema, decimal, out),
+            (Logical::Timestamp, Value::Instant(ms)) => (Semantic::Timestamp(Unit::Millis), *ms),
+            (Logical::Date, Value::Instant(ms)) if ms % DAY_MS == 0 => (Semantic::Date, ms / DAY_MS),
+            (Logical::Date, Value::Instant(_)) => {
+                return Err(DataError::data("a Date may not have a time of day other than 0"));
+            }
+            // The end of the day is accepted, as in Connect.
+            (Logical::Time, Value::Instant(ms)) if (0..=DAY_MS).contains(ms) => (Semantic::Time(Unit::Millis), *ms),
+            (Logical::Time, Value::Instant(_)) => {
+                return Err(DataError::data("a Time may not have a day other than 1970-01-01"));
+            }
+            _ => return Err(unfit(value, schema)),
+        };
+        write_time(semantic, number, self.rendering, out);
+        Ok(())
+    }
+
+    fn decimal(self, schema: &SchemaRef, decimal: &BigDecimal, out: &mut Vec<u8>) -> Result<(), DataError> {
+        let scale = logical::decimal_scale(schema)
+            .ok_or_else(|| DataError::data("the Decimal schema has no parameter `scale` with a number"))?;
+        let (unscaled, value_scale) = decimal.as_bigint_and_exponent();
+        if value_scale != i64::from(scale) {
+            return Err(DataError::data(format!(
+                "the Decimal has scale {value_scale} where its schema has scale {scale}"
+            )));
+        }
+        write_decimal(&unscaled, scale, self.rendering, out)
+    }
 }
 
 /// Writes the items with commas between them.
@@ -183,20 +475,6 @@ fn separated<T>(
     Ok(())
 }
 
-fn write_null(schema: &SchemaRef, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
-    match schema.default() {
-        Some(default) => write_value(Some(schema), default, out, depth + 1),
-        None if schema.is_optional() => {
-            out.extend_from_slice(b"null");
-            Ok(())
-        }
-        None => Err(DataError::data(format!(
-            "null for a required {} without a default",
-            schema.schema_type()
-        ))),
-    }
-}
-
 fn write_integer(number: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
@@ -208,71 +486,6 @@ fn write_float(is_number: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u
     out.push(b'"');
     write(out);
     out.push(b'"');
-}
-
-fn write_map(schema: Option<&SchemaRef>, map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
-    let keys = schema.and_then(|schema| schema.key_schema());
-    let values = schema.and_then(|schema| schema.value_schema());
-    let is_object = match keys {
-        Some(keys) => keys.schema_type() == SchemaType::String,
-        None => map.iter().all(|(key, _)| key.as_str().is_some()),
-    };
-    if is_object {
-        out.push(b'{');
-        separated(map.iter(), out, |(key, value), out| {
-            write_string(key.as_str().unwrap_or("null"), out);
-            out.push(b':');
-            write_value(values, value, out, depth + 1)
-        })?;
-        out.push(b'}');
-    } else {
-        out.push(b'[');
-        separated(map.iter(), out, |(key, value), out| {
-            out.push(b'[');
-            write_value(keys, key, out, depth + 2)?;
-            out.push(b',');
-            write_value(values, value, out, depth + 2)?;
-            out.push(b']');
-            Ok(())
-        })?;
-        out.push(b']');
-    }
-    Ok(())
-}
-
-fn write_logical(logical: Logical, schema: &SchemaRef, value: &Value, out: &mut Vec<u8>) -> Result<(), DataError> {
-    match (logical, value) {
-        (Logical::Decimal, Value::Decimal(decimal)) => write_decimal(schema, decimal, out),
-        (Logical::Timestamp, Value::Instant(ms)) => {
-            write_integer(*ms, out);
-            Ok(())
-        }
-        (Logical::Date, Value::Instant(ms)) if ms % DAY_MS == 0 => {
-            write_integer(ms / DAY_MS, out);
-            Ok(())
-        }
-        (Logical::Date, Value::Instant(_)) => Err(DataError::data("a Date may not have a time of day other than 0")),
-        // The end of the day is accepted, as in Connect.
-        (Logical::Time, Value::Instant(ms)) if (0..=DAY_MS).contains(ms) => {
-            write_integer(*ms, out);
-            Ok(())
-        }
-        (Logical::Time, Value::Instant(_)) => Err(DataError::data("a Time may not have a day other than 1970-01-01")),
-        _ => Err(unfit(value, schema)),
-    }
-}
-
-fn write_decimal(schema: &SchemaRef, decimal: &BigDecimal, out: &mut Vec<u8>) -> Result<(), DataError> {
-    let scale = logical::decimal_scale(schema)
-        .ok_or_else(|| DataError::data("the Decimal schema has no parameter `scale` with a number"))?;
-    let (unscaled, value_scale) = decimal.as_bigint_and_exponent();
-    if value_scale != i64::from(scale) {
-        return Err(DataError::data(format!(
-            "the Decimal has scale {value_scale} where its schema has scale {scale}"
-        )));
-    }
-    write_base64(&unscaled.to_signed_bytes_be(), out);
-    Ok(())
 }
 
 fn is_of(value: &Value, schema_type: SchemaType) -> bool {

@@ -18,7 +18,9 @@ pub mod json;
 pub mod logical;
 mod plugin;
 mod record;
+mod rendering;
 mod schema;
+mod semantic;
 pub mod sink;
 mod value;
 
@@ -31,7 +33,9 @@ pub use plugin::{
     PluginKind, Predicate, PredicatePlugin, RawHeader, Transform, TransformPlugin,
 };
 pub use record::{Origin, Record, Timestamp, TimestampType, TopicPartition};
+pub use rendering::{Decimals, Natural, Rendering, Timestamps};
 pub use schema::{Field, Schema, SchemaBuilder, SchemaRef, SchemaType};
+pub use semantic::{Semantic, Unit};
 pub use value::{Map, Struct, Value};
 
 /// A boxed future, so that plugin traits name no runtime.

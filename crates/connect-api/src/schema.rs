@@ -5,6 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::error::{DataError, DataErrorKind};
+use crate::semantic::Semantic;
 use crate::value::Value;
 
 /// A shared schema. Compare with [`Schema::same`], which tests the pointer first.
@@ -83,7 +84,7 @@ pub struct Field {
 
 /// Describes values: type, whether null is allowed, default, and descriptive attributes.
 ///
-/// Equality is deep over all attributes, as in Connect.
+/// Equality is deep over all attributes that Connect knows: [`Schema::semantic`] does not count.
 #[derive(Clone, PartialEq)]
 pub struct Schema {
     schema_type: SchemaType,
@@ -94,6 +95,17 @@ pub struct Schema {
     doc: Option<Arc<str>>,
     parameters: IndexMap<String, String>,
     inner: Inner,
+    semantic: Uncompared,
+}
+
+/// A semantic, equal to any other: it does not make a schema another one.
+#[derive(Clone, Copy)]
+struct Uncompared(Option<Semantic>);
+
+impl PartialEq for Uncompared {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 #[derive(Clone, PartialEq)]
@@ -198,6 +210,12 @@ impl Schema {
     #[must_use]
     pub fn parameters(&self) -> &IndexMap<String, String> {
         &self.parameters
+    }
+
+    /// What values stand for where no logical type of Connect says it, as noted by the reader of their format.
+    #[must_use]
+    pub fn semantic(&self) -> Option<Semantic> {
+        self.semantic.0
     }
 
     /// The fields of a struct, in order; empty for other types.
@@ -329,6 +347,7 @@ impl SchemaBuilder {
             doc: None,
             parameters: IndexMap::new(),
             inner,
+            semantic: Uncompared(None),
         };
         Self { schema, error: None }
     }
@@ -385,6 +404,14 @@ impl SchemaBuilder {
     #[must_use]
     pub fn parameter(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.schema.parameters.insert(key.into(), value.into());
+        self
+    }
+
+    /// Notes what values stand for. Connect has no place for it: it stays with the schema through transforms that keep
+    /// it, and shows in the natural rendering alone.
+    #[must_use]
+    pub fn semantic(mut self, semantic: Semantic) -> Self {
+        self.schema.semantic = Uncompared(Some(semantic));
         self
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use klamm_connect_api::{Converter, ConverterRole, RawConfig};
+use klamm_connect_api::{Converter, ConverterRole, RawConfig, Rendering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -108,7 +108,7 @@ fn avro(criterion: &mut Criterion) {
         bencher.iter(|| {
             out.clear();
             let datum = converter.to_connect("orders", &[], Some(black_box(&value))).unwrap();
-            datum.write_json(&mut out).unwrap();
+            datum.write_json(Rendering::Connect, &mut out).unwrap();
             black_box(out.len())
         });
     });
@@ -117,7 +117,7 @@ fn avro(criterion: &mut Criterion) {
             out.clear();
             let mut datum = converter.to_connect("orders", &[], Some(black_box(&value))).unwrap();
             datum.decoded().unwrap();
-            datum.write_json(&mut out).unwrap();
+            datum.write_json(Rendering::Connect, &mut out).unwrap();
             black_box(out.len())
         });
     });

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use klamm_connect_api::{Converter, ConverterRole, RawConfig};
+use klamm_connect_api::{Converter, ConverterRole, RawConfig, Rendering};
 
 fn order() -> Bytes {
     let items: Vec<_> = (0..7)
@@ -47,7 +47,7 @@ fn json(criterion: &mut Criterion) {
         bencher.iter(|| {
             out.clear();
             let datum = plain.to_connect("t", &[], Some(black_box(&bytes))).unwrap();
-            datum.write_json(&mut out).unwrap();
+            datum.write_json(Rendering::Connect, &mut out).unwrap();
             black_box(out.len())
         });
     });
@@ -56,7 +56,7 @@ fn json(criterion: &mut Criterion) {
             out.clear();
             let mut datum = plain.to_connect("t", &[], Some(black_box(&bytes))).unwrap();
             datum.decoded().unwrap();
-            datum.write_json(&mut out).unwrap();
+            datum.write_json(Rendering::Connect, &mut out).unwrap();
             black_box(out.len())
         });
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use klamm_connect_api::{
     ConfigDef, Converter, ConverterPlugin, DataError, Datum, DatumCodec, HeaderConverter, HeaderConverterPlugin,
-    PluginKind, RawHeader, Schema, SchemaAndValue, Value, json,
+    PluginKind, RawHeader, Rendering, Schema, SchemaAndValue, Value, json,
 };
 
 const CLASS: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
@@ -78,7 +78,7 @@ impl DatumCodec for RawBytes {
         ))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
+    fn write_json(&self, bytes: &Bytes, _: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         json::write_base64(bytes, out);
         Ok(())
     }

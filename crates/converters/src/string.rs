@@ -6,8 +6,8 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     ConfigDef, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError, Datum, DatumCodec,
-    HeaderConverter, HeaderConverterPlugin, Importance, ParsedConfig, PluginKind, RawHeader, Schema, SchemaAndValue,
-    Value, json,
+    HeaderConverter, HeaderConverterPlugin, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, Schema,
+    SchemaAndValue, Value, json,
 };
 
 use crate::charset::Charset;
@@ -117,7 +117,7 @@ impl DatumCodec for Text {
         ))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
+    fn write_json(&self, bytes: &Bytes, _: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         json::write_string(&self.0.decode(bytes), out);
         Ok(())
     }

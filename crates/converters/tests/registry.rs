@@ -13,7 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use klamm_connect_api::{
-    ConfigErrors, Converter, ConverterRole, DataError, DataErrorKind, Datum, RawConfig, RawHeader, SchemaAndValue, json,
+    ConfigErrors, Converter, ConverterRole, DataError, DataErrorKind, Datum, RawConfig, RawHeader, Rendering,
+    SchemaAndValue, json,
 };
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -203,9 +204,9 @@ impl<'a> Case<'a> {
             }
         }
         let mut straight = Vec::new();
-        datum.write_json(&mut straight).unwrap();
+        datum.write_json(Rendering::Connect, &mut straight).unwrap();
         let mut by_values = Vec::new();
-        json::write(&data, &mut by_values).unwrap();
+        json::write(&data, Rendering::Connect, &mut by_values).unwrap();
         if straight != by_values {
             let (straight, by_values) = (String::from_utf8_lossy(&straight), String::from_utf8_lossy(&by_values));
             return Some(format!("straight {straight}\nby values {by_values}"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use klamm_connect_api::{
     ConfigErrors, Converter, ConverterRole, DataError, DataErrorKind, Datum, HeaderConverter, Origin, PluginInfo,
-    RawConfig, Record, TimestampType, TopicPartition,
+    RawConfig, Record, Rendering, TimestampType, TopicPartition,
 };
 use klamm_smt::{Chain, StageError};
 use serde_json::Value as Json;
@@ -219,7 +219,7 @@ fn is_of_class(error: &DataError, expected: &Json) -> bool {
 
 /// Whether the part of the record that Connect cannot write cannot be written here either.
 fn is_refused(record: &Record, error: &Json) -> bool {
-    let cannot = |datum: &Datum| datum.write_json(&mut Vec::new()).is_err();
+    let cannot = |datum: &Datum| datum.write_json(Rendering::Connect, &mut Vec::new()).is_err();
     match error["part"].as_str().unwrap() {
         "key" => cannot(&record.key),
         "value" => cannot(&record.value),
@@ -265,7 +265,7 @@ fn record_differs(record: &Record, wanted: &Json) -> Option<String> {
             return differs(part, &got, wanted);
         }
         let mut written = Vec::new();
-        if let Err(error) = datum.write_json(&mut written) {
+        if let Err(error) = datum.write_json(Rendering::Connect, &mut written) {
             return Some(format!("{part} cannot be written: {error}"));
         }
         serde_json::from_slice::<&serde_json::value::RawValue>(&written)

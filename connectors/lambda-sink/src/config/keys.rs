@@ -2,7 +2,7 @@
 
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::delivery::config_keys;
-use klamm_connect_api::{ConfigDef, ConfigKey, ConfigType, Importance, RawConfig};
+use klamm_connect_api::{ConfigDef, ConfigKey, ConfigType, Importance, RawConfig, Rendering};
 use klamm_java_compat::Pattern;
 
 use super::function::{FunctionRef, is_region};
@@ -17,6 +17,7 @@ pub(crate) fn definition(raw: &RawConfig) -> ConfigDef {
     let mut def = ConfigDef::new()
         .with(destination_keys())
         .with(shared_keys(flavour))
+        .with(Rendering::config_keys())
         .with(delivery_keys(flavour))
         .key(
             key(
@@ -243,7 +244,8 @@ fn route_keys(alias: &str, flavour: Flavour) -> Vec<ConfigKey> {
         )
         .validator(function_validator()),
     ];
-    for mut key in shared_keys(flavour).into_iter().chain(delivery_keys(flavour)) {
+    let shared = [shared_keys(flavour), Rendering::config_keys(), delivery_keys(flavour)];
+    for mut key in shared.into_iter().flatten() {
         let name = match key.name.as_str() {
             "aws.lambda.invocation.type" => "invocation.type",
             name => name,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use klamm_connect_api::config::Scope;
 use klamm_connect_api::delivery::{DeliveryDefaults, DeliverySettings, ErrorPolicy, Ordering};
-use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Secret};
+use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Rendering, Secret};
 use klamm_java_compat::Pattern;
 
 use super::function::FunctionRef;
@@ -38,6 +38,8 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct RoutePlan {
     pub(crate) name: String,
+    /// Prefix of the route's own settings; empty if it has none.
+    pub(crate) prefix: String,
     /// The setting that names the function.
     pub(crate) function_key: String,
     pub(crate) function: FunctionRef,
@@ -47,6 +49,7 @@ pub(crate) struct RoutePlan {
     pub(crate) credentials: CredentialsPlan,
     pub(crate) invocation: InvocationType,
     pub(crate) format: EventFormat,
+    pub(crate) rendering: Rendering,
     /// Bytes of an answer that are read.
     pub(crate) answer_bytes: usize,
     pub(crate) delivery: DeliverySettings,
@@ -147,6 +150,7 @@ impl Planner<'_> {
             .map(|destination| self.route(destination))
             .collect();
         let routes = routes.filter(|routes| !routes.is_empty())?;
+        self.check_renderings(&routes);
         Some(Plan {
             routes,
             unrouted: ErrorPolicy::from_config(&self.parsed.scope()),
@@ -206,6 +210,34 @@ impl Planner<'_> {
         }
     }
 
+    /// What only the natural rendering looks at has no effect where no route has it.
+    fn check_renderings(&mut self, routes: &[RoutePlan]) {
+        for key in Rendering::NATURAL_KEYS {
+            let own = |route: &RoutePlan| route.prefix.clone() + key;
+            let of_routes = routes.iter().filter(|route| !route.prefix.is_empty());
+            let without_effect: Vec<String> = of_routes
+                .filter(|route| route.rendering == Rendering::Connect)
+                .map(own)
+                .chain(
+                    routes
+                        .iter()
+                        .all(|route| route.rendering == Rendering::Connect)
+                        .then(|| key.to_owned()),
+                )
+                .filter(|key| self.is_set(key))
+                .collect();
+            for key in without_effect {
+                self.error(
+                    key,
+                    format!(
+                        "has no effect without `{}=natural`: set that, or leave this out",
+                        Rendering::KEY
+                    ),
+                );
+            }
+        }
+    }
+
     fn route(&mut self, destination: Destination<'_>) -> Option<RoutePlan> {
         let Destination {
             name,
@@ -226,6 +258,7 @@ impl Planner<'_> {
         let endpoint = self.endpoint(&scope, region.as_deref());
         let credentials = self.credentials(&scope);
         let format = self.format(&scope);
+        let rendering = Rendering::from_config(&scope);
         let answer_bytes = scope.usize("aws.lambda.response.max.bytes").unwrap_or(match &format {
             EventFormat::Confluent(_) => 65_536,
             EventFormat::Esm { .. } => usize::try_from(MAX_ANSWER_BYTES).unwrap_or(usize::MAX),
@@ -234,6 +267,7 @@ impl Planner<'_> {
         Some(RoutePlan {
             name,
             function_key: format!("{prefix}{function_key}"),
+            prefix: prefix.clone(),
             function,
             topics,
             region: region?,
@@ -241,6 +275,7 @@ impl Planner<'_> {
             credentials: credentials?,
             invocation,
             format,
+            rendering,
             answer_bytes,
             delivery: delivery?,
         })

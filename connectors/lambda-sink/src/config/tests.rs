@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
-use klamm_connect_api::RawConfig;
 use klamm_connect_api::delivery::{ErrorPolicy, Ordering};
+use klamm_connect_api::{Decimals, Natural, RawConfig, Rendering, Timestamps};
 
 use super::*;
 
@@ -411,6 +411,37 @@ fn a_route_with_credentials_of_its_own_takes_none_of_the_connectors() {
         panic!("static credentials")
     };
     assert_eq!((key_id.reveal(), session_token), ("AKX", &None));
+}
+
+#[test]
+fn renderings_are_chosen_by_route_and_settings_without_effect_are_named() {
+    let routes: Pairs<'_> = &[
+        ("routes", "a,b"),
+        ("routes.a.topics", "a"),
+        ("routes.a.function", "f"),
+        ("routes.b.topics", "b"),
+        ("routes.b.function", "g"),
+        ("routes.b.payload.rendering", "Natural"),
+    ];
+    let with = |more: Pairs<'_>| plan(&[routes, more].concat());
+    let plan = with(&[("payload.decimals", "number"), ("routes.b.payload.timestamps", "epoch")]).unwrap();
+    assert_eq!(plan.routes[0].rendering, Rendering::Connect);
+    let natural = Natural {
+        decimals: Decimals::Number,
+        timestamps: Timestamps::Epoch,
+    };
+    assert_eq!(plan.routes[1].rendering, Rendering::Natural(natural));
+    let without_effect = "has no effect without `payload.rendering=natural`: set that, or leave this out";
+    assert_eq!(
+        with(&[("routes.a.payload.decimals", "number")]).unwrap_err(),
+        format!("routes.a.payload.decimals: {without_effect}")
+    );
+    assert_eq!(
+        with(&[("routes.b.payload.rendering", "connect"), ("payload.timestamps", "iso")]).unwrap_err(),
+        format!("payload.timestamps: {without_effect}")
+    );
+    let misspelt = with(&[("payload.rendering", "pretty")]).unwrap_err();
+    assert!(misspelt.contains("must be one of: connect, natural"), "{misspelt}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use klamm_connect_api::sink::{EncodeError, Encoded, PayloadBuilder};
-use klamm_connect_api::{DataError, Datum, Origin, Record, SchemaAndValue, json};
+use klamm_connect_api::{DataError, Datum, Origin, Record, Rendering, SchemaAndValue, json};
 
 use super::write_integer;
 use crate::config::Schemaless;
@@ -13,7 +13,7 @@ use crate::config::Schemaless;
 /// What stands around topic, key and value: member names, punctuation and three integers.
 const FIXED_BYTES: usize = 140;
 
-pub(super) fn encode(schemaless: Schemaless, record: &Record) -> Result<Encoded, EncodeError> {
+pub(super) fn encode(schemaless: Schemaless, rendering: Rendering, record: &Record) -> Result<Encoded, EncodeError> {
     let origin = record.origin();
     let capacity = FIXED_BYTES + record.topic.len() + size_hint(&record.key) + size_hint(&record.value);
     let mut out = Vec::with_capacity(capacity);
@@ -32,9 +32,9 @@ pub(super) fn encode(schemaless: Schemaless, record: &Record) -> Result<Encoded,
     out.extend_from_slice(br#","offset":"#);
     write_integer(origin.offset, &mut out);
     out.extend_from_slice(br#","key":"#);
-    write_datum(schemaless, &record.key, &mut out).map_err(EncodeError::Key)?;
+    write_datum(schemaless, rendering, &record.key, &mut out).map_err(EncodeError::Key)?;
     out.extend_from_slice(br#","value":"#);
-    write_datum(schemaless, &record.value, &mut out).map_err(EncodeError::Value)?;
+    write_datum(schemaless, rendering, &record.value, &mut out).map_err(EncodeError::Value)?;
     out.extend_from_slice(b"}}");
     Ok(Encoded { bytes: out })
 }
@@ -48,23 +48,28 @@ fn size_hint(datum: &Datum) -> usize {
     }
 }
 
-fn write_datum(schemaless: Schemaless, datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
+fn write_datum(
+    schemaless: Schemaless,
+    rendering: Rendering,
+    datum: &Datum,
+    out: &mut Vec<u8>,
+) -> Result<(), DataError> {
     match schemaless {
-        Schemaless::Json => datum.write_json(out),
+        Schemaless::Json => datum.write_json(rendering, out),
         Schemaless::EscapedJson => match datum {
-            Datum::Decoded(data) => write_escaped(data, out),
+            Datum::Decoded(data) => write_escaped(data, rendering, out),
             // Only the value itself tells whether it has a schema.
-            Datum::Encoded { .. } => write_escaped(&datum.decode()?, out),
+            Datum::Encoded { .. } => write_escaped(&datum.decode()?, rendering, out),
         },
     }
 }
 
-fn write_escaped(data: &SchemaAndValue, out: &mut Vec<u8>) -> Result<(), DataError> {
+fn write_escaped(data: &SchemaAndValue, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
     if data.schema.is_some() || data.value.is_null() {
-        return json::write(data, out);
+        return json::write(data, rendering, out);
     }
     let mut text = Vec::with_capacity(128);
-    json::write(data, &mut text)?;
+    json::write(data, rendering, &mut text)?;
     let text = std::str::from_utf8(&text).map_err(|_| DataError::data("JSON text is not UTF-8"))?;
     json::write_string(text, out);
     Ok(())

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use klamm_connect_api::sink::{Call, EncodeError, Encoded, PayloadBuilder};
-use klamm_connect_api::{DataError, Datum, Origin, Record, TopicPartition, Value, json};
+use klamm_connect_api::{DataError, Datum, Origin, Record, Rendering, TopicPartition, Value, json};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -17,7 +17,7 @@ use super::write_integer;
 /// What stands around topic, key, value and headers.
 const FIXED_BYTES: usize = 160;
 
-pub(super) fn encode(record: &Record) -> Result<Encoded, EncodeError> {
+pub(super) fn encode(rendering: Rendering, record: &Record) -> Result<Encoded, EncodeError> {
     let origin = record.origin();
     let topic = origin.topic_partition.topic();
     let capacity =
@@ -37,16 +37,16 @@ pub(super) fn encode(record: &Record) -> Result<Encoded, EncodeError> {
     out.push(b'"');
     if !record.key.is_absent() {
         out.extend_from_slice(br#","key":"#);
-        write_datum(&record.key, &mut out).map_err(EncodeError::Key)?;
+        write_datum(rendering, &record.key, &mut out).map_err(EncodeError::Key)?;
     }
     out.extend_from_slice(br#","value":"#);
-    write_datum(&record.value, &mut out).map_err(EncodeError::Value)?;
+    write_datum(rendering, &record.value, &mut out).map_err(EncodeError::Value)?;
     out.extend_from_slice(br#","headers":["#);
     for (index, header) in record.headers.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
         json::write_string(&header.key, &mut out);
         out.push(b':');
-        write_header(&header.value, &mut out).map_err(EncodeError::Header)?;
+        write_header(rendering, &header.value, &mut out).map_err(EncodeError::Header)?;
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
@@ -61,8 +61,8 @@ fn size_hint(datum: &Datum) -> usize {
     }
 }
 
-fn write_datum(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
-    match with_bytes(datum, |bytes| json::write_base64(bytes, out))? {
+fn write_datum(rendering: Rendering, datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
+    match with_bytes(rendering, datum, |bytes| json::write_base64(bytes, out))? {
         Some(()) => {}
         None => out.extend_from_slice(b"null"),
     }
@@ -70,8 +70,8 @@ fn write_datum(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
 }
 
 /// A header's bytes as an array of integers from 0 to 255, which `byte[]` and unsigned readers both take.
-fn write_header(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
-    let written = with_bytes(datum, |bytes| {
+fn write_header(rendering: Rendering, datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
+    let written = with_bytes(rendering, datum, |bytes| {
         out.push(b'[');
         for (index, byte) in bytes.iter().enumerate() {
             if index > 0 {
@@ -87,23 +87,26 @@ fn write_header(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Shows `use_bytes` the bytes of a datum: those of the wire where no transform touched it, else a value's own bytes,
-/// a text's UTF-8, or the JSON text of anything else. None for null.
-fn with_bytes<T>(datum: &Datum, use_bytes: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, DataError> {
-    let data = match datum {
-        Datum::Encoded { bytes, .. } => return Ok(Some(use_bytes(bytes))),
-        Datum::Decoded(data) => data,
-    };
-    Ok(match &data.value {
-        Value::Null => None,
-        Value::Bytes(bytes) => Some(use_bytes(bytes)),
-        Value::String(text) => Some(use_bytes(text.as_bytes())),
-        _ => {
-            let mut text = Vec::with_capacity(128);
-            datum.write_json(&mut text)?;
-            Some(use_bytes(&text))
-        }
-    })
+/// Shows `use_bytes` the bytes of a datum: those of the wire where no transform touched it and they need no schema from
+/// elsewhere, else a value's own bytes, a text's UTF-8, or the JSON text of anything else. None for null.
+fn with_bytes<T>(
+    rendering: Rendering,
+    datum: &Datum,
+    use_bytes: impl FnOnce(&[u8]) -> T,
+) -> Result<Option<T>, DataError> {
+    match datum {
+        Datum::Encoded { bytes, codec } if codec.is_self_contained() => return Ok(Some(use_bytes(bytes))),
+        Datum::Encoded { .. } => {}
+        Datum::Decoded(data) => match &data.value {
+            Value::Null => return Ok(None),
+            Value::Bytes(bytes) => return Ok(Some(use_bytes(bytes))),
+            Value::String(text) => return Ok(Some(use_bytes(text.as_bytes()))),
+            _ => {}
+        },
+    }
+    let mut text = Vec::with_capacity(128);
+    datum.write_json(rendering, &mut text)?;
+    Ok(Some(use_bytes(&text)))
 }
 
 /// Groups records by topic-partition.

@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use klamm_connect_api::{
-    DataError, Datum, DatumCodec, Map, Origin, Schema, SchemaAndValue, TimestampType, TopicPartition, Value,
+    DataError, Datum, DatumCodec, Map, Natural, Origin, Schema, SchemaAndValue, TimestampType, TopicPartition, Value,
+    logical,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -30,7 +31,7 @@ impl DatumCodec for JsonText {
         }
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
+    fn write_json(&self, bytes: &Bytes, _: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         out.extend_from_slice(bytes);
         Ok(())
     }
@@ -45,7 +46,7 @@ impl DatumCodec for Unreadable {
         Err(DataError::data("unreadable"))
     }
 
-    fn write_json(&self, _bytes: &Bytes, _out: &mut Vec<u8>) -> Result<(), DataError> {
+    fn write_json(&self, _: &Bytes, _: Rendering, _: &mut Vec<u8>) -> Result<(), DataError> {
         Err(DataError::data("unreadable"))
     }
 }
@@ -101,7 +102,7 @@ fn esm() -> EventFormat {
 fn payload(format: &EventFormat, records: &[Record]) -> String {
     let mut builder = payload_builder(format);
     for record in records {
-        builder.push(record.origin(), &encode(format, record).unwrap());
+        builder.push(record.origin(), &encode(format, Rendering::Connect, record).unwrap());
     }
     String::from_utf8(builder.finish().to_vec()).unwrap()
 }
@@ -253,21 +254,78 @@ fn a_datum_that_cannot_be_read_is_reported_with_its_place() {
         codec: Arc::new(Unreadable),
     };
     assert!(matches!(
-        encode(&confluent(), &record(unreadable(), Datum::NULL)),
+        encode(&confluent(), Rendering::Connect, &record(unreadable(), Datum::NULL)),
         Err(EncodeError::Key(_))
     ));
     assert!(matches!(
-        encode(&confluent(), &record(Datum::NULL, unreadable())),
+        encode(&confluent(), Rendering::Connect, &record(Datum::NULL, unreadable())),
         Err(EncodeError::Value(_))
     ));
     assert!(matches!(
-        encode(&escaped(), &record(Datum::NULL, unreadable())),
+        encode(&escaped(), Rendering::Connect, &record(Datum::NULL, unreadable())),
         Err(EncodeError::Value(_))
     ));
     assert!(
-        encode(&esm(), &record(unreadable(), unreadable())).is_ok(),
+        encode(&esm(), Rendering::Connect, &record(unreadable(), unreadable())).is_ok(),
         "the event has the bytes as they are"
     );
+}
+
+#[test]
+fn keys_values_and_headers_are_written_in_the_routes_rendering() {
+    let timestamp = || SchemaAndValue::new(logical::timestamp().build().unwrap(), Value::Instant(0)).into();
+    let mut record = record(timestamp(), timestamp());
+    record.headers.add("at", timestamp());
+    let iso = r#""1970-01-01T00:00:00.000Z""#;
+    let cases = [(Rendering::Connect, "0"), (Rendering::Natural(Natural::default()), iso)];
+    for (rendering, wanted) in cases {
+        for format in [confluent(), escaped()] {
+            let bytes = encode(&format, rendering, &record).unwrap().bytes;
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(
+                text.ends_with(&format!(r#""key":{wanted},"value":{wanted}}}}}"#)),
+                "{text}"
+            );
+        }
+        let json: serde_json::Value =
+            serde_json::from_slice(&encode(&esm(), rendering, &record).unwrap().bytes).unwrap();
+        assert_eq!(json["key"], BASE64.encode(wanted));
+        assert_eq!(json["value"], BASE64.encode(wanted));
+        assert_eq!(json["headers"][0]["at"], json!(wanted.as_bytes()));
+    }
+}
+
+/// Bytes that only a schema elsewhere explains.
+#[derive(Debug)]
+struct NeedsSchema;
+
+impl DatumCodec for NeedsSchema {
+    fn is_self_contained(&self) -> bool {
+        false
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
+        Ok(SchemaAndValue::schemaless(Value::Int64(
+            bytes.len().try_into().unwrap(),
+        )))
+    }
+
+    fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        klamm_connect_api::json::write(&self.decode(bytes)?, rendering, out)
+    }
+}
+
+#[test]
+fn the_esm_event_has_json_where_the_bytes_say_nothing_alone() {
+    let value = Datum::Encoded {
+        bytes: Bytes::from_static(&[1, 2, 3]),
+        codec: Arc::new(NeedsSchema),
+    };
+    let bytes = encode(&esm(), Rendering::Connect, &record(Datum::NULL, value))
+        .unwrap()
+        .bytes;
+    let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(json["value"], BASE64.encode("3"));
 }
 
 fn any_datum() -> impl Strategy<Value = Datum> {
@@ -313,7 +371,7 @@ proptest! {
             for _ in 0..rounds {
                 let mut bound = builder.overhead();
                 for record in &records {
-                    let encoded = encode(&format, record).unwrap();
+                    let encoded = encode(&format, Rendering::Connect, record).unwrap();
                     bound += builder.cost(record.origin(), &encoded);
                     builder.push(record.origin(), &encoded);
                 }

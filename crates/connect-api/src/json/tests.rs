@@ -7,7 +7,7 @@ use crate::value::Struct;
 
 fn json(data: &SchemaAndValue) -> Result<String, String> {
     let mut out = Vec::new();
-    write(data, &mut out).map_err(|error| error.to_string())?;
+    write(data, Rendering::Connect, &mut out).map_err(|error| error.to_string())?;
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -128,6 +128,139 @@ fn a_map_with_other_keys_than_strings_is_a_list_of_pairs() {
     let schema = Schema::map(Schema::int32(), Schema::string()).build().unwrap();
     let map: Map = [(Value::Int32(1), Value::from("a"))].into_iter().collect();
     assert_eq!(typed(schema, Value::Map(map)).unwrap(), r#"[[1,"a"]]"#);
+}
+
+fn natural(data: &SchemaAndValue, decimals: Decimals, timestamps: Timestamps) -> Result<String, String> {
+    let mut out = Vec::new();
+    let rendering = Rendering::Natural(Natural { decimals, timestamps });
+    write(data, rendering, &mut out).map_err(|error| error.to_string())?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn decimals_have_their_digits() {
+    let cases = [
+        // unscaled, scale, digits
+        ("1250", 2, "12.50"),
+        ("-1", 1, "-0.1"),
+        ("0", 2, "0.00"),
+        ("0", -3, "0"),
+        ("7", 0, "7"),
+        ("7", -3, "7000"),
+        ("5", 8, "0.00000005"),
+        ("-12", 101, "-12E-101"),
+        ("12", -101, "12E101"),
+        ("12", i32::MIN, "12E2147483648"),
+        ("12", i32::MAX, "12E-2147483647"),
+    ];
+    for (unscaled, scale, wanted) in cases {
+        let unscaled: BigInt = unscaled.parse().unwrap();
+        let schema = logical::decimal(scale).build().unwrap();
+        let value = Value::Decimal(Box::new(BigDecimal::new(unscaled, scale.into())));
+        let data = SchemaAndValue::new(schema, value);
+        let number = natural(&data, Decimals::Number, Timestamps::Iso);
+        assert_eq!(number.as_deref(), Ok(wanted), "{scale}");
+        let text = natural(&data, Decimals::String, Timestamps::Iso);
+        assert_eq!(text, Ok(format!("\"{wanted}\"")), "{scale}");
+    }
+    let long = "9".repeat(200);
+    let digits = |scale: i32| {
+        let mut out = Vec::new();
+        write_digits(&long.parse().unwrap(), scale, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(digits(199), format!("9.{}", "9".repeat(199)), "no zeros are added");
+    assert_eq!(digits(200), format!("{long}E-200"));
+}
+
+#[test]
+fn decimals_without_end_are_refused_in_digits() {
+    let unscaled = BigInt::from_signed_bytes_be(&[0x7f; 4097]);
+    let data = SchemaAndValue::new(
+        logical::decimal(0).build().unwrap(),
+        Value::Decimal(Box::new(BigDecimal::new(unscaled, 0))),
+    );
+    let refused = natural(&data, Decimals::Number, Timestamps::Iso);
+    assert_eq!(
+        refused.unwrap_err(),
+        "a Decimal of more than 4096 bytes is not written in digits"
+    );
+    assert!(json(&data).is_ok(), "its base64 is as long as its bytes");
+}
+
+#[test]
+fn maps_are_objects_if_their_keys_make_names() {
+    let map = |keys: Vec<Value>| Value::Map(keys.into_iter().map(|key| (key, Value::Null)).collect());
+    let composite = Value::Array(Vec::new());
+    let cases = [
+        (
+            map(vec![Value::Boolean(true), Value::Boolean(false)]),
+            r#"{"true":null,"false":null}"#,
+        ),
+        (map(vec![Value::Float64(1.0)]), r#"{"1.0":null}"#),
+        (map(vec![Value::Bytes(Bytes::from_static(&[1]))]), r#"{"AQ==":null}"#),
+        (map(vec![Value::Int64(1), Value::from("1")]), r#"[[1,null],["1",null]]"#),
+        (map(vec![composite]), "[[[],null]]"),
+        (map(Vec::new()), "{}"),
+    ];
+    for (value, wanted) in cases {
+        let data = SchemaAndValue::schemaless(value);
+        assert_eq!(natural(&data, Decimals::String, Timestamps::Iso).as_deref(), Ok(wanted));
+    }
+    let dates = Schema::map(logical::date().optional().build().unwrap(), Schema::optional_int8());
+    let entries: Map = [(Value::Instant(DAY_MS), Value::Null), (Value::Null, Value::Null)]
+        .into_iter()
+        .collect();
+    let data = SchemaAndValue::new(dates.build().unwrap(), Value::Map(entries));
+    let iso = natural(&data, Decimals::String, Timestamps::Iso);
+    assert_eq!(iso.as_deref(), Ok(r#"{"1970-01-02":null,"null":null}"#));
+    let epoch = natural(&data, Decimals::String, Timestamps::Epoch);
+    assert_eq!(epoch.as_deref(), Ok(r#"{"1":null,"null":null}"#));
+}
+
+/// A union inside a union, of which the inner one says so by its parameter.
+#[test]
+fn unions_are_unwrapped_wherever_they_stand() {
+    let inner = Schema::structure()
+        .optional()
+        .name("connect_union_0")
+        .parameter("org.apache.kafka.connect.data.Union", "connect_union_0")
+        .field("connect_union_field_0", Schema::optional_string())
+        .build()
+        .unwrap();
+    let outer = Schema::structure()
+        .name("io.confluent.connect.protobuf.Union.o")
+        .field("first", Schema::optional_string())
+        .field("second", SchemaRef::clone(&inner))
+        .build()
+        .unwrap();
+    let mut value = Struct::try_new(inner).unwrap();
+    value.put("connect_union_field_0", Value::from("a")).unwrap();
+    let mut data = Struct::try_new(SchemaRef::clone(&outer)).unwrap();
+    data.put("second", Value::Struct(Box::new(value))).unwrap();
+    let data = SchemaAndValue::new(outer, Value::Struct(Box::new(data)));
+    let written = natural(&data, Decimals::String, Timestamps::Iso);
+    assert_eq!(written.as_deref(), Ok(r#""a""#));
+}
+
+#[test]
+fn what_a_schema_notes_beside_its_type_does_not_make_it_another() {
+    let plain = Schema::int64();
+    let noted = Schema::builder(SchemaType::Int64)
+        .semantic(Semantic::Timestamp(Unit::Micros))
+        .build()
+        .unwrap();
+    assert_eq!(plain, noted);
+    let kept = noted.to_builder().optional().build().unwrap();
+    assert_eq!(kept.semantic(), noted.semantic());
+    let data = SchemaAndValue::new(noted, Value::Int64(1));
+    let iso = natural(&data, Decimals::String, Timestamps::Iso);
+    assert_eq!(iso.as_deref(), Ok(r#""1970-01-01T00:00:00.000001Z""#));
+    assert_eq!(json(&data).as_deref(), Ok("1"));
+    let debezium = Schema::builder(SchemaType::Int64).name("io.debezium.time.MicroTimestamp");
+    let data = SchemaAndValue::new(debezium.build().unwrap(), Value::Int64(-1));
+    let iso = natural(&data, Decimals::String, Timestamps::Iso);
+    assert_eq!(iso.as_deref(), Ok(r#""1969-12-31T23:59:59.999999""#));
 }
 
 proptest! {

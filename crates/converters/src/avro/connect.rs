@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use klamm_connect_api::logical::{self, Logical};
-use klamm_connect_api::{DataError, Map, Schema, SchemaBuilder, SchemaRef, SchemaType, Struct, Value};
+use klamm_connect_api::{DataError, Map, Schema, SchemaBuilder, SchemaRef, SchemaType, Semantic, Struct, Unit, Value};
 use tracing::warn;
 
 use super::schema::{Field, Kind, Name, Type, TypeId, Types};
@@ -201,9 +201,9 @@ impl<'a> Builder<'a> {
             Kind::String => Schema::builder(SchemaType::String),
             Kind::Int => int(avro)?,
             Kind::Long if is_logical(avro, "timestamp-millis") => logical::timestamp(),
-            Kind::Long => Schema::builder(SchemaType::Int64),
+            Kind::Long => noted(Schema::builder(SchemaType::Int64), avro),
             Kind::Bytes => bytes(avro)?,
-            Kind::Fixed { size, .. } => bytes(avro)?.parameter(FIXED_SIZE, size.to_string()),
+            Kind::Fixed { size, .. } => noted(bytes(avro)?, avro).parameter(FIXED_SIZE, size.to_string()),
             Kind::Enum { name, symbols } => self.enumeration(avro, name, symbols),
             Kind::Null | Kind::Array(_) | Kind::Map(_) | Kind::Record { .. } | Kind::Union(_) => {
                 return Err(DataError::data(
@@ -419,6 +419,23 @@ fn is_logical(avro: &Type, name: &str) -> bool {
         .is_some_and(|logical| logical.eq_ignore_ascii_case(name))
 }
 
+/// Notes what the values of a logical type stand for that is none in Connect.
+fn noted(builder: SchemaBuilder, avro: &Type) -> SchemaBuilder {
+    let name = avro.text("logicalType").unwrap_or_default().to_ascii_lowercase();
+    let semantic = match (&avro.kind, name.as_str()) {
+        (Kind::Long, "time-micros") => Semantic::Time(Unit::Micros),
+        (Kind::Long, "timestamp-micros") => Semantic::Timestamp(Unit::Micros),
+        (Kind::Long, "timestamp-nanos") => Semantic::Timestamp(Unit::Nanos),
+        (Kind::Long, "local-timestamp-millis") => Semantic::LocalTimestamp(Unit::Millis),
+        (Kind::Long, "local-timestamp-micros") => Semantic::LocalTimestamp(Unit::Micros),
+        (Kind::Long, "local-timestamp-nanos") => Semantic::LocalTimestamp(Unit::Nanos),
+        (Kind::Fixed { size: 16, .. }, "uuid") => Semantic::Uuid,
+        (Kind::Fixed { size: 12, .. }, "duration") => Semantic::Duration,
+        _ => return builder,
+    };
+    builder.semantic(semantic)
+}
+
 fn int(avro: &Type) -> Result<SchemaBuilder, DataError> {
     let schema_type = match (avro.text("logicalType"), avro.text("connect.type")) {
         (Some(logical), _) if logical.eq_ignore_ascii_case("date") => return Ok(logical::date()),
@@ -458,6 +475,7 @@ fn attribute_text(value: &Value) -> String {
             let mut json = Vec::new();
             let written = klamm_connect_api::json::write(
                 &klamm_connect_api::SchemaAndValue::schemaless(other.clone()),
+                klamm_connect_api::Rendering::Connect,
                 &mut json,
             );
             written

@@ -17,15 +17,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, SchemaAndValue, SchemaRef, Value, json,
+    Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue, SchemaRef, Value,
+    json,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 
 use self::connect::{Builder, Options, Order};
 use self::cursor::Cursor;
-use self::plan::{Node, Plan, Planner};
+use self::plan::{Branch, Node, Plan, Planner};
 use self::read::Reader;
 use self::schema::{Kind, Name, TypeId, Types};
+use self::transcode::Transcoder;
 use crate::registry::{self, Compile, Schemas};
 
 const CLASS: &str = "io.confluent.connect.avro.AvroConverter";
@@ -253,7 +255,7 @@ impl AvroCodec {
             Node::Nullable { null_branch, .. } => cursor.index(2, "branch").map(|index| index == *null_branch),
             Node::Union(branches) => cursor
                 .index(branches.len(), "branch")
-                .map(|index| branches.get(index).is_some_and(|branch| branch.node.is_none())),
+                .map(|index| matches!(branches.get(index), Some(Branch::Null(_)))),
             _ => Ok(false),
         };
         is_null.map_err(|error| error.at(&self.place))
@@ -264,7 +266,8 @@ impl AvroCodec {
             None => SchemaRef::clone(&self.schema),
             Some(recursive) => {
                 let mut cursor = Cursor::new(payload);
-                transcode::write(&self.plan, self.plan.root, &mut cursor, &mut Vec::new())?;
+                self.transcoder(Rendering::Connect)
+                    .write(self.plan.root, &mut cursor, &mut Vec::new())?;
                 recursive.schema(cursor.deepest())?
             }
         };
@@ -284,18 +287,26 @@ impl AvroCodec {
         Ok(SchemaAndValue::new(schema, value))
     }
 
-    fn json(&self, payload: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
-        if self.plan.is_raw {
-            match self.plan.node(self.plan.root) {
-                Node::Decimal { .. } if payload.is_empty() => {
-                    return Err(DataError::data("a decimal without bytes"));
-                }
-                Node::Decimal { .. } => transcode::decimal(payload, out),
-                _ => json::write_base64(payload, out),
-            }
-            return Ok(());
+    fn transcoder(&self, rendering: Rendering) -> Transcoder<'_> {
+        Transcoder {
+            plan: &self.plan,
+            rendering,
         }
-        transcode::write(&self.plan, self.plan.root, &mut Cursor::new(payload), out)
+    }
+
+    fn json(&self, payload: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        let transcoder = self.transcoder(rendering);
+        if !self.plan.is_raw {
+            return transcoder.write(self.plan.root, &mut Cursor::new(payload), out);
+        }
+        match self.plan.node(self.plan.root) {
+            Node::Decimal { .. } if payload.is_empty() => Err(DataError::data("a decimal without bytes")),
+            Node::Decimal { scale, .. } => transcoder.decimal(payload, *scale, out),
+            _ => {
+                json::write_base64(payload, out);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -304,12 +315,16 @@ impl DatumCodec for AvroCodec {
         false
     }
 
+    fn is_self_contained(&self) -> bool {
+        false
+    }
+
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
         self.value(bytes).map_err(|error| error.at(&self.place))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
-        self.json(bytes, out).map_err(|error| error.at(&self.place))
+    fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        self.json(bytes, rendering, out).map_err(|error| error.at(&self.place))
     }
 }
 

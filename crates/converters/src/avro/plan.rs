@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use klamm_connect_api::logical::{self, Logical};
-use klamm_connect_api::{DataError, Schema, SchemaAndValue, SchemaRef, SchemaType, Value, json};
+use klamm_connect_api::{DataError, Rendering, Schema, SchemaAndValue, SchemaRef, SchemaType, Semantic, Value, json};
 
 use super::connect::{MAX_DEPTH, Options, Order, SimpleUnion, map_entry, simple_union};
 use super::schema::{Kind, TypeId, Types};
@@ -17,13 +17,13 @@ pub(super) type NodeId = usize;
 pub(super) enum Node {
     Boolean,
     /// An int of INT8, INT16 or INT32.
-    Int(SchemaType),
-    Long,
+    Int(SchemaType, Option<Semantic>),
+    Long(Option<Semantic>),
     Float,
     Double,
     Bytes,
     String,
-    Fixed(usize),
+    Fixed(usize, Option<Semantic>),
     /// Bytes, or a fixed of that size.
     Decimal {
         size: Option<usize>,
@@ -39,22 +39,83 @@ pub(super) enum Node {
     Entries {
         key: NodeId,
         value: NodeId,
-        /// As JSON an object rather than a list of pairs.
-        is_object: bool,
+        keys: Keys,
     },
     Record(Vec<RecordField>),
     /// A union of null and one type.
     Nullable {
         null_branch: usize,
         other: NodeId,
-        /// What JSON writes for null: the default, if there is one.
-        null_json: Box<[u8]>,
+        null: Null,
     },
     /// A union of one type that is that type.
     Single(NodeId),
     Union(Vec<Branch>),
     /// Not worked out yet: only while the plan is made.
     Pending,
+}
+
+/// The keys of a map that is an array of entries: they decide whether it is an object in JSON or a list of pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keys {
+    Text,
+    Primitive,
+    Composite,
+}
+
+impl Keys {
+    fn of(schema: &Schema) -> Self {
+        match schema.schema_type() {
+            SchemaType::String => Self::Text,
+            other if other.is_primitive() => Self::Primitive,
+            _ => Self::Composite,
+        }
+    }
+
+    pub(super) fn make_an_object(self, rendering: Rendering) -> bool {
+        match self {
+            Self::Text => true,
+            Self::Primitive => rendering.natural().is_some(),
+            Self::Composite => false,
+        }
+    }
+}
+
+/// What JSON has for null in a place: the default, if there is one.
+#[derive(Debug)]
+pub(super) struct Null {
+    connect: Box<[u8]>,
+    /// The place's schema, if it has a default.
+    with_default: Option<SchemaRef>,
+}
+
+impl Null {
+    fn of(schema: &SchemaRef) -> Result<Self, DataError> {
+        let mut connect = Vec::new();
+        write_null(schema, Rendering::Connect, &mut connect)?;
+        Ok(Self {
+            connect: connect.into(),
+            with_default: schema.default().map(|_| SchemaRef::clone(schema)),
+        })
+    }
+
+    pub(super) fn write(&self, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        match &self.with_default {
+            Some(schema) if rendering != Rendering::Connect => write_null(schema, rendering, out),
+            _ => {
+                out.extend_from_slice(&self.connect);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write_null(schema: &SchemaRef, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+    json::write(
+        &SchemaAndValue::new(SchemaRef::clone(schema), Value::Null),
+        rendering,
+        out,
+    )
 }
 
 #[derive(Debug)]
@@ -73,14 +134,16 @@ pub(super) struct RecordField {
 
 /// A branch of a union that is a struct.
 #[derive(Debug)]
-pub(super) struct Branch {
-    /// None for null.
-    pub(super) node: Option<NodeId>,
-    /// Its field in the struct.
-    pub(super) field: usize,
-    /// What stands before its value; for null everything.
-    pub(super) before: Box<[u8]>,
-    pub(super) after: Box<[u8]>,
+pub(super) enum Branch {
+    Null(Null),
+    Value {
+        node: NodeId,
+        /// Its field in the struct.
+        field: usize,
+        /// What stands around its value where the union is written as the struct.
+        before: Box<[u8]>,
+        after: Box<[u8]>,
+    },
 }
 
 /// The nodes of a schema.
@@ -164,13 +227,13 @@ impl<'a> Planner<'a> {
             Kind::Null => return Err(unfit()),
             Kind::Boolean => Node::Boolean,
             Kind::Int => match logical {
-                None => Node::Int(schema.schema_type()),
+                None => Node::Int(schema.schema_type(), Semantic::of(schema)),
                 Some(Logical::Date) => Node::Date,
                 Some(Logical::Time) => Node::Time,
                 Some(Logical::Timestamp | Logical::Decimal) => return Err(unfit()),
             },
             Kind::Long => match logical {
-                None => Node::Long,
+                None => Node::Long(Semantic::of(schema)),
                 Some(Logical::Timestamp) => Node::Timestamp,
                 Some(Logical::Date | Logical::Time | Logical::Decimal) => return Err(unfit()),
             },
@@ -182,7 +245,7 @@ impl<'a> Planner<'a> {
                 Some(_) => decimal(schema, None).ok_or_else(unfit)?,
             },
             Kind::Fixed { size, .. } => match logical {
-                None => Node::Fixed(*size),
+                None => Node::Fixed(*size, Semantic::of(schema)),
                 Some(_) => decimal(schema, Some(*size)).ok_or_else(unfit)?,
             },
             Kind::Enum { symbols, .. } => Node::Enum(symbols.iter().map(|symbol| self::symbol(symbol)).collect()),
@@ -192,7 +255,7 @@ impl<'a> Planner<'a> {
                     Node::Entries {
                         key: self.node(key.type_id, keys)?,
                         value: self.node(value.type_id, values)?,
-                        is_object: keys.schema_type() == SchemaType::String,
+                        keys: Keys::of(keys),
                     }
                 }
                 None => Node::Array(self.node(*items, schema.value_schema().ok_or_else(unfit)?)?),
@@ -203,7 +266,7 @@ impl<'a> Planner<'a> {
                 Some(SimpleUnion::Single(inner)) => Node::Single(self.node(inner, schema)?),
                 Some(SimpleUnion::Nullable(inner)) => Node::Nullable {
                     null_branch: usize::from(branches.first() == Some(&inner)),
-                    null_json: null_json(schema)?,
+                    null: Null::of(schema)?,
                     other: self.node(inner, schema)?,
                 },
                 None => Node::Union(self.branches(branches, schema)?),
@@ -254,7 +317,7 @@ impl<'a> Planner<'a> {
             json::write_string(&field.name, &mut name);
             name.push(b':');
             names.push(name);
-            nulls.push(null_json(&field.schema)?);
+            nulls.push(Null::of(&field.schema)?.connect);
         }
         // Confluent's converter finds the field by the value's class: a fixed is bytes too, if they come first.
         let bytes_field = branches
@@ -266,12 +329,7 @@ impl<'a> Planner<'a> {
         for id in branches {
             let kind = &self.types.get(*id).kind;
             if matches!(kind, Kind::Null) {
-                planned.push(Branch {
-                    node: None,
-                    field: 0,
-                    before: null_json(schema)?,
-                    after: Box::default(),
-                });
+                planned.push(Branch::Null(Null::of(schema)?));
                 continue;
             }
             let own = next_field;
@@ -295,8 +353,8 @@ impl<'a> Planner<'a> {
                 }
             }
             after.push(b'}');
-            planned.push(Branch {
-                node: Some(self.node(*id, &connect.schema)?),
+            planned.push(Branch::Value {
+                node: self.node(*id, &connect.schema)?,
                 field,
                 before: before.into(),
                 after: after.into(),
@@ -320,11 +378,4 @@ fn symbol(text: &str) -> Symbol {
         text: Arc::from(text),
         json: json.into(),
     }
-}
-
-/// What JSON has for null in a place of that schema.
-fn null_json(schema: &SchemaRef) -> Result<Box<[u8]>, DataError> {
-    let mut out = Vec::new();
-    json::write(&SchemaAndValue::new(SchemaRef::clone(schema), Value::Null), &mut out)?;
-    Ok(out.into())
 }

@@ -51,12 +51,12 @@ impl Reader<'_> {
         let cursor = &mut self.cursor;
         Ok(match node {
             Node::Boolean => Value::Boolean(cursor.boolean()?),
-            Node::Int(schema_type) => int(*schema_type, i64::from(cursor.int()?))?,
-            Node::Long => Value::Int64(cursor.long()?),
+            Node::Int(schema_type, _) => int(*schema_type, i64::from(cursor.int()?))?,
+            Node::Long(_) => Value::Int64(cursor.long()?),
             Node::Float => Value::Float32(cursor.float()?),
             Node::Double => Value::Float64(cursor.double()?),
             Node::Bytes => Value::Bytes(self.payload.slice_ref(cursor.bytes()?)),
-            Node::Fixed(size) => Value::Bytes(self.payload.slice_ref(cursor.fixed(*size)?)),
+            Node::Fixed(size, _) => Value::Bytes(self.payload.slice_ref(cursor.fixed(*size)?)),
             Node::String => Value::from(&*utf8(cursor.bytes()?)),
             Node::Decimal { size, scale } => unscaled(decimal_bytes(cursor, *size)?, *scale)?,
             Node::Date => Value::Instant(i64::from(cursor.int()?) * DAY_MS),
@@ -94,17 +94,16 @@ impl Reader<'_> {
     }
 
     fn union(&mut self, branches: &[Branch], schema: &SchemaRef) -> Result<Value, DataError> {
-        let branch = branches.get(self.cursor.index(branches.len(), "branch")?);
-        let Some((node, field)) = branch.and_then(|branch| Some((branch.node?, branch.field))) else {
+        let Some(Branch::Value { node, field, .. }) = branches.get(self.cursor.index(branches.len(), "branch")?) else {
             return Ok(Value::Null);
         };
-        let Some(connect) = schema.fields().get(field) else {
+        let Some(connect) = schema.fields().get(*field) else {
             return Ok(Value::Null);
         };
         self.cursor.enter()?;
         let mut data = Struct::try_new(SchemaRef::clone(schema))?;
-        match self.value(node, &connect.schema) {
-            Ok(value) => data.set_unchecked(field, value),
+        match self.value(*node, &connect.schema) {
+            Ok(value) => data.set_unchecked(*field, value),
             Err(error) => return Err(error.at(&format!("branch `{}`", connect.name))),
         }
         self.cursor.leave();

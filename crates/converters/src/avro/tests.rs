@@ -1,3 +1,4 @@
+use klamm_connect_api::{Decimals, Natural, Timestamps};
 use proptest::prelude::*;
 
 use super::*;
@@ -32,14 +33,18 @@ fn codec(schema: &str) -> AvroCodec {
     codec_with(schema, options()).unwrap()
 }
 
-/// The value as JSON, by way of values and straight, which has to be the same.
 fn json_of(codec: &AvroCodec, payload: &[u8]) -> Result<String, DataError> {
+    rendered(codec, payload, Rendering::Connect)
+}
+
+/// The value as JSON, by way of values and straight, which has to be the same.
+fn rendered(codec: &AvroCodec, payload: &[u8], rendering: Rendering) -> Result<String, DataError> {
     let payload = Bytes::copy_from_slice(payload);
     let mut straight = Vec::new();
-    let written = codec.write_json(&payload, &mut straight);
+    let written = codec.write_json(&payload, rendering, &mut straight);
     let decoded = codec.decode(&payload).and_then(|data| {
         let mut out = Vec::new();
-        json::write(&data, &mut out).map(|()| out)
+        json::write(&data, rendering, &mut out).map(|()| out)
     });
     match (&written, &decoded) {
         (Ok(()), Ok(decoded)) => assert_eq!(String::from_utf8_lossy(&straight), String::from_utf8_lossy(decoded)),
@@ -125,6 +130,97 @@ fn values_are_written_as_json_converter_writes_them() {
     for (schema, payload, wanted, why) in cases {
         assert_eq!(json_of(&codec(schema), payload).as_deref(), Ok(wanted), "{why}");
     }
+}
+
+#[test]
+fn the_natural_rendering_shows_what_types_stand_for() {
+    let logical = |base: &str, name: &str| format!(r#"{{"type":"{base}","logicalType":"{name}"}}"#);
+    let fixed =
+        |size: usize, name: &str| format!(r#"{{"type":"fixed","name":"F","size":{size},"logicalType":"{name}"}}"#);
+    let long = [0xd0, 0x0f];
+    let uuid: Vec<u8> = (0..16).map(|index| index * 17).collect();
+    let entries = r#"{"type":"array","items":{"type":"record","name":"MapEntry","namespace":"io.confluent.connect.avro","fields":[{"name":"key","type":["null","int"]},{"name":"value","type":"string"}]}}"#;
+    let cases: Vec<(String, &[u8], &str)> = vec![
+        (r#"["string","int"]"#.to_owned(), &[2, 4], "2"),
+        (
+            r#"["string","null",{"type":"map","values":["int","string"]}]"#.to_owned(),
+            &[4, 2, 2, b'k', 2, 2, b'v', 0],
+            r#"{"k":"v"}"#,
+        ),
+        (
+            entries.to_owned(),
+            &[4, 0, 2, b'x', 2, 2, 2, b'y', 0],
+            r#"{"null":"x","1":"y"}"#,
+        ),
+        (
+            r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#.to_owned(),
+            &[0, 0, 1],
+            r#""0.01""#,
+        ),
+        (logical("int", "date"), &[1], r#""1969-12-31""#),
+        (logical("int", "time-millis"), &long, r#""00:00:01.000""#),
+        (
+            logical("long", "timestamp-millis"),
+            &long,
+            r#""1970-01-01T00:00:01.000Z""#,
+        ),
+        (logical("long", "Time-Micros"), &long, r#""00:00:00.001000""#),
+        (
+            logical("long", "timestamp-micros"),
+            &long,
+            r#""1970-01-01T00:00:00.001000Z""#,
+        ),
+        (
+            logical("long", "timestamp-nanos"),
+            &long,
+            r#""1970-01-01T00:00:00.000001000Z""#,
+        ),
+        (
+            logical("long", "local-timestamp-millis"),
+            &long,
+            r#""1970-01-01T00:00:01.000""#,
+        ),
+        (
+            logical("long", "local-timestamp-micros"),
+            &long,
+            r#""1970-01-01T00:00:00.001000""#,
+        ),
+        (
+            logical("long", "local-timestamp-nanos"),
+            &long,
+            r#""1970-01-01T00:00:00.000001000""#,
+        ),
+        (logical("long", "date"), &long, "1000"),
+        (logical("int", "time-micros"), &long, "1000"),
+        (fixed(16, "uuid"), &uuid, r#""00112233-4455-6677-8899-aabbccddeeff""#),
+        (
+            fixed(12, "duration"),
+            &uuid[..12],
+            r#""P857870592M2003195204DT3148519.816S""#,
+        ),
+        (fixed(2, "duration"), &[0, 1], r#""AAE=""#),
+        (
+            r#"["null",{"type":"long","logicalType":"timestamp-micros","connect.default":5}]"#.to_owned(),
+            &[0],
+            r#""1970-01-01T00:00:00.000005Z""#,
+        ),
+    ];
+    for (schema, payload, wanted) in cases {
+        let codec = codec(&schema);
+        let natural = rendered(&codec, payload, Rendering::Natural(Natural::default()));
+        assert_eq!(natural.as_deref(), Ok(wanted), "{schema}");
+        let numbers = Natural {
+            decimals: Decimals::Number,
+            timestamps: Timestamps::Epoch,
+        };
+        assert!(
+            rendered(&codec, payload, Rendering::Natural(numbers)).is_ok(),
+            "{schema}"
+        );
+        assert!(json_of(&codec, payload).is_ok(), "{schema}");
+    }
+    let recursive = rendered(&codec(NODE), &[2, 2, 0], Rendering::Natural(Natural::default()));
+    assert_eq!(recursive.as_deref(), Ok(r#"{"next":{"next":{"next":null}}}"#));
 }
 
 #[test]
@@ -216,7 +312,7 @@ fn types_without_bytes_do_not_stand_for_values_without_end() {
 const SCHEMAS: [&str; 4] = [
     NODE,
     r#"{"type":"record","name":"T","fields":[{"name":"v","type":"string"},{"name":"kids","type":{"type":"array","items":"T"}},{"name":"m","type":{"type":"map","values":["null","long","T"]}}]}"#,
-    r#"{"type":"record","name":"R","fields":[{"name":"a","type":["null","string"]},{"name":"b","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}},{"name":"c","type":{"type":"array","items":["int","string",{"type":"fixed","name":"F","size":3}]}},{"name":"d","type":"double"},{"name":"f","type":"float"},{"name":"e","type":{"type":"enum","name":"E","symbols":["X","Y"]}},{"name":"g","type":{"type":"int","logicalType":"date"}},{"name":"h","type":{"type":"int","connect.type":"int16"}},{"name":"i","type":"boolean"},{"name":"j","type":{"type":"long","logicalType":"timestamp-millis"}}]}"#,
+    r#"{"type":"record","name":"R","fields":[{"name":"a","type":["null","string"]},{"name":"b","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}},{"name":"c","type":{"type":"array","items":["int","string",{"type":"fixed","name":"F","size":3}]}},{"name":"d","type":"double"},{"name":"f","type":"float"},{"name":"e","type":{"type":"enum","name":"E","symbols":["X","Y"]}},{"name":"g","type":{"type":"int","logicalType":"date"}},{"name":"h","type":{"type":"int","connect.type":"int16"}},{"name":"i","type":"boolean"},{"name":"j","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"k","type":{"type":"long","logicalType":"local-timestamp-nanos"}},{"name":"l","type":{"type":"fixed","name":"U","size":12,"logicalType":"duration"}}]}"#,
     r#"["null",{"type":"array","items":{"type":"array","items":"bytes"}}]"#,
 ];
 
@@ -225,19 +321,20 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(
         schema in 0..SCHEMAS.len(),
+        rendering in prop_oneof![Just(Rendering::Connect), Just(Rendering::Natural(Natural::default()))],
         payload in proptest::collection::vec(prop_oneof![0_u8..8, any::<u8>()], 0..200),
     ) {
         let codec = codec(SCHEMAS[schema]);
         // Duplicate keys of a map are one entry as a value.
         let mut straight = Vec::new();
         let payload = Bytes::from(payload);
-        let written = codec.write_json(&payload, &mut straight);
+        let written = codec.write_json(&payload, rendering, &mut straight);
         let decoded = codec.decode(&payload);
         prop_assert_eq!(written.is_ok(), decoded.is_ok());
         if let (Ok(()), Ok(data)) = (written, decoded) {
             let got: serde_json::Value = serde_json::from_slice(&straight).unwrap();
             let mut out = Vec::new();
-            json::write(&data, &mut out).unwrap();
+            json::write(&data, rendering, &mut out).unwrap();
             prop_assert_eq!(got, serde_json::from_slice::<serde_json::Value>(&out).unwrap());
         }
     }

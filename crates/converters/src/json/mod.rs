@@ -18,7 +18,7 @@ use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, DataError, DataErrorKind,
     Datum, DatumCodec, HeaderConverter, HeaderConverterPlugin, Importance, ParsedConfig, PluginKind, RawHeader,
-    SchemaAndValue, SchemaRef, Value, json,
+    Rendering, SchemaAndValue, SchemaRef, Value, json,
 };
 
 use self::cache::SchemaCache;
@@ -302,7 +302,7 @@ impl DatumCodec for PlainJson {
         Ok(SchemaAndValue::schemaless(value))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
+    fn write_json(&self, bytes: &Bytes, _: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         out.extend_from_slice(self.json(bytes));
         Ok(())
     }
@@ -323,8 +323,8 @@ impl DatumCodec for LenientJson {
         Ok(SchemaAndValue::schemaless(value))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
-        json::write(&self.decode(bytes)?, out)
+    fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        json::write(&self.decode(bytes)?, rendering, out)
     }
 }
 

@@ -23,7 +23,7 @@ fn read(converter: &JsonConverter, bytes: &[u8]) -> Result<Datum, DataError> {
 
 fn written(datum: &Datum) -> String {
     let mut out = Vec::new();
-    datum.write_json(&mut out).unwrap();
+    datum.write_json(Rendering::Connect, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -280,7 +280,7 @@ proptest! {
         if let Ok(datum) = read(&converter(&[]), &bytes) {
             // A coerced null may have no JSON form, which is an error then.
             let data = datum.decode().unwrap();
-            if let (Some(schema), Ok(())) = (&data.schema, json::write(&data, &mut Vec::new())) {
+            if let (Some(schema), Ok(())) = (&data.schema, json::write(&data, Rendering::Connect, &mut Vec::new())) {
                 prop_assert!(schema.is_optional() || !data.value.is_null());
             }
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm_connect_api::{
-    ConfigDef, DataError, Datum, DatumCodec, HeaderConverter, HeaderConverterPlugin, PluginKind, SchemaAndValue, json,
+    ConfigDef, DataError, Datum, DatumCodec, HeaderConverter, HeaderConverterPlugin, PluginKind, Rendering,
+    SchemaAndValue, json,
 };
 use klamm_java_compat::literal;
 
@@ -50,8 +51,8 @@ impl DatumCodec for Literal {
         Ok(literal::parse(&charset::utf8(bytes)))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
-        json::write(&self.decode(bytes)?, out)
+    fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        json::write(&self.decode(bytes)?, rendering, out)
     }
 }
 

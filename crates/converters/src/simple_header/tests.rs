@@ -7,7 +7,7 @@ use super::*;
 fn json(text: &str) -> String {
     let mut out = Vec::new();
     Literal
-        .write_json(&Bytes::copy_from_slice(text.as_bytes()), &mut out)
+        .write_json(&Bytes::copy_from_slice(text.as_bytes()), Rendering::Connect, &mut out)
         .unwrap();
     String::from_utf8(out).unwrap()
 }
@@ -56,7 +56,7 @@ proptest! {
     #[test]
     fn any_bytes_are_a_literal_that_can_be_written(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         let mut out = Vec::new();
-        Literal.write_json(&Bytes::from(bytes), &mut out).unwrap();
+        Literal.write_json(&Bytes::from(bytes), Rendering::Connect, &mut out).unwrap();
         serde_json::from_slice::<serde_json::Value>(&out).unwrap();
     }
 
