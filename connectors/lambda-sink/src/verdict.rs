@@ -38,8 +38,10 @@ pub(crate) struct Destination {
 /// What becomes of a call that the Invoke API refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// May pass: backoff.
+    /// May pass, and the function has not run: backoff.
     Retry,
+    /// May pass, and the service does not say whether the function ran: backoff.
+    ServiceFailed,
     /// The function is becoming ready: a long backoff.
     Wait,
     /// Addresses or interfaces of the function's network ran out.
@@ -55,7 +57,7 @@ enum Fate {
     /// The payload is refused.
     Poison(&'static str),
 }
-use Fate::{Credentials, Expired, NetworkLimit, Poison, Retry, Throttled, Unusable, Wait};
+use Fate::{Credentials, Expired, NetworkLimit, Poison, Retry, ServiceFailed, Throttled, Unusable, Wait};
 
 const KMS: &str = "let the function's role use the KMS key of its environment variables, and the key be enabled";
 const VPC: &str = "correct the function's VPC configuration or its role's EC2 permissions";
@@ -69,7 +71,7 @@ const TOO_LARGE: &str = "the payload is larger than Lambda takes: lower `deliver
 /// Exception, HTTP status, fate.
 const CATALOGUE: &[(&str, u16, Fate)] = &[
     ("TooManyRequestsException", 429, Throttled),
-    ("ServiceException", 500, Retry),
+    ("ServiceException", 500, ServiceFailed),
     ("EC2ThrottledException", 502, Throttled),
     ("EC2UnexpectedException", 502, Retry),
     ("ENINotReadyException", 502, Wait),
@@ -169,7 +171,7 @@ fn fate_of_status(status: u16) -> Fate {
         409 => Wait,
         413 => Poison(TOO_LARGE),
         429 => Throttled,
-        500..=599 => Retry,
+        500..=599 => ServiceFailed,
         _ => Unusable(
             "this is not an answer of the Invoke API: check `aws.lambda.endpoint`, the function's name and the region",
         ),
@@ -361,6 +363,11 @@ fn refused(destination: &Destination, answer: &Answer, refuse_credentials: impl 
     };
     match fate {
         Retry => retry(asked, &format!("answered {status}")),
+        ServiceFailed => Verdict::Retry {
+            after: asked,
+            outcome: Outcome::Unknown,
+            failure: failure(&format!("answered {status}")),
+        },
         Wait => retry(
             asked.or(Some(BECOMING_READY)),
             &format!("answered {status}: it is becoming ready"),

@@ -174,7 +174,7 @@ async fn failures_of_the_function_and_of_the_service_become_their_verdicts() {
     assert!(matches!(
         send(&*sink).await,
         Verdict::Retry {
-            outcome: Outcome::NotRun,
+            outcome: Outcome::Unknown,
             ..
         }
     ));
@@ -202,7 +202,7 @@ async fn every_exception_arrives_under_its_name_sync_and_async() {
             let failure = match &verdict {
                 Verdict::Retry {
                     failure,
-                    outcome: Outcome::NotRun,
+                    outcome: Outcome::NotRun | Outcome::Unknown,
                     ..
                 }
                 | Verdict::Throttled { failure, .. }

@@ -201,6 +201,9 @@ pub enum ThrottleScope {
 pub enum Outcome {
     /// The destination did not run: the failure does not count as an attempt of the records.
     NotRun,
+    /// What stands in front of the destination failed, and does not say how far it came: not an attempt, but a second
+    /// delivery is possible.
+    Unknown,
     /// The destination ran and failed, or may have run: it counts as an attempt, and a second delivery is possible.
     MayHaveRun,
 }

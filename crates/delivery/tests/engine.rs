@@ -312,6 +312,34 @@ async fn backoff_stays_under_its_growing_bound() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_fails_costs_no_attempt_and_may_have_delivered() {
+    let mut calls = 0;
+    let script = move |_: &Seen| {
+        calls += 1;
+        now(match calls {
+            1..=9 => Verdict::Retry {
+                after: None,
+                outcome: klamm_connect_api::sink::Outcome::Unknown,
+                failure: failure("ServiceException"),
+            },
+            _ => Verdict::Accepted,
+        })
+    };
+    let sink = FakeSink::new(with(|settings| settings.retry.max_attempts = 2), script);
+    let world = World::new(&sink);
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..3), 3)
+        .await
+        .unwrap();
+    world.committable(0, 3).await;
+    let status = world.engine.status();
+    assert_eq!(status.routes[0].delivered_records, 3);
+    assert_eq!(status.routes[0].possible_duplicates, 9 * 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_destinations_wish_for_a_delay_is_honoured_up_to_five_minutes() {
     for (wish, at_ms) in [(Duration::from_secs(40), 40_000), (Duration::from_secs(3600), 300_000)] {
         let mut calls = 0;

@@ -79,7 +79,7 @@ fn failure(verdict: &Verdict) -> &Failure {
 fn every_exception_of_the_catalogue_has_its_verdict_sync_and_async() {
     let rows = [
         ("TooManyRequestsException", 429, "throttled Function"),
-        ("ServiceException", 500, "retry NotRun"),
+        ("ServiceException", 500, "retry Unknown"),
         ("EC2ThrottledException", 502, "throttled Function"),
         ("EC2UnexpectedException", 502, "retry NotRun"),
         ("ENINotReadyException", 502, "retry NotRun 5000"),
@@ -166,8 +166,8 @@ fn an_unknown_error_is_judged_by_its_status() {
         (409, "retry NotRun 5000", "conflict"),
         (413, "poison", "too large"),
         (429, "throttled Function", "without a reason"),
-        (500, "retry NotRun", "server"),
-        (503, "retry NotRun", "a load balancer's page"),
+        (500, "retry Unknown", "server"),
+        (503, "retry Unknown", "a load balancer's page"),
     ];
     for (status, wanted, why) in rows {
         let verdict = judged(InvocationType::Sync, esm(), answer(status, "<html>"));

@@ -109,9 +109,14 @@ impl Actor {
             }
             Verdict::Retry {
                 after,
-                outcome: Outcome::NotRun,
+                outcome: outcome @ (Outcome::NotRun | Outcome::Unknown),
                 failure,
-            } => self.wait_for_destination(part, Outage::Unreachable, after, failure),
+            } => {
+                if outcome == Outcome::Unknown {
+                    count(&self.shared.routes[route].possible_duplicates, part.items.len());
+                }
+                self.wait_for_destination(part, Outage::Unreachable, after, failure);
+            }
             Verdict::Throttled { by, after, failure } => {
                 count(&self.shared.routes[route].throttled_calls, 1);
                 self.wait_for_destination(part, Outage::Throttled(by), after, failure);
