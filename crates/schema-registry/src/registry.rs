@@ -105,7 +105,7 @@ impl SchemaRegistry {
 
     async fn document(&self, lookup: &Lookup) -> Result<Arc<Document>, RegistryError> {
         let cache = match lookup {
-            Lookup::Latest { .. } => &self.latest,
+            Lookup::Latest { .. } | Lookup::LatestWith { .. } => &self.latest,
             Lookup::Id { .. } | Lookup::Guid(_) | Lookup::Version { .. } => &self.documents,
         };
         let fetch = async { self.backend.document(lookup).await.map(Arc::new) };

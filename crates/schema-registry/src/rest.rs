@@ -219,6 +219,14 @@ impl Backend for RestClient {
                 Lookup::Guid(guid) => format!("/schemas/guids/{guid}"),
                 Lookup::Version { subject, version } => format!("/subjects/{}/versions/{version}", encoded(subject)),
                 Lookup::Latest { subject } => format!("/subjects/{}/versions/latest", encoded(subject)),
+                Lookup::LatestWith { subject, metadata } => {
+                    let mut path = format!("/subjects/{}/metadata", encoded(subject));
+                    for (index, (name, value)) in metadata.iter().enumerate() {
+                        let sign = if index == 0 { '?' } else { '&' };
+                        path.push_str(&format!("{sign}key={}&value={}", encoded(name), encoded(value)));
+                    }
+                    path
+                }
             };
             let answer: SchemaAnswer = self.read(&what, Method::GET, &path, Bytes::new()).await?;
             let Some(schema_type) = SchemaType::of(answer.schema_type.as_deref()) else {
@@ -228,13 +236,15 @@ impl Backend for RestClient {
                     reason: "its schema type is none of AVRO, JSON and PROTOBUF".to_owned(),
                 });
             };
-            let asked = match lookup {
-                Lookup::Id { id, .. } => Some(*id),
-                Lookup::Guid(_) | Lookup::Version { .. } | Lookup::Latest { .. } => None,
+            let (asked, subject) = match lookup {
+                Lookup::Id { id, subject } => (Some(*id), subject.clone()),
+                Lookup::Guid(_) | Lookup::Version { .. } | Lookup::Latest { .. } | Lookup::LatestWith { .. } => {
+                    (None, None)
+                }
             };
             Ok(Document {
                 id: asked.or(answer.id),
-                subject: answer.subject.map(Arc::from),
+                subject: answer.subject.map(Arc::from).or(subject),
                 version: answer.version,
                 schema_type,
                 text: answer.schema,

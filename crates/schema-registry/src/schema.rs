@@ -45,6 +45,13 @@ pub enum Lookup {
         /// The subject.
         subject: Arc<str>,
     },
+    /// The newest version of a subject whose metadata has these properties.
+    LatestWith {
+        /// The subject.
+        subject: Arc<str>,
+        /// Names and values of the properties.
+        metadata: Vec<(String, String)>,
+    },
 }
 
 impl fmt::Display for Lookup {
@@ -58,6 +65,10 @@ impl fmt::Display for Lookup {
             Self::Guid(guid) => write!(f, "schema GUID {guid}"),
             Self::Version { subject, version } => write!(f, "version {version} of subject {subject}"),
             Self::Latest { subject } => write!(f, "the latest version of subject {subject}"),
+            Self::LatestWith { subject, metadata } => {
+                write!(f, "the latest version of subject {subject} with the metadata")?;
+                metadata.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+            }
         }
     }
 }
@@ -100,7 +111,7 @@ impl fmt::Display for SchemaType {
 pub struct Document {
     /// The id, if the answer named it or it was asked for by id.
     pub id: Option<i32>,
-    /// The subject, if the answer named it.
+    /// The subject, if the answer named it or the document was asked for with it.
     pub subject: Option<Arc<str>>,
     /// The version in the subject, if the answer named it.
     pub version: Option<i32>,

@@ -178,8 +178,8 @@ impl Compile for AvroCompiler {
         let connect = Builder::new(&types, &self.0, &order).build(root, version, order.heads.len())?;
         let plan = Planner::new(&types, &self.0, &order).plan(root, &connect)?;
         let place = match types.get(root).kind.name() {
-            Some(name) => format!("schema {id} (Avro `{}`)", name.full()),
-            None => format!("schema {id} (Avro {})", types.get(root).kind.word()),
+            Some(name) => registry::place(schema, id, &format!("Avro `{}`", name.full())),
+            None => registry::place(schema, id, &format!("Avro {}", types.get(root).kind.word())),
         };
         let recursive = (!order.heads.is_empty()).then(|| Recursive {
             types,

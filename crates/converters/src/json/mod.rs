@@ -4,7 +4,7 @@
 //! `typed` its payload.
 
 mod cache;
-mod scan;
+pub(crate) mod scan;
 mod schema;
 mod schemaless;
 mod typed;
@@ -24,6 +24,7 @@ use klamm_connect_api::{
 use self::cache::SchemaCache;
 use self::scan::{Kind, Scanner};
 use self::typed::NullWithDefault;
+pub(crate) use self::typed::whole;
 use crate::charset::Charset;
 
 const CLASS: &str = "org.apache.kafka.connect.json.JsonConverter";
@@ -213,7 +214,7 @@ impl HeaderConverter for JsonConverter {
 }
 
 /// The text of the bytes: UTF-8, or UTF-16 as Jackson recognises it; without its byte order mark.
-fn text(bytes: &[u8]) -> Result<Cow<'_, str>, DataError> {
+pub(crate) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, DataError> {
     let text = match bytes {
         [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => Charset::Utf16.decode(bytes),
         // The first character of a JSON text is in ASCII.

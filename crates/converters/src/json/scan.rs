@@ -15,7 +15,7 @@ const MAX_NUMBER: usize = 1000;
 
 /// What begins at the scanner's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Object,
     Array,
     String,
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Object => "an object",
             Self::Array => "an array",
@@ -39,10 +39,10 @@ impl Kind {
 
 /// A number as it was written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Number<'a> {
-    pub(super) text: &'a str,
+pub(crate) struct Number<'a> {
+    pub(crate) text: &'a str,
     /// Neither a fraction nor an exponent.
-    pub(super) is_integer: bool,
+    pub(crate) is_integer: bool,
 }
 
 /// What is missing or too much at the scanner's place. One byte, so that the hot path moves no error about.
@@ -98,7 +98,7 @@ impl Due {
 
 /// A place in a JSON text.
 #[derive(Debug, Clone)]
-pub(super) struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
@@ -106,7 +106,7 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self {
             text,
             at: 0,
@@ -116,23 +116,23 @@ impl<'a> Scanner<'a> {
     }
 
     /// Offset of the next byte.
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 
     /// Whether everything read so far was JSON by the RFC, without leading zeros.
-    pub(super) fn is_strict(&self) -> bool {
+    pub(crate) fn is_strict(&self) -> bool {
         self.is_strict
     }
 
     /// The text from `start` up to here. Both stand next to an ASCII character, so neither splits another one.
-    pub(super) fn text_from(&self, start: usize) -> &'a str {
+    pub(crate) fn text_from(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
     /// Steps over blanks.
     #[inline]
-    pub(super) fn blank(&mut self) {
+    pub(crate) fn blank(&mut self) {
         if self.byte() > b' ' {
             return;
         }
@@ -142,13 +142,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Whether nothing but blanks is left.
-    pub(super) fn is_at_end(&mut self) -> bool {
+    pub(crate) fn is_at_end(&mut self) -> bool {
         self.blank();
         self.at >= self.text.len()
     }
 
     /// The kind of the value that begins here, blanks skipped.
-    pub(super) fn kind(&mut self) -> Result<Kind, DataError> {
+    pub(crate) fn kind(&mut self) -> Result<Kind, DataError> {
         self.blank();
         match self.byte() {
             b'{' => Ok(Kind::Object),
@@ -162,22 +162,22 @@ impl<'a> Scanner<'a> {
     }
 
     /// Enters the array that begins here.
-    pub(super) fn enter_array(&mut self) -> Result<(), DataError> {
+    pub(crate) fn enter_array(&mut self) -> Result<(), DataError> {
         self.enter().map_err(|due| self.error(due))
     }
 
     /// Steps to the next element of the array, or out of it.
-    pub(super) fn next_element(&mut self, is_first: bool) -> Result<bool, DataError> {
+    pub(crate) fn next_element(&mut self, is_first: bool) -> Result<bool, DataError> {
         self.step_in_array(is_first).map_err(|due| self.error(due))
     }
 
     /// Enters the object that begins here.
-    pub(super) fn enter_object(&mut self) -> Result<(), DataError> {
+    pub(crate) fn enter_object(&mut self) -> Result<(), DataError> {
         self.enter().map_err(|due| self.error(due))
     }
 
     /// Steps to the value of the object's next member and gives its name, or steps out of the object.
-    pub(super) fn next_member(&mut self, is_first: bool) -> Result<Option<Cow<'a, str>>, DataError> {
+    pub(crate) fn next_member(&mut self, is_first: bool) -> Result<Option<Cow<'a, str>>, DataError> {
         if !self.step_in_object(is_first).map_err(|due| self.error(due))? {
             return Ok(None);
         }
@@ -187,7 +187,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The string that begins here.
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, DataError> {
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, DataError> {
         let start = self.at + 1;
         let has_escapes = self.skip_string().map_err(|due| self.error(due))?;
         let raw = self.text.get(start..self.at - 1).unwrap_or_default();
@@ -199,7 +199,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The number that begins here.
-    pub(super) fn number(&mut self) -> Result<Number<'a>, DataError> {
+    pub(crate) fn number(&mut self) -> Result<Number<'a>, DataError> {
         let start = self.at;
         let is_integer = self.skip_number().map_err(|due| self.error(due))?;
         Ok(Number {
@@ -209,7 +209,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The boolean that begins here.
-    pub(super) fn boolean(&mut self) -> Result<bool, DataError> {
+    pub(crate) fn boolean(&mut self) -> Result<bool, DataError> {
         let value = self.byte() == b't';
         self.word(if value { b"true" } else { b"false" })
             .map_err(|due| self.error(due))?;
@@ -217,12 +217,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over the null that begins here.
-    pub(super) fn null(&mut self) -> Result<(), DataError> {
+    pub(crate) fn null(&mut self) -> Result<(), DataError> {
         self.word(b"null").map_err(|due| self.error(due))
     }
 
     /// Steps over the value that begins here, checking all of it.
-    pub(super) fn skip(&mut self) -> Result<(), DataError> {
+    pub(crate) fn skip(&mut self) -> Result<(), DataError> {
         let mut hot = self.clone();
         let result = hot.skip_value();
         *self = hot;

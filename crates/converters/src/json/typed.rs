@@ -110,7 +110,7 @@ fn integer<T, E>(number: Number<'_>, schema: &SchemaRef, narrow: fn(i64) -> Resu
 }
 
 /// The number without its fraction, as in Connect, if 64 bits hold it.
-fn whole(number: Number<'_>) -> Option<i64> {
+pub(crate) fn whole(number: Number<'_>) -> Option<i64> {
     if !number.text.contains(['e', 'E']) {
         return number.text.split('.').next()?.parse().ok();
     }

@@ -27,8 +27,37 @@ pub(crate) struct Framed {
     pub(crate) payload: Bytes,
 }
 
+/// Where a record's schema is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// In a header, or else in front of the bytes.
+    Dual,
+    /// In front of the bytes.
+    Prefix,
+    /// In a header.
+    Header,
+    /// Nowhere: all records have this schema, and nothing stands in front of their bytes.
+    Fixed(SchemaId),
+}
+
+/// Message indexes of Protobuf that name the first message.
+const FIRST_MESSAGE: &[u8] = &[0];
+
 /// Takes the schema's id off. The last header of that name counts; a null one is as good as none.
-pub(crate) fn split(header: &[u8], headers: &[RawHeader], bytes: &Bytes) -> Result<Framed, DataError> {
+pub(crate) fn split(
+    naming: Naming,
+    header: &[u8],
+    headers: &[RawHeader],
+    bytes: &Bytes,
+) -> Result<Framed, DataError> {
+    if let Naming::Fixed(id) = naming {
+        return Ok(Framed {
+            id,
+            header_rest: Some(Bytes::from_static(FIRST_MESSAGE)),
+            payload: bytes.clone(),
+        });
+    }
+    let headers = if naming == Naming::Prefix { &[] } else { headers };
     let named = headers
         .iter()
         .rev()
@@ -47,6 +76,10 @@ pub(crate) fn split(header: &[u8], headers: &[RawHeader], bytes: &Bytes) -> Resu
             header_rest: Some(rest),
             payload: bytes.clone(),
         });
+    }
+    if naming == Naming::Header {
+        let header = String::from_utf8_lossy(header);
+        return Err(malformed(format!("no header `{header}` names the record's schema")));
     }
     let (id, payload) = read_id(bytes).ok_or_else(|| match bytes.first() {
         None => malformed("empty bytes where a schema registry's prefix is expected".to_owned()),
@@ -126,10 +159,10 @@ mod tests {
             ),
         ];
         for (headers, id, payload, why) in cases {
-            let framed = split(HEADER, headers, &plain).unwrap();
+            let framed = split(Naming::Dual, HEADER, headers, &plain).unwrap();
             assert_eq!((framed.id, framed.payload.as_ref()), (id, payload), "{why}");
         }
-        let framed = split(HEADER, &[header(HEADER, Some(in_header))], &plain).unwrap();
+        let framed = split(Naming::Dual, HEADER, &[header(HEADER, Some(in_header))], &plain).unwrap();
         assert_eq!(framed.header_rest.as_deref(), Some(&[42][..]));
     }
 
@@ -147,7 +180,7 @@ mod tests {
             ),
         ];
         for (headers, bytes, wanted) in cases {
-            let error = split(HEADER, headers, &Bytes::from_static(bytes))
+            let error = split(Naming::Dual, HEADER, headers, &Bytes::from_static(bytes))
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(wanted), "{error}");

@@ -12,19 +12,33 @@ use bytes::Bytes;
 use indexmap::Equivalent;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
-    ConfigDef, ConfigErrors, ConfigKey, ConfigType, ConverterRole, DataError, DataErrorKind, Importance, ParsedConfig,
+    ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterRole, DataError, DataErrorKind, Importance, ParsedConfig,
     RawHeader,
 };
 use klamm_schema_registry::{
     Cache, Limits, Lookup, RegisteredSchema, SchemaId, SchemaRegistry, SchemaType, config_keys,
 };
 
+use uuid::Uuid;
+
 pub(crate) use self::framing::Framed;
+use self::framing::Naming;
 
 const CACHE_SIZE: &str = "schemas.cache.config";
 const LOOK_UP_VERSION: &str = "schema.version.lookup";
 const KEY_STRATEGY: &str = "key.subject.name.strategy";
 const VALUE_STRATEGY: &str = "value.subject.name.strategy";
+const KEY_DESERIALIZER: &str = "key.schema.id.deserializer";
+const VALUE_DESERIALIZER: &str = "value.schema.id.deserializer";
+const DUAL_DESERIALIZER: &str = "DualSchemaIdDeserializer";
+const PREFIX_DESERIALIZER: &str = "PrefixSchemaIdDeserializer";
+const HEADER_DESERIALIZER: &str = "HeaderSchemaIdDeserializer";
+const CONFIG_DESERIALIZER: &str = "ConfigSchemaIdDeserializer";
+const USE_ID: &str = "use.schema.id";
+const USE_GUID: &str = "use.schema.guid";
+const USE_LATEST: &str = "use.latest.version";
+const USE_LATEST_WITH_METADATA: &str = "use.latest.with.metadata";
+const LATEST_TTL: &str = "latest.cache.ttl.sec";
 /// A schema that could not be compiled is looked at again after this long.
 const FAILURE_HOLDS: Duration = Duration::from_secs(10);
 /// A registry that did not answer is asked again at once by the next one: its client has its own pause.
@@ -42,6 +56,23 @@ pub(crate) fn config_def() -> ConfigDef {
         )
         .default("io.confluent.kafka.serializers.subject.TopicNameStrategy")
         .validator(Validator::new(|name| Strategy::of(name).map(drop)))
+    };
+    let deserializer = |name| {
+        ConfigKey::new(
+            name,
+            ConfigType::Class,
+            Importance::Low,
+            "Where records name their schema: DualSchemaIdDeserializer (in a header, or else in front of their bytes), \
+             PrefixSchemaIdDeserializer, HeaderSchemaIdDeserializer, or ConfigSchemaIdDeserializer (nowhere: \
+             `use.schema.id` or `use.schema.guid` names the schema of all of them).",
+        )
+        .default("io.confluent.kafka.serializers.schema.id.DualSchemaIdDeserializer")
+        .validator(Validator::new(|class| match short(class) {
+            DUAL_DESERIALIZER | PREFIX_DESERIALIZER | HEADER_DESERIALIZER | CONFIG_DESERIALIZER => Ok(()),
+            _ => Err(format!(
+                "must be one of: {DUAL_DESERIALIZER}, {PREFIX_DESERIALIZER}, {HEADER_DESERIALIZER}, {CONFIG_DESERIALIZER}"
+            )),
+        }))
     };
     let unused = |name, config_type, default: &str, documentation: &str| {
         ConfigKey::new(name, config_type, Importance::Low, documentation).default(default)
@@ -73,29 +104,51 @@ pub(crate) fn config_def() -> ConfigDef {
             .default("false"),
         )
         .key(
-            unused(
-                "use.latest.version",
+            ConfigKey::new(
+                USE_LATEST,
                 ConfigType::Boolean,
-                "false",
-                "Whether data is brought to the latest version of its subject. Not there yet: data is read by the schema \
-                 that it was written with.",
+                Importance::Medium,
+                "Whether data is read by the latest version of its subject instead of the schema that it was written \
+                 with: Avro data is resolved to it, JSON and Protobuf data is read as if it had been written with it. \
+                 `latest.cache.ttl.sec` says how soon a newer version is noticed.",
             )
-            .validator(Validator::new(|text| {
-                if text.eq_ignore_ascii_case("false") {
-                    Ok(())
-                } else {
-                    Err("is not supported, data is read by the schema that it was written with: set it to false".to_owned())
-                }
-            })),
+            .default("false"),
         )
         .key(
-            unused(
-                "use.schema.id",
-                ConfigType::Int,
-                "-1",
-                "The schema that data is brought to. Not there yet: data is read by the schema that it was written with.",
+            ConfigKey::new(
+                USE_LATEST_WITH_METADATA,
+                ConfigType::List,
+                Importance::Medium,
+                "As `use.latest.version`, with the latest version that has these properties in its metadata, such as \
+                 `major=2,stage=prod`. It goes before `use.latest.version`.",
             )
-            .validator(Validator::between(-1, -1)),
+            .optional()
+            .validator(Validator::new(|text| metadata(text).map(drop))),
+        )
+        .key(deserializer(KEY_DESERIALIZER))
+        .key(deserializer(VALUE_DESERIALIZER))
+        .key(
+            ConfigKey::new(
+                USE_ID,
+                ConfigType::Int,
+                Importance::Low,
+                "The id of the schema that all records have, with ConfigSchemaIdDeserializer. With the others it only \
+                 matters when data is written, and is not looked at.",
+            )
+            .default("-1")
+            .validator(Validator::at_least(-1)),
+        )
+        .key(
+            ConfigKey::new(
+                USE_GUID,
+                ConfigType::String,
+                Importance::Low,
+                "The GUID of that schema, in place of `use.schema.id`.",
+            )
+            .optional()
+            .validator(Validator::new(|text| {
+                Uuid::parse_str(text).map(drop).map_err(|_| "must be a GUID".to_owned())
+            })),
         )
         .key(unused(
             "auto.register.schemas",
@@ -117,6 +170,77 @@ pub(crate) fn config_def() -> ConfigDef {
         ))
 }
 
+/// The text after the last dot of a class name.
+fn short(class: &str) -> &str {
+    class.rsplit('.').next().unwrap_or_default()
+}
+
+fn metadata(text: &str) -> Result<Vec<(String, String)>, String> {
+    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+    pairs
+        .map(|pair| match pair.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            _ => Err("must be pairs such as `major=2,stage=prod`".to_owned()),
+        })
+        .collect()
+}
+
+/// Where records name their schema, by the settings of the role.
+fn naming(config: &ParsedConfig, role: ConverterRole) -> Result<Naming, ConfigErrors> {
+    let key = match role {
+        ConverterRole::Key => KEY_DESERIALIZER,
+        ConverterRole::Value | ConverterRole::Header => VALUE_DESERIALIZER,
+    };
+    match config.str(key).map(short) {
+        Some(PREFIX_DESERIALIZER) => return Ok(Naming::Prefix),
+        Some(HEADER_DESERIALIZER) => return Ok(Naming::Header),
+        Some(CONFIG_DESERIALIZER) => {}
+        _ => return Ok(Naming::Dual),
+    }
+    let guid = config.str(USE_GUID).and_then(|text| Uuid::parse_str(text).ok());
+    let id = config.int(USE_ID).and_then(|id| i32::try_from(id).ok()).filter(|id| *id >= 0);
+    match (guid, id) {
+        (Some(guid), _) => Ok(Naming::Fixed(SchemaId::Guid(guid))),
+        (None, Some(id)) => Ok(Naming::Fixed(SchemaId::Id(id))),
+        (None, None) => {
+            let message = format!("is needed by `{key}={CONFIG_DESERIALIZER}`, or `{USE_GUID}`");
+            ConfigErrors::check(vec![ConfigError::new(USE_ID, message)]).map(|()| Naming::Dual)
+        }
+    }
+}
+
+/// By which schema data is read.
+#[derive(Debug)]
+enum Reading {
+    /// The one that it was written with.
+    Written,
+    /// The latest version of the subject.
+    Latest,
+    /// The latest version of the subject that has these properties.
+    LatestWith(Vec<(String, String)>),
+}
+
+impl Reading {
+    fn of(config: &ParsedConfig) -> Self {
+        let pairs = metadata(&config.list(USE_LATEST_WITH_METADATA).join(",")).unwrap_or_default();
+        if !pairs.is_empty() {
+            Self::LatestWith(pairs)
+        } else if config.bool(USE_LATEST) == Some(true) {
+            Self::Latest
+        } else {
+            Self::Written
+        }
+    }
+}
+
+/// Which schema a record has, for its errors: `what` is the schema's language and name.
+pub(crate) fn place(schema: &RegisteredSchema, id: SchemaId, what: &str) -> String {
+    match &schema.document.subject {
+        Some(subject) => format!("schema {id} (subject {subject}, {what})"),
+        None => format!("schema {id} ({what})"),
+    }
+}
+
 /// How a subject's name is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strategy {
@@ -127,7 +251,7 @@ enum Strategy {
 
 impl Strategy {
     fn of(class: &str) -> Result<Self, String> {
-        match class.rsplit('.').next().unwrap_or_default() {
+        match short(class) {
             // The newer default asks the registry for associations first and falls back to this.
             "TopicNameStrategy" | "AssociatedNameStrategy" => Ok(Self::Topic),
             "RecordNameStrategy" => Ok(Self::Record),
@@ -147,6 +271,20 @@ pub(crate) trait Compile: Send + Sync + fmt::Debug {
     fn compile(&self, schema: &RegisteredSchema, id: SchemaId, version: Option<i32>)
     -> Result<Self::Output, DataError>;
 
+    /// What reads data of the schema `writer` and brings it to `reader`, a later version of it.
+    ///
+    /// # Errors
+    /// As [`Compile::compile`].
+    fn compile_for(
+        &self,
+        _writer: &RegisteredSchema,
+        reader: &RegisteredSchema,
+        id: SchemaId,
+        version: Option<i32>,
+    ) -> Result<Self::Output, DataError> {
+        self.compile(reader, id, version)
+    }
+
     /// The full name of the record type, for subjects that are named after it.
     fn record_name(&self, schema: &RegisteredSchema) -> Result<Option<String>, DataError>;
 }
@@ -159,6 +297,8 @@ pub(crate) struct Schemas<C: Compile> {
     role: ConverterRole,
     strategy: Strategy,
     looks_up_version: bool,
+    naming: Naming,
+    reading: Reading,
     compiled: Cache<Key, Arc<C::Output>, DataError>,
 }
 
@@ -191,6 +331,7 @@ impl<C: Compile> Schemas<C> {
             ConverterRole::Key => KEY_STRATEGY,
             ConverterRole::Value | ConverterRole::Header => VALUE_STRATEGY,
         };
+        let reading = Reading::of(config);
         Ok(Self {
             compiler,
             registry: SchemaRegistry::try_new(config)?,
@@ -200,10 +341,19 @@ impl<C: Compile> Schemas<C> {
                 .and_then(|name| Strategy::of(name).ok())
                 .unwrap_or(Strategy::Topic),
             looks_up_version: config.bool(LOOK_UP_VERSION) == Some(true),
+            naming: naming(config, role)?,
             compiled: Cache::new(Limits {
                 entries: config.usize(CACHE_SIZE).unwrap_or(1000),
-                answers_live: None,
+                answers_live: match reading {
+                    Reading::Written => None,
+                    // A newer version is noticed when the old one is looked for again.
+                    Reading::Latest | Reading::LatestWith(_) => config
+                        .int(LATEST_TTL)
+                        .and_then(|seconds| u64::try_from(seconds).ok())
+                        .map(Duration::from_secs),
+                },
             }),
+            reading,
         })
     }
 
@@ -217,7 +367,7 @@ impl<C: Compile> Schemas<C> {
         headers: &[RawHeader],
         bytes: &Bytes,
     ) -> Result<(Framed, Arc<C::Output>), DataError> {
-        let framed = framing::split(framing::header_name(self.role), headers, bytes)?;
+        let framed = framing::split(self.naming, framing::header_name(self.role), headers, bytes)?;
         match self.compiled.get(&KeyRef(topic, framed.id)) {
             Some(compiled) => Ok((framed, compiled)),
             None => Err(DataError::new(DataErrorKind::NotReady, String::new())),
@@ -226,7 +376,7 @@ impl<C: Compile> Schemas<C> {
 
     /// Fetches and compiles the schema that the record names.
     pub(crate) async fn prepare(&self, topic: &str, headers: &[RawHeader], bytes: &Bytes) -> Result<(), DataError> {
-        let id = framing::split(framing::header_name(self.role), headers, bytes)?.id;
+        let id = framing::split(self.naming, framing::header_name(self.role), headers, bytes)?.id;
         let key = Key {
             topic: Arc::from(topic),
             id,
@@ -275,7 +425,42 @@ impl<C: Compile> Schemas<C> {
         } else {
             None
         };
-        self.compiler.compile(&schema, id, version).map_err(named)
+        match self.reader(topic, &schema).await? {
+            Some(reader) => {
+                let reader_place = reader.document.version.map_or_else(String::new, |version| format!(" read by version {version}"));
+                self.compiler
+                    .compile_for(&schema, &reader, id, version)
+                    .map_err(|error| named(error.at(&format!("{}{reader_place}", C::SCHEMA_TYPE))))
+            }
+            None => self.compiler.compile(&schema, id, version).map_err(named),
+        }
+    }
+
+    /// The schema that data is brought to, if that is another one than it was written with.
+    async fn reader(&self, topic: &str, writer: &RegisteredSchema) -> Result<Option<RegisteredSchema>, DataError> {
+        if matches!(self.reading, Reading::Written) {
+            return Ok(None);
+        }
+        let Some(subject) = self.record_subject(topic, writer)? else {
+            return Err(DataError::data(
+                "the schema has no name, so there is no subject whose latest version it could be brought to",
+            ));
+        };
+        let lookup = match &self.reading {
+            Reading::Written => return Ok(None),
+            Reading::Latest => Lookup::Latest { subject },
+            Reading::LatestWith(metadata) => Lookup::LatestWith {
+                subject,
+                metadata: metadata.clone(),
+            },
+        };
+        let reader = self.registry.schema(&lookup).await?;
+        let found = reader.document.schema_type;
+        if found != C::SCHEMA_TYPE {
+            return Err(DataError::data(format!("{lookup} is of type {found}, and this converter reads {}", C::SCHEMA_TYPE)));
+        }
+        let is_same = reader.document.text == writer.document.text && reader.references == writer.references;
+        Ok((!is_same).then_some(reader))
     }
 
     fn topic_subject(&self, topic: &str) -> Arc<str> {
@@ -287,6 +472,9 @@ impl<C: Compile> Schemas<C> {
     }
 
     fn record_subject(&self, topic: &str, schema: &RegisteredSchema) -> Result<Option<Arc<str>>, DataError> {
+        if self.strategy == Strategy::Topic {
+            return Ok(Some(self.topic_subject(topic)));
+        }
         let name = self.compiler.record_name(schema)?;
         Ok(name.map(|name| match self.strategy {
             Strategy::Topic => self.topic_subject(topic),
