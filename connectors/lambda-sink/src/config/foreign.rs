@@ -31,6 +31,10 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
     let unless_blank = |why| if value.is_empty() { Agrees } else { Refused(why) };
     let is_false = value.eq_ignore_ascii_case("false");
     let treatment = match key {
+        // The runtime makes the converters, and takes the registry's settings with them.
+        "input.data.format" | "input.key.format" => Agrees,
+        "schema.context.name" if has_format(raw) => Agrees,
+        _ if has_format(raw) && REGISTRY.iter().any(|start| key.starts_with(start)) => Agrees,
         "reporter.result.topic.name" | "reporter.error.topic.name" => {
             unless_blank("reporter topics are not supported yet: leave it out, or empty")
         }
@@ -93,8 +97,6 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
         "retries.max" => {
             Refused("set `delivery.retry.max.attempts` instead, which counts the first call too: one more than retries")
         }
-        "input.data.format" => input_format(raw, "value.converter", value),
-        "input.key.format" => input_format(raw, "key.converter", value),
         "retriable.error.codes" => Ignored("server errors and throttles are always sent again"),
         "kafka.auth.mode" | "kafka.api.key" | "kafka.api.secret" | "kafka.service.account.id" => {
             Ignored("the worker's own Kafka settings and `consumer.override.*` count")
@@ -132,20 +134,11 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
     Some(treatment)
 }
 
-/// Cloud's format names choose a converter there. Here the converter is set by itself, so a format alone would be lost.
-fn input_format(raw: &RawConfig, converter: &str, format: &str) -> Treatment {
-    if !is_blank(raw, converter) {
-        return Ignored("the converter that is set decides");
-    }
-    match format.to_ascii_uppercase().as_str() {
-        "JSON" => Ignored("the worker's converter decides; `value.converter` and `key.converter` override it"),
-        _ if converter == "value.converter" => Refused(
-            "a format chooses no converter here: set `value.converter` (and leave the format as it is, if you like)",
-        ),
-        _ => Refused(
-            "a format chooses no converter here: set `key.converter` (and leave the format as it is, if you like)",
-        ),
-    }
+/// Beginnings of settings that the converters of Cloud's formats share.
+const REGISTRY: [&str; 3] = ["schema.registry.", "basic.auth.", "bearer.auth."];
+
+fn has_format(raw: &RawConfig) -> bool {
+    !is_blank(raw, "input.data.format") || !is_blank(raw, "input.key.format")
 }
 
 fn is_blank(raw: &RawConfig, key: &str) -> bool {

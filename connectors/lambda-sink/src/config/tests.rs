@@ -245,12 +245,6 @@ fn what_is_wrong_is_named_with_its_key_and_the_way_out() {
             "delivery.batch.bytes: 1048577 is above the 1048576 bytes that the destination takes in a call",
             "asynchronous payloads are smaller",
         ),
-        (
-            &[("aws.lambda.function.name", "f"), ("input.data.format", "AVRO")],
-            "input.data.format: a format chooses no converter here: set `value.converter` (and leave the format as it is, if \
-             you like)",
-            "Avro read by whatever the worker has",
-        ),
     ];
     for (entries, wanted, why) in cases {
         assert_eq!(plan(entries).map(|_| ()).unwrap_err(), *wanted, "{why}");
@@ -488,12 +482,7 @@ fn the_cloud_class_logs_failures_by_default_and_nordstroms_waits_longer() {
         .collect();
     assert_eq!(
         keys,
-        [
-            "input.data.format",
-            "kafka.api.key",
-            "kafka.api.secret",
-            "kafka.auth.mode"
-        ]
+        ["kafka.api.key", "kafka.api.secret", "kafka.auth.mode"]
     );
 
     let nordstrom: Pairs<'_> = &[

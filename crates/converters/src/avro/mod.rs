@@ -1,12 +1,14 @@
 //! `AvroConverter`: Avro with its schema in a registry, as Confluent's converter reads it.
 //!
 //! `schema` reads the Avro schema, `connect` makes the Connect schema of it, `plan` works out how data is read;
-//! `cursor` takes the bytes apart, for `read` into values and for `transcode` straight into JSON.
+//! `cursor` takes the bytes apart, for `read` into values and for `transcode` straight into JSON; `resolve` brings data to
+//! a later schema first.
 
 mod connect;
 mod cursor;
 mod plan;
 mod read;
+mod resolve;
 mod schema;
 mod transcode;
 
@@ -26,6 +28,7 @@ use self::connect::{Builder, Options, Order};
 use self::cursor::Cursor;
 use self::plan::{Branch, Node, Plan, Planner};
 use self::read::Reader;
+use self::resolve::Resolution;
 use self::schema::{Kind, Name, TypeId, Types};
 use self::transcode::Transcoder;
 use crate::registry::{self, Compile, Schemas};
@@ -120,13 +123,11 @@ impl Converter for AvroConverter {
             return Ok(Datum::NULL);
         };
         let (framed, codec) = self.schemas.of(topic, headers, bytes)?;
-        if codec.is_null(&framed.payload)? {
+        let payload = codec.brought(framed.payload)?;
+        if codec.is_null(&payload)? {
             return Ok(Datum::NULL);
         }
-        Ok(Datum::Encoded {
-            bytes: framed.payload,
-            codec,
-        })
+        Ok(Datum::Encoded { bytes: payload, codec })
     }
 
     fn prepare<'a>(
@@ -194,7 +195,22 @@ impl Compile for AvroCompiler {
             schema: connect,
             recursive,
             place,
+            resolution: None,
         })
+    }
+
+    fn compile_for(
+        &self,
+        writer: &RegisteredSchema,
+        reader: &RegisteredSchema,
+        id: SchemaId,
+        version: Option<i32>,
+    ) -> Result<AvroCodec, DataError> {
+        let (written, from) = Self::read(writer)?;
+        let (read, to) = Self::read(reader)?;
+        let mut codec = self.compile(reader, id, version)?;
+        codec.resolution = Some(Resolution::new((&written, from), (&read, to))?);
+        Ok(codec)
     }
 
     fn record_name(&self, schema: &RegisteredSchema) -> Result<Option<String>, DataError> {
@@ -213,6 +229,8 @@ struct AvroCodec {
     recursive: Option<Recursive>,
     /// For errors: which schema.
     place: String,
+    /// From the schema that the data was written with to this one, if it is another one.
+    resolution: Option<Resolution>,
 }
 
 impl fmt::Debug for AvroCodec {
@@ -248,6 +266,17 @@ impl Recursive {
 }
 
 impl AvroCodec {
+    /// The payload as data of this codec's schema.
+    fn brought(&self, payload: Bytes) -> Result<Bytes, DataError> {
+        match &self.resolution {
+            None => Ok(payload),
+            Some(resolution) => {
+                let brought = resolution.bring(&payload).map_err(|error| error.at(&self.place))?;
+                Ok(Bytes::from(brought))
+            }
+        }
+    }
+
     /// Whether the payload is the null of a union.
     fn is_null(&self, payload: &Bytes) -> Result<bool, DataError> {
         let mut cursor = Cursor::new(payload);

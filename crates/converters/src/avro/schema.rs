@@ -80,7 +80,11 @@ pub(super) struct Field {
     pub(super) name: String,
     pub(super) type_id: TypeId,
     pub(super) doc: Option<String>,
+    /// A default of null is none to Connect; see [`Field::has_null_default`].
     pub(super) default: Option<Value>,
+    pub(super) has_null_default: bool,
+    /// Names that the field had before.
+    pub(super) aliases: Vec<String>,
 }
 
 /// Name of a record, enum or fixed.
@@ -118,6 +122,11 @@ impl Type {
     /// An attribute that is text.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.attributes.get(name)?.as_str()
+    }
+
+    /// The texts of an attribute that is a list.
+    pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        texts(self.attributes.get(name))
     }
 
     /// An attribute that is not null.
@@ -291,8 +300,18 @@ impl Types {
             name: name.to_owned(),
             doc: member("doc").and_then(Value::as_str).map(str::to_owned),
             default: member("default").filter(|value| !value.is_null()).cloned(),
+            has_null_default: member("default").is_some_and(Value::is_null),
+            aliases: texts(member("aliases")).map(str::to_owned).collect(),
         })
     }
+}
+
+fn texts(json: Option<&Value>) -> impl Iterator<Item = &str> {
+    let items = match json {
+        Some(Value::Array(items)) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter().filter_map(Value::as_str)
 }
 
 fn attribute<'a>(object: &'a Map, name: &str) -> Result<&'a Value, DataError> {

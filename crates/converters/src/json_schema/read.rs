@@ -125,11 +125,7 @@ fn named(schema: &SchemaRef, kind: Kind, scanner: &mut Scanner<'_>) -> Result<Va
         return variant::read(schema, scanner);
     };
     match (logical, kind) {
-        // A number keeps the scale that it is written with.
-        (Logical::Decimal, Kind::Number) => {
-            let decimal: BigDecimal = float(scanner.number()?.text)?;
-            Ok(Value::Decimal(Box::new(decimal)))
-        }
+        (Logical::Decimal, Kind::Number) => scaled(schema, scanner.number()?.text),
         (Logical::Decimal, Kind::String) => decimal(schema, &scanner.string()?),
         (Logical::Date, Kind::Number) => {
             let days = integer_of(logical, scanner.number()?, i64::from(i32::MIN)..=i64::from(i32::MAX))?;
@@ -155,14 +151,35 @@ fn integer_of(logical: Logical, number: Number<'_>, range: std::ops::RangeInclus
     })
 }
 
+fn scale(schema: &SchemaRef) -> Result<i64, DataError> {
+    logical::decimal_scale(schema)
+        .map(i64::from)
+        .ok_or_else(|| DataError::data("the Decimal schema has no parameter `scale` with a number"))
+}
+
+/// A number with the scale of its schema, if it has no more places than that. Confluent's converter leaves it at its own
+/// scale, and no converter can write it then.
+fn scaled(schema: &SchemaRef, text: &str) -> Result<Value, DataError> {
+    /// Digits that may have to be added.
+    const MOST: u64 = 2000;
+    let decimal: BigDecimal = float(text)?;
+    let scale = scale(schema)?;
+    let added = scale.saturating_sub(decimal.as_bigint_and_exponent().1);
+    let scaled = (added.unsigned_abs() <= MOST).then(|| decimal.with_scale(scale));
+    match scaled.filter(|scaled| *scaled == decimal) {
+        Some(scaled) => Ok(Value::Decimal(Box::new(scaled))),
+        None => Err(DataError::data(format!(
+            "a number that is no Decimal of scale {scale} is declared as one"
+        ))),
+    }
+}
+
 fn decimal(schema: &SchemaRef, text: &str) -> Result<Value, DataError> {
     let unscaled = base64(text)?;
     if unscaled.is_empty() {
         return Err(DataError::data("a Decimal takes at least one byte"));
     }
-    let scale = logical::decimal_scale(schema)
-        .ok_or_else(|| DataError::data("the Decimal schema has no parameter `scale` with a number"))?;
-    let decimal = BigDecimal::new(BigInt::from_signed_bytes_be(&unscaled), i64::from(scale));
+    let decimal = BigDecimal::new(BigInt::from_signed_bytes_be(&unscaled), scale(schema)?);
     Ok(Value::Decimal(Box::new(decimal)))
 }
 

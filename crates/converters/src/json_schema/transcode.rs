@@ -213,6 +213,9 @@ impl<'p> Writer<'p> {
         out: &mut Vec<u8>,
         depth: usize,
     ) -> Result<(), DataError> {
+        if depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
         let step = self.plan.step(id);
         let kind = scanner.kind()?;
         if kind == Kind::Null {
@@ -234,9 +237,15 @@ impl<'p> Writer<'p> {
                 Ok(())
             }
             (What::Long, Kind::Number) => long(step, scanner, out),
-            (What::Struct(_) | What::Union(_) | What::Again(_), _)
-            | (What::Array(_), _)
-            | (What::ObjectMap(_) | What::EntryMap { .. }, _) => self.container(&step.what, kind, scanner, out, depth),
+            (
+                What::Struct(_)
+                | What::Union(_)
+                | What::Again(_)
+                | What::Array(_)
+                | What::ObjectMap(_)
+                | What::EntryMap { .. },
+                _,
+            ) => self.container(&step.what, kind, scanner, out, depth),
             _ => by_value(step, kind, scanner, out),
         }
     }
@@ -249,11 +258,6 @@ impl<'p> Writer<'p> {
         out: &mut Vec<u8>,
         depth: usize,
     ) -> Result<(), DataError> {
-        if depth >= MAX_DEPTH {
-            return Err(DataError::data(format!(
-                "the value is nested more than {MAX_DEPTH} levels deep"
-            )));
-        }
         match (what, kind) {
             (What::Struct(members), Kind::Object) => self.structure(members, scanner, out, depth),
             (What::Array(items), Kind::Array) => self.array(*items, scanner, out, depth),
@@ -538,6 +542,11 @@ impl Named {
         out.truncate(self.start);
         out.extend_from_slice(&text);
     }
+}
+
+#[cold]
+fn too_deep() -> DataError {
+    DataError::data(format!("the value is nested more than {MAX_DEPTH} levels deep"))
 }
 
 fn write_null(step: &Step, out: &mut Vec<u8>) -> Result<(), DataError> {

@@ -14,7 +14,7 @@ use super::document::{Documents, Index, Json, Node, Object, Target, own_base};
 pub(super) type TypeId = usize;
 
 /// Schemas inside each other, at most: also through references.
-pub(super) const MAX_DEPTH: usize = 300;
+pub(super) const MAX_DEPTH: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct Type<'d, 'a> {

@@ -11,15 +11,33 @@ use std::fmt;
 use jsonschema::{Retrieve, Uri, Validator};
 use klamm_connect_api::DataError;
 
-use super::document::{Documents, Json};
-use super::types::Dialect;
+use super::document::{Documents, Index, Json, Node, own_base};
+use super::types::{Dialect, MAX_DEPTH};
 
 /// Problems of a record that an error names.
 const PROBLEMS: usize = 3;
 
+/// Schemas that may apply inside each other while a record is checked: the validator recurses.
+const MAX_NESTED: usize = 4000;
+/// Keywords whose schemas apply to the same value as the schema that has them.
+const IN_PLACE: [&str; 9] = [
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "dependencies",
+    "dependentSchemas",
+];
+const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+
 /// The checks of one schema.
 pub(super) struct Contract {
     validator: Validator,
+    /// How many schemas apply to one value inside each other, at most.
+    chain: usize,
 }
 
 impl fmt::Debug for Contract {
@@ -53,12 +71,21 @@ impl Contract {
                 }
             }
         };
+        let mut chains = Chains {
+            index: documents.index(),
+            lengths: HashMap::new(),
+        };
+        chains.all(root.json, &root.base)?;
+        for (uri, json) in documents.referenced() {
+            chains.all(json, uri)?;
+        }
+        let chain = chains.lengths.values().copied().flatten().max().unwrap_or(1);
         let validator = jsonschema::options()
             .with_draft(draft)
             .with_retriever(References(known))
             .build(&parse(root.json)?)
             .map_err(|error| DataError::data(format!("the JSON Schema cannot be used to validate: {error}")))?;
-        Ok(Self { validator })
+        Ok(Self { validator, chain })
     }
 
     /// Whether a record is as its schema asks.
@@ -83,6 +110,12 @@ impl Contract {
             }
             None => return Err(DataError::data("the record cannot be validated: it is empty")),
         };
+        if depth(&value).saturating_mul(self.chain) > MAX_NESTED {
+            return Err(DataError::data(format!(
+                "the record is nested too deeply to be validated by a schema that nests {} schemas for one value",
+                self.chain
+            )));
+        }
         let mut problems = Vec::new();
         for problem in self.validator.iter_errors(&value).take(PROBLEMS) {
             let place = problem.instance_path().to_string();
@@ -96,6 +129,73 @@ impl Contract {
             "the record is not valid by its JSON Schema (json.fail.invalid.schema=true): {}",
             problems.join("; ")
         )))
+    }
+}
+
+/// Levels of a value, the outermost one included.
+fn depth(value: &serde_json::Value) -> usize {
+    let inside = match value {
+        serde_json::Value::Array(items) => items.iter().map(depth).max(),
+        serde_json::Value::Object(members) => members.values().map(depth).max(),
+        _ => None,
+    };
+    inside.unwrap_or(0) + 1
+}
+
+/// How long the chains of schemas are that apply to one value.
+struct Chains<'d, 'a> {
+    index: Index<'d, 'a>,
+    /// By schema; none while it is being followed.
+    lengths: HashMap<*const Json<'a>, Option<usize>>,
+}
+
+impl<'d, 'a> Chains<'d, 'a> {
+    /// Follows the chains that begin anywhere in a document: whatever is an object may be a schema.
+    fn all(&mut self, json: &'d Json<'a>, base: &str) -> Result<(), DataError> {
+        match &json.node {
+            Node::Object(members) => {
+                self.length(json, base, 0)?;
+                let base = own_base(json, base);
+                members.values().try_for_each(|member| self.all(member, &base))
+            }
+            Node::Array(items) => items.iter().try_for_each(|item| self.all(item, base)),
+            Node::Null | Node::Boolean(_) | Node::Number | Node::String(_) => Ok(()),
+        }
+    }
+
+    fn length(&mut self, json: &'d Json<'a>, base: &str, depth: usize) -> Result<usize, DataError> {
+        let endless = || DataError::data("the JSON Schema refers to itself for one and the same value: it cannot be validated by");
+        let Some(members) = json.as_object() else {
+            return Ok(1);
+        };
+        match self.lengths.get(&std::ptr::from_ref(json)) {
+            Some(Some(length)) => return Ok(*length),
+            Some(None) => return Err(endless()),
+            None if depth > MAX_DEPTH => return Err(endless()),
+            None => {}
+        }
+        self.lengths.insert(std::ptr::from_ref(json), None);
+        let base = own_base(json, base);
+        let mut longest = 0;
+        for key in IN_PLACE {
+            let inside = match members.get(key).map(|json| (&json.node, json)) {
+                Some((Node::Array(items), _)) => items.iter().collect(),
+                Some((Node::Object(members), _)) if key.starts_with("depend") => members.values().collect(),
+                Some((_, json)) => vec![json],
+                None => Vec::new(),
+            };
+            for json in inside {
+                longest = longest.max(self.length(json, &base, depth + 1)?);
+            }
+        }
+        for reference in REFERENCES.iter().filter_map(|key| members.get(*key)?.as_str()) {
+            // One that leads nowhere is the validator's to report.
+            if let Ok(target) = self.index.find(&base, reference) {
+                longest = longest.max(self.length(target.json, &target.base, depth + 1)?);
+            }
+        }
+        self.lengths.insert(std::ptr::from_ref(json), Some(longest + 1));
+        Ok(longest + 1)
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Framed {
 
 /// Where a record's schema is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Naming {
+pub(crate) enum IdPlace {
     /// In a header, or else in front of the bytes.
     Dual,
     /// In front of the bytes.
@@ -45,19 +45,19 @@ const FIRST_MESSAGE: &[u8] = &[0];
 
 /// Takes the schema's id off. The last header of that name counts; a null one is as good as none.
 pub(crate) fn split(
-    naming: Naming,
+    id_place: IdPlace,
     header: &[u8],
     headers: &[RawHeader],
     bytes: &Bytes,
 ) -> Result<Framed, DataError> {
-    if let Naming::Fixed(id) = naming {
+    if let IdPlace::Fixed(id) = id_place {
         return Ok(Framed {
             id,
             header_rest: Some(Bytes::from_static(FIRST_MESSAGE)),
             payload: bytes.clone(),
         });
     }
-    let headers = if naming == Naming::Prefix { &[] } else { headers };
+    let headers = if id_place == IdPlace::Prefix { &[] } else { headers };
     let named = headers
         .iter()
         .rev()
@@ -77,7 +77,7 @@ pub(crate) fn split(
             payload: bytes.clone(),
         });
     }
-    if naming == Naming::Header {
+    if id_place == IdPlace::Header {
         let header = String::from_utf8_lossy(header);
         return Err(malformed(format!("no header `{header}` names the record's schema")));
     }
@@ -159,10 +159,10 @@ mod tests {
             ),
         ];
         for (headers, id, payload, why) in cases {
-            let framed = split(Naming::Dual, HEADER, headers, &plain).unwrap();
+            let framed = split(IdPlace::Dual, HEADER, headers, &plain).unwrap();
             assert_eq!((framed.id, framed.payload.as_ref()), (id, payload), "{why}");
         }
-        let framed = split(Naming::Dual, HEADER, &[header(HEADER, Some(in_header))], &plain).unwrap();
+        let framed = split(IdPlace::Dual, HEADER, &[header(HEADER, Some(in_header))], &plain).unwrap();
         assert_eq!(framed.header_rest.as_deref(), Some(&[42][..]));
     }
 
@@ -180,7 +180,7 @@ mod tests {
             ),
         ];
         for (headers, bytes, wanted) in cases {
-            let error = split(Naming::Dual, HEADER, headers, &Bytes::from_static(bytes))
+            let error = split(IdPlace::Dual, HEADER, headers, &Bytes::from_static(bytes))
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(wanted), "{error}");

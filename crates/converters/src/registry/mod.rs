@@ -22,7 +22,7 @@ use klamm_schema_registry::{
 use uuid::Uuid;
 
 pub(crate) use self::framing::Framed;
-use self::framing::Naming;
+use self::framing::IdPlace;
 
 const CACHE_SIZE: &str = "schemas.cache.config";
 const LOOK_UP_VERSION: &str = "schema.version.lookup";
@@ -186,25 +186,25 @@ fn metadata(text: &str) -> Result<Vec<(String, String)>, String> {
 }
 
 /// Where records name their schema, by the settings of the role.
-fn naming(config: &ParsedConfig, role: ConverterRole) -> Result<Naming, ConfigErrors> {
+fn id_place(config: &ParsedConfig, role: ConverterRole) -> Result<IdPlace, ConfigErrors> {
     let key = match role {
         ConverterRole::Key => KEY_DESERIALIZER,
         ConverterRole::Value | ConverterRole::Header => VALUE_DESERIALIZER,
     };
     match config.str(key).map(short) {
-        Some(PREFIX_DESERIALIZER) => return Ok(Naming::Prefix),
-        Some(HEADER_DESERIALIZER) => return Ok(Naming::Header),
+        Some(PREFIX_DESERIALIZER) => return Ok(IdPlace::Prefix),
+        Some(HEADER_DESERIALIZER) => return Ok(IdPlace::Header),
         Some(CONFIG_DESERIALIZER) => {}
-        _ => return Ok(Naming::Dual),
+        _ => return Ok(IdPlace::Dual),
     }
     let guid = config.str(USE_GUID).and_then(|text| Uuid::parse_str(text).ok());
     let id = config.int(USE_ID).and_then(|id| i32::try_from(id).ok()).filter(|id| *id >= 0);
     match (guid, id) {
-        (Some(guid), _) => Ok(Naming::Fixed(SchemaId::Guid(guid))),
-        (None, Some(id)) => Ok(Naming::Fixed(SchemaId::Id(id))),
+        (Some(guid), _) => Ok(IdPlace::Fixed(SchemaId::Guid(guid))),
+        (None, Some(id)) => Ok(IdPlace::Fixed(SchemaId::Id(id))),
         (None, None) => {
             let message = format!("is needed by `{key}={CONFIG_DESERIALIZER}`, or `{USE_GUID}`");
-            ConfigErrors::check(vec![ConfigError::new(USE_ID, message)]).map(|()| Naming::Dual)
+            ConfigErrors::check(vec![ConfigError::new(USE_ID, message)]).map(|()| IdPlace::Dual)
         }
     }
 }
@@ -297,7 +297,7 @@ pub(crate) struct Schemas<C: Compile> {
     role: ConverterRole,
     strategy: Strategy,
     looks_up_version: bool,
-    naming: Naming,
+    id_place: IdPlace,
     reading: Reading,
     compiled: Cache<Key, Arc<C::Output>, DataError>,
 }
@@ -341,7 +341,7 @@ impl<C: Compile> Schemas<C> {
                 .and_then(|name| Strategy::of(name).ok())
                 .unwrap_or(Strategy::Topic),
             looks_up_version: config.bool(LOOK_UP_VERSION) == Some(true),
-            naming: naming(config, role)?,
+            id_place: id_place(config, role)?,
             compiled: Cache::new(Limits {
                 entries: config.usize(CACHE_SIZE).unwrap_or(1000),
                 answers_live: match reading {
@@ -350,7 +350,8 @@ impl<C: Compile> Schemas<C> {
                     Reading::Latest | Reading::LatestWith(_) => config
                         .int(LATEST_TTL)
                         .and_then(|seconds| u64::try_from(seconds).ok())
-                        .map(Duration::from_secs),
+                        // What was made ready has to be there when the record is converted.
+                        .map(|seconds| Duration::from_secs(seconds.max(1))),
                 },
             }),
             reading,
@@ -367,7 +368,7 @@ impl<C: Compile> Schemas<C> {
         headers: &[RawHeader],
         bytes: &Bytes,
     ) -> Result<(Framed, Arc<C::Output>), DataError> {
-        let framed = framing::split(self.naming, framing::header_name(self.role), headers, bytes)?;
+        let framed = framing::split(self.id_place, framing::header_name(self.role), headers, bytes)?;
         match self.compiled.get(&KeyRef(topic, framed.id)) {
             Some(compiled) => Ok((framed, compiled)),
             None => Err(DataError::new(DataErrorKind::NotReady, String::new())),
@@ -376,7 +377,7 @@ impl<C: Compile> Schemas<C> {
 
     /// Fetches and compiles the schema that the record names.
     pub(crate) async fn prepare(&self, topic: &str, headers: &[RawHeader], bytes: &Bytes) -> Result<(), DataError> {
-        let id = framing::split(self.naming, framing::header_name(self.role), headers, bytes)?.id;
+        let id = framing::split(self.id_place, framing::header_name(self.role), headers, bytes)?.id;
         let key = Key {
             topic: Arc::from(topic),
             id,

@@ -8,7 +8,8 @@ use klamm_connect_api::{
 use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, Subscription, UnknownKey};
 use klamm_smt::Chain;
 
-use super::definition::{common_def, error_def, sink_def};
+use super::definition::{KEY_FORMAT, VALUE_FORMAT, common_def, error_def, sink_def};
+use super::format::InputFormat;
 use super::worker::ignored_line;
 use super::{Secrets, SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::plugins::Plugins;
@@ -245,6 +246,9 @@ impl Check<'_> {
         let Some(plugin) = plugins.converter(&class) else {
             return self.unknown_class(key, &class, plugins.converters().iter().map(|plugin| &plugin.info));
         };
+        if listed {
+            self.check_format(key, plugin.info.class);
+        }
         let parsed = self.plugin_settings(key, listed, &(plugin.config_def)(), &settings)?;
         self.made(key, &plugin.info, (plugin.create)(&parsed, role))
     }
@@ -267,11 +271,45 @@ impl Check<'_> {
     /// in Connect. The flag says whether the settings are the connector's, to be listed in a validation.
     fn named(&self, key: &str) -> Option<(String, RawConfig, bool)> {
         let own = self.raw.get(key).filter(|class| !class.trim().is_empty());
-        let (class, from, listed) = match own {
-            Some(class) => (class, self.raw, true),
-            None => (self.worker.raw.get(key)?, &self.worker.raw, false),
+        let (class, from, listed) = match (own, self.format(key)) {
+            (Some(class), _) => (class, self.raw, true),
+            (None, Some((_, format))) => {
+                let settings = format.settings(key, self.raw, &self.worker.raw);
+                return Some((format.class().to_owned(), settings, true));
+            }
+            (None, None) => (self.worker.raw.get(key)?, &self.worker.raw, false),
         };
         Some((class.trim().to_owned(), stripped(from, &format!("{key}.")), listed))
+    }
+
+    /// Cloud's format for the converter, with its key.
+    fn format(&self, converter: &str) -> Option<(&'static str, InputFormat)> {
+        let key = match converter {
+            "key.converter" => KEY_FORMAT,
+            "value.converter" => VALUE_FORMAT,
+            _ => return None,
+        };
+        InputFormat::of(self.raw.get(key)?).map(|format| (key, format))
+    }
+
+    /// A class goes before a format, but they may not say different things.
+    fn check_format(&mut self, converter: &str, class: &str) {
+        let Some((key, format)) = self.format(converter) else {
+            return;
+        };
+        let means = self.plugins.converter(format.class()).map(|plugin| plugin.info.class);
+        if means == Some(class) {
+            return;
+        }
+        let name = self.raw.get(key).map(String::as_str).unwrap_or_default();
+        self.validation.error(
+            key,
+            format!(
+                "{} is read by {}, and `{converter}` is {class}: leave one of them out",
+                name.trim(),
+                format.class()
+            ),
+        );
     }
 
     fn unknown_class<'p, T>(

@@ -3,7 +3,21 @@
 use klamm_connect_api::config::{Validator, Width};
 use klamm_connect_api::{ConfigDef, ConfigKey, ConfigType, Importance};
 
+use super::format::InputFormat;
 use crate::plugins::Plugins;
+
+/// Confluent Cloud's short forms for converters.
+pub(super) const VALUE_FORMAT: &str = "input.data.format";
+pub(super) const KEY_FORMAT: &str = "input.key.format";
+
+fn format_key(name: &str, doc: &str) -> ConfigKey {
+    ConfigKey::new(name, ConfigType::String, Importance::Medium, doc)
+        .optional()
+        .validator(Validator::new(|format| match InputFormat::of(format) {
+            Some(_) => Ok(()),
+            None => Err(InputFormat::known()),
+        }))
+}
 
 /// What every connector has, before the connector's own settings.
 pub(super) fn common_def(plugins: &Plugins) -> ConfigDef {
@@ -48,6 +62,16 @@ pub(super) fn common_def(plugins: &Plugins) -> ConfigDef {
                 .recommended(header_converters)
                 .display("Header converter class", Width::Short),
         )
+        .key(format_key(
+            VALUE_FORMAT,
+            "Confluent Cloud's short form for `value.converter` and its settings: AVRO, JSON_SR, PROTOBUF, JSON (without \
+             schema), STRING or BYTES. Settings of the schema registry are taken from `schema.registry.url` and its kin \
+             beside it, from `value.converter.*`, or else from the worker's converter.",
+        ))
+        .key(format_key(
+            KEY_FORMAT,
+            "Confluent Cloud's short form for `key.converter` and its settings, as `input.data.format`.",
+        ))
         .key(
             key("config.action.reload", ConfigType::String, Importance::Low, "What follows a change of an outside configuration: `restart` or `none`.")
                 .default("restart")

@@ -2,6 +2,7 @@
 
 mod connector;
 mod definition;
+mod format;
 mod overrides;
 mod secrets;
 mod validation;

@@ -439,6 +439,46 @@ async fn a_bad_configuration_is_refused_with_each_key_and_what_is_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_format_chooses_the_converter_unless_a_class_is_set() {
+    let world = world().await;
+    let accepted: [&[(&str, &str)]; 4] = [
+        &[("input.data.format", "AVRO"), ("schema.registry.url", "http://127.0.0.1:1")],
+        &[("input.data.format", "json_sr"), ("value.converter.schema.registry.url", "http://127.0.0.1:1")],
+        &[("input.data.format", "STRING"), ("input.key.format", "BYTES")],
+        &[
+            ("input.data.format", "JSON"),
+            ("value.converter", "JsonConverter"),
+            ("value.converter.schemas.enable", "false"),
+        ],
+    ];
+    for (index, entries) in accepted.iter().enumerate() {
+        let name = format!("c{index}");
+        let created = world.herder.create(&name, config(entries), None).await;
+        assert!(created.is_ok(), "{entries:?}: {created:?}");
+    }
+    let refused: [(&[(&str, &str)], &str); 3] = [
+        (
+            &[("input.data.format", "XML")],
+            "`input.data.format`: Invalid value XML for configuration input.data.format: Value must be one of: AVRO, JSON_SR, \
+             PROTOBUF, JSON, STRING, BYTES",
+        ),
+        (
+            &[("input.data.format", "AVRO"), ("value.converter", "StringConverter")],
+            "`input.data.format`: AVRO is read by io.confluent.connect.avro.AvroConverter, and `value.converter` is \
+             org.apache.kafka.connect.storage.StringConverter: leave one of them out",
+        ),
+        (
+            &[("input.key.format", "AVRO")],
+            "`key.converter.schema.registry.url`: Missing required configuration",
+        ),
+    ];
+    for (entries, wanted) in refused {
+        let error = world.herder.create("x", config(entries), None).await.unwrap_err().to_string();
+        assert!(error.contains(wanted), "no {wanted:?} in:\n{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_connectors_of_one_consumer_group_are_refused() {
     let world = world().await;
     world.herder.create("a", config(&[]), None).await.unwrap();
