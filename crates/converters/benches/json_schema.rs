@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use klamm_connect_api::{Converter, ConverterRole, RawConfig};
+use klamm_connect_api::{Converter, ConverterRole, RawConfig, Rendering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -95,7 +95,7 @@ fn json_schema(criterion: &mut Criterion) {
             bencher.iter(|| {
                 out.clear();
                 let datum = converter.to_connect("orders", &[], Some(black_box(value))).unwrap();
-                datum.write_json(&mut out).unwrap();
+                datum.write_json(Rendering::Connect, &mut out).unwrap();
                 black_box(out.len())
             });
         });
@@ -105,7 +105,7 @@ fn json_schema(criterion: &mut Criterion) {
             out.clear();
             let mut datum = plain.to_connect("orders", &[], Some(black_box(&ordered))).unwrap();
             datum.decoded().unwrap();
-            datum.write_json(&mut out).unwrap();
+            datum.write_json(Rendering::Connect, &mut out).unwrap();
             black_box(out.len())
         });
     });

@@ -153,7 +153,7 @@ fn sorted(json: &Json) -> Json {
 /// Connect data as the envelope of the golden cases, sorted.
 fn envelope_of(data: &SchemaAndValue) -> Json {
     let mut payload = Vec::new();
-    json::write(data, &mut payload).unwrap();
+    json::write(data, Rendering::Connect, &mut payload).unwrap();
     let payload: Json = serde_json::from_slice(&payload).unwrap();
     let schema = data.schema.as_ref().map_or(Json::Null, |schema| schema_json(schema));
     sorted(&serde_json::json!({"schema": schema, "payload": payload}))
@@ -175,14 +175,34 @@ fn schema_json(schema: &SchemaRef) -> Json {
     set("version", schema.version().map(Json::from));
     set("doc", schema.doc().map(Json::from));
     let parameters = schema.parameters();
-    set("parameters", (!parameters.is_empty()).then(|| parameters.iter().map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect()));
-    set("default", schema.default().map(|default| {
-        let mut text = Vec::new();
-        json::write(&SchemaAndValue::new(SchemaRef::clone(schema), default.clone()), &mut text).unwrap();
-        serde_json::from_slice(&text).unwrap()
-    }));
+    set(
+        "parameters",
+        (!parameters.is_empty()).then(|| {
+            parameters
+                .iter()
+                .map(|(key, value)| (key.clone(), Json::from(value.as_str())))
+                .collect()
+        }),
+    );
+    set(
+        "default",
+        schema.default().map(|default| {
+            let mut text = Vec::new();
+            json::write(
+                &SchemaAndValue::new(SchemaRef::clone(schema), default.clone()),
+                Rendering::Connect,
+                &mut text,
+            )
+            .unwrap();
+            serde_json::from_slice(&text).unwrap()
+        }),
+    );
     set("keys", schema.key_schema().map(schema_json));
-    let elements = if schema.schema_type() == SchemaType::Map { "values" } else { "items" };
+    let elements = if schema.schema_type() == SchemaType::Map {
+        "values"
+    } else {
+        "items"
+    };
     set(elements, schema.value_schema().map(schema_json));
     if schema.schema_type() == SchemaType::Struct {
         let fields = schema.fields().iter().map(|field| {
@@ -298,7 +318,9 @@ impl<'a> Case<'a> {
         let got = String::from_utf8(straight).unwrap();
         let parse = |text: &str| serde_json::from_str::<Json>(text).unwrap();
         // Jackson escapes characters beyond the basic plane, and the order of a map's entries is by chance.
-        let is_free = self.class == JSON_SCHEMA || wanted.contains("\\u") || self.json["expect"].to_string().contains(r#""type":"map""#);
+        let is_free = self.class == JSON_SCHEMA
+            || wanted.contains("\\u")
+            || self.json["expect"].to_string().contains(r#""type":"map""#);
         let is_same = if is_free {
             parse(&got) == parse(wanted)
         } else {
@@ -401,7 +423,11 @@ impl Mock {
             ("retries.wait.ms".to_owned(), "1".to_owned()),
             ("max.retries".to_owned(), "1".to_owned()),
         ]);
-        settings.extend(entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        settings.extend(
+            entries
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+        );
         create(class, &settings, ConverterRole::Value).unwrap()
     }
 }
@@ -416,7 +442,7 @@ async fn json_of(converter: &dyn Converter, topic: &str, bytes: &Bytes) -> Resul
     let datum = convert(converter, topic, &[], Some(bytes)).await?;
     datum.decode()?;
     let mut out = Vec::new();
-    datum.write_json(&mut out)?;
+    datum.write_json(Rendering::Connect, &mut out)?;
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -426,10 +452,18 @@ async fn data_is_brought_to_the_latest_version_of_its_subject() {
     let record = |fields: &str| format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
     let old = r#"{"name":"a","type":"int"},{"name":"gone","type":"string"}"#;
     let new = r#"{"name":"b","type":"string","default":"x"},{"name":"z","type":"long","aliases":["a"]}"#;
-    let avro = mock.register("av-value", "AVRO", &record(old), serde_json::json!([])).await;
-    mock.register("av-value", "AVRO", &record(new), serde_json::json!([])).await;
+    let avro = mock
+        .register("av-value", "AVRO", &record(old), serde_json::json!([]))
+        .await;
+    mock.register("av-value", "AVRO", &record(new), serde_json::json!([]))
+        .await;
     let json = mock
-        .register("js-value", "JSON", r#"{"properties":{"a":{"type":"integer"}}}"#, serde_json::json!([]))
+        .register(
+            "js-value",
+            "JSON",
+            r#"{"properties":{"a":{"type":"integer"}}}"#,
+            serde_json::json!([]),
+        )
         .await;
     let later = r#"{"properties":{"a":{"type":"number"},"b":{"type":"string","default":"x"}}}"#;
     mock.register("js-value", "JSON", later, serde_json::json!([])).await;
@@ -465,7 +499,10 @@ async fn the_latest_version_is_kept_as_long_as_the_settings_say() {
     let id = mock.register("t-value", "JSON", &text(""), serde_json::json!([])).await;
     let bytes = framed(id, br#"{"a":1}"#);
     let once = mock.converter(JSON_SCHEMA, &[("use.latest.version", "true")]);
-    let again = mock.converter(JSON_SCHEMA, &[("use.latest.version", "true"), ("latest.cache.ttl.sec", "0")]);
+    let again = mock.converter(
+        JSON_SCHEMA,
+        &[("use.latest.version", "true"), ("latest.cache.ttl.sec", "0")],
+    );
     for converter in [&once, &again] {
         let got = json_of(&**converter, "t", &bytes).await;
         assert_eq!(got.unwrap(), r#"{"a":1}"#, "also where it is looked for again at once");
@@ -478,13 +515,17 @@ async fn the_latest_version_is_kept_as_long_as_the_settings_say() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), renewed).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(30), renewed)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn records_name_their_schema_where_the_settings_say() {
     let mock = Mock::start().await;
-    let id = mock.register("t-value", "JSON", r#"{"type":"integer"}"#, serde_json::json!([])).await;
+    let id = mock
+        .register("t-value", "JSON", r#"{"type":"integer"}"#, serde_json::json!([]))
+        .await;
     let text_id = id.to_string();
     let class = |name: &str| format!("io.confluent.kafka.serializers.schema.id.{name}");
     let key = "value.schema.id.deserializer";
@@ -496,14 +537,20 @@ async fn records_name_their_schema_where_the_settings_say() {
     let both = framed(id, b"5");
     assert!(convert(&*prefix, "t", &header, Some(&both)).await.is_ok());
     let in_header = mock.converter(JSON_SCHEMA, &[(key, &class("HeaderSchemaIdDeserializer"))]);
-    assert!(convert(&*in_header, "t", &header, Some(&Bytes::from_static(b"5"))).await.is_ok());
+    assert!(
+        convert(&*in_header, "t", &header, Some(&Bytes::from_static(b"5")))
+            .await
+            .is_ok()
+    );
     let error = convert(&*in_header, "t", &[], Some(&both)).await.unwrap_err();
     assert!(error.to_string().contains("no header `__value_schema_id`"), "{error}");
     let settings = RawConfig::from([
         ("schema.registry.url".to_owned(), mock.url.clone()),
         (key.to_owned(), fixed),
     ]);
-    let error = create(JSON_SCHEMA, &settings, ConverterRole::Value).map(drop).unwrap_err();
+    let error = create(JSON_SCHEMA, &settings, ConverterRole::Value)
+        .map(drop)
+        .unwrap_err();
     assert!(error.as_slice()[0].to_string().contains("use.schema.id"), "{error:?}");
 }
 
@@ -520,35 +567,72 @@ async fn what_is_wrong_with_a_record_names_schema_subject_and_place() {
     let deep_avro: Vec<u8> = std::iter::repeat_n(2, 99).chain([0]).collect();
     let cases: [(&str, &str, &str, &[u8], &str, &[u8], &str, &[u8]); 2] = [
         (AVRO, "AVRO", record, &[2, 0xff], "field `a`", &[9, 9], list, &deep_avro),
-        (JSON_SCHEMA, "JSON", object, br#"{"a":[1.5e"#, "JSON Schema `R`", br#"{"a":[null]}"#, nested, deep_json.as_bytes()),
+        (
+            JSON_SCHEMA,
+            "JSON",
+            object,
+            br#"{"a":[1.5e"#,
+            "JSON Schema `R`",
+            br#"{"a":[null]}"#,
+            nested,
+            deep_json.as_bytes(),
+        ),
     ];
     for (class, schema_type, schema, truncated, place, unfit, deep_schema, deep) in cases {
         let subject = |name: &str| format!("{name}-{schema_type}-value");
         let topic = |name: &str| format!("{name}-{schema_type}");
         let id = mock.register(&subject("t"), schema_type, schema, none()).await;
         let broken = mock.register(&subject("broken"), schema_type, "{", none()).await;
-        let first = mock.register(&subject("first"), schema_type, schema, circle(&subject("second"))).await;
-        mock.register(&subject("second"), schema_type, schema, circle(&subject("first"))).await;
+        let first = mock
+            .register(&subject("first"), schema_type, schema, circle(&subject("second")))
+            .await;
+        mock.register(&subject("second"), schema_type, schema, circle(&subject("first")))
+            .await;
         let deep_id = mock.register(&subject("deep"), schema_type, deep_schema, none()).await;
         let converter = mock.converter(class, &[]);
         let named = |id: i32, name: &str| format!("schema id {id} (subject {}", subject(name));
         let failures = [
-            ("t", Bytes::from_static(b"{}"), vec!["unknown magic byte 123".to_owned()]),
-            ("t", Bytes::from_static(&[0, 0, 1]), vec!["3 bytes are too short".to_owned()]),
-            ("t", framed(999_999, b"{}"), vec![named(999_999, "t"), "404".to_owned(), mock.url.clone()]),
+            (
+                "t",
+                Bytes::from_static(b"{}"),
+                vec!["unknown magic byte 123".to_owned()],
+            ),
+            (
+                "t",
+                Bytes::from_static(&[0, 0, 1]),
+                vec!["3 bytes are too short".to_owned()],
+            ),
+            (
+                "t",
+                framed(999_999, b"{}"),
+                vec![named(999_999, "t"), "404".to_owned(), mock.url.clone()],
+            ),
             ("t", framed(id, truncated), vec![named(id, "t"), place.to_owned()]),
             ("t", framed(id, unfit), vec![named(id, "t"), "field `a`".to_owned()]),
-            ("broken", framed(broken, b"{}"), vec![named(broken, "broken"), "not JSON".to_owned()]),
-            ("first", framed(first, b"{}"), vec![subject("first"), "refers to itself".to_owned()]),
+            (
+                "broken",
+                framed(broken, b"{}"),
+                vec![named(broken, "broken"), "not JSON".to_owned()],
+            ),
+            (
+                "first",
+                framed(first, b"{}"),
+                vec![subject("first"), "refers to itself".to_owned()],
+            ),
         ];
         for (name, bytes, wanted) in failures {
             let error = json_of(&*converter, &topic(name), &bytes).await.unwrap_err();
-            assert!(matches!(error.kind(), DataErrorKind::Data | DataErrorKind::Serialization), "{error:?}");
+            assert!(
+                matches!(error.kind(), DataErrorKind::Data | DataErrorKind::Serialization),
+                "{error:?}"
+            );
             for wanted in wanted {
                 assert!(error.to_string().contains(&wanted), "no {wanted:?} in: {error}");
             }
         }
-        let read = json_of(&*converter, &topic("deep"), &framed(deep_id, deep)).await.unwrap();
+        let read = json_of(&*converter, &topic("deep"), &framed(deep_id, deep))
+            .await
+            .unwrap();
         assert_eq!(read.matches(r#""n""#).count(), 100, "{class}");
     }
 }
@@ -561,11 +645,20 @@ async fn refused_credentials_say_who_asked_and_what_the_registry_answered() {
     });
     mock.ask("POST", "/_faults", &fault.to_string()).await;
     for class in [AVRO, JSON_SCHEMA] {
-        let settings = [("basic.auth.credentials.source", "USER_INFO"), ("basic.auth.user.info", "me:s3cret")];
+        let settings = [
+            ("basic.auth.credentials.source", "USER_INFO"),
+            ("basic.auth.user.info", "me:s3cret"),
+        ];
         let converter = mock.converter(class, &settings);
         let error = json_of(&*converter, "t", &framed(1, b"5")).await.unwrap_err();
         assert_eq!(error.kind(), DataErrorKind::Config);
-        for wanted in [mock.url.as_str(), "403", "with basic authentication as `me`", "no read on t-value", "basic.auth"] {
+        for wanted in [
+            mock.url.as_str(),
+            "403",
+            "with basic authentication as `me`",
+            "no read on t-value",
+            "basic.auth",
+        ] {
             assert!(error.to_string().contains(wanted), "no {wanted:?} in: {error}");
         }
         assert!(!error.to_string().contains("s3cret"), "{error}");

@@ -480,10 +480,7 @@ fn the_cloud_class_logs_failures_by_default_and_nordstroms_waits_longer() {
         .iter()
         .filter_map(|notice| notice.split(' ').next())
         .collect();
-    assert_eq!(
-        keys,
-        ["kafka.api.key", "kafka.api.secret", "kafka.auth.mode"]
-    );
+    assert_eq!(keys, ["kafka.api.key", "kafka.api.secret", "kafka.auth.mode"]);
 
     let nordstrom: Pairs<'_> = &[
         ("connector.class", NORDSTROM_CLASS),

@@ -221,12 +221,9 @@ fn write_scalar(step: &Step, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Resu
             }
         }
         Step::Never(why) => return Err(DataError::data(why.clone())),
-        Step::Pending
-        | Step::Array(_)
-        | Step::Map(_)
-        | Step::Record { .. }
-        | Step::OneOf(_)
-        | Step::Branch(..) => return Err(DataError::data("a type that was not worked out")),
+        Step::Pending | Step::Array(_) | Step::Map(_) | Step::Record { .. } | Step::OneOf(_) | Step::Branch(..) => {
+            return Err(DataError::data("a type that was not worked out"));
+        }
     }
     Ok(())
 }
@@ -278,7 +275,11 @@ impl<'a> Resolver<'a> {
     }
 
     fn target(&self, skips: bool, id: TypeId) -> &'a Type {
-        if skips { self.writer.get(id) } else { self.reader.get(id) }
+        if skips {
+            self.writer.get(id)
+        } else {
+            self.reader.get(id)
+        }
     }
 
     fn work_out(&mut self, skips: bool, written: TypeId, read: TypeId) -> Result<StepId, DataError> {
@@ -393,7 +394,8 @@ impl<'a> Resolver<'a> {
                     match default(if skips { types } else { self.reader }, field, &mut encoded, 0) {
                         Ok(()) => ReadField::Default(encoded),
                         Err(error) => {
-                            missing.get_or_insert_with(|| format!("field `{}` of `{}`: {error}", field.name, name.full()));
+                            missing
+                                .get_or_insert_with(|| format!("field `{}` of `{}`: {error}", field.name, name.full()));
                             continue;
                         }
                     }
@@ -449,11 +451,9 @@ fn fit(writer: &Type, branch: &Type, promotes: bool) -> bool {
         | (String, String)
         | (Array(_), Array(_))
         | (Map(_), Map(_)) => true,
-        (Int, Long | Float | Double)
-        | (Long, Float | Double)
-        | (Float, Double)
-        | (Bytes, String)
-        | (String, Bytes) => promotes,
+        (Int, Long | Float | Double) | (Long, Float | Double) | (Float, Double) | (Bytes, String) | (String, Bytes) => {
+            promotes
+        }
         _ => false,
     }
 }
@@ -463,7 +463,9 @@ fn default(types: &Types, field: &Field, out: &mut Vec<u8>, depth: usize) -> Res
     match (&field.default, field.has_null_default) {
         (Some(json), _) => encode(types, field.type_id, json, out, depth),
         (None, true) => encode(types, field.type_id, &Value::Null, out, depth),
-        (None, false) => Err(DataError::data("it was not written, and the later schema has no default for it")),
+        (None, false) => Err(DataError::data(
+            "it was not written, and the later schema has no default for it",
+        )),
     }
 }
 
@@ -481,7 +483,9 @@ fn encode(types: &Types, id: TypeId, json: &Value, out: &mut Vec<u8>, depth: usi
     };
     let raw = |text: &str| -> Result<Vec<u8>, DataError> {
         // Each character stands for the byte of its number.
-        text.chars().map(|char| u8::try_from(char).map_err(|_| unfit())).collect()
+        text.chars()
+            .map(|char| u8::try_from(char).map_err(|_| unfit()))
+            .collect()
     };
     match (&type_.kind, json) {
         (Kind::Null, Value::Null) => {}
@@ -556,25 +560,87 @@ mod tests {
     #[test]
     fn data_is_brought_to_the_later_schema() {
         let record = |fields: &str| format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
-        let enumeration = |symbols: &str| format!(r#"{{"type":"enum","name":"E","symbols":[{symbols}],"default":"B"}}"#);
+        let enumeration =
+            |symbols: &str| format!(r#"{{"type":"enum","name":"E","symbols":[{symbols}],"default":"B"}}"#);
         let field = |name: &str, rest: &str| format!(r#"{{"name":"{name}",{rest}}}"#);
         let ab = record(&[field("a", r#""type":"int""#), field("b", r#""type":"string""#)].join(","));
         let cases: Vec<(String, String, &[u8], &[u8], &str)> = vec![
-            (ab.clone(), record(&[field("b", r#""type":"string""#), field("a", r#""type":"long""#)].join(",")),
-             &[2, 2, b'x'], &[2, b'x', 2], "another order, and a promotion"),
-            (ab.clone(), record(&field("c", r#""type":"string","aliases":["b"]"#)),
-             &[2, 2, b'x'], &[2, b'x'], "an alias, and a field that is gone"),
-            (ab.clone(), record(&[field("a", r#""type":"int""#), field("n", r#""type":["null","int"],"default":null"#)].join(",")),
-             &[2, 2, b'x'], &[2, 0], "a default that is null"),
-            (ab, record(&field("n", r#""type":{"type":"array","items":"int"},"default":[7]"#)),
-             &[2, 2, b'x'], &[2, 14, 0], "a default that is a list"),
-            (r#""int""#.into(), r#"["null","double"]"#.into(), &[2], &[2, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f], "a union by promotion"),
-            (r#"["int","string"]"#.into(), r#""long""#.into(), &[0, 2], &[2], "a branch that fits"),
-            (enumeration(r#""A","B","X""#), enumeration(r#""B","A""#), &[0], &[2], "a symbol elsewhere"),
-            (enumeration(r#""A","B","X""#), enumeration(r#""B","A""#), &[4], &[0], "a symbol that is gone: the default"),
-            (r#""bytes""#.into(), r#""string""#.into(), b"xy", &[4, b'x', b'y'], "bytes at the top have no length"),
-            (r#"{"type":"map","values":"int"}"#.into(), r#"{"type":"map","values":"long"}"#.into(),
-             &[3, 10, 2, b'k', 2, 2, b'l', 4, 0], &[2, 2, b'k', 2, 2, 2, b'l', 4, 0], "a block with its size"),
+            (
+                ab.clone(),
+                record(&[field("b", r#""type":"string""#), field("a", r#""type":"long""#)].join(",")),
+                &[2, 2, b'x'],
+                &[2, b'x', 2],
+                "another order, and a promotion",
+            ),
+            (
+                ab.clone(),
+                record(&field("c", r#""type":"string","aliases":["b"]"#)),
+                &[2, 2, b'x'],
+                &[2, b'x'],
+                "an alias, and a field that is gone",
+            ),
+            (
+                ab.clone(),
+                record(
+                    &[
+                        field("a", r#""type":"int""#),
+                        field("n", r#""type":["null","int"],"default":null"#),
+                    ]
+                    .join(","),
+                ),
+                &[2, 2, b'x'],
+                &[2, 0],
+                "a default that is null",
+            ),
+            (
+                ab,
+                record(&field("n", r#""type":{"type":"array","items":"int"},"default":[7]"#)),
+                &[2, 2, b'x'],
+                &[2, 14, 0],
+                "a default that is a list",
+            ),
+            (
+                r#""int""#.into(),
+                r#"["null","double"]"#.into(),
+                &[2],
+                &[2, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f],
+                "a union by promotion",
+            ),
+            (
+                r#"["int","string"]"#.into(),
+                r#""long""#.into(),
+                &[0, 2],
+                &[2],
+                "a branch that fits",
+            ),
+            (
+                enumeration(r#""A","B","X""#),
+                enumeration(r#""B","A""#),
+                &[0],
+                &[2],
+                "a symbol elsewhere",
+            ),
+            (
+                enumeration(r#""A","B","X""#),
+                enumeration(r#""B","A""#),
+                &[4],
+                &[0],
+                "a symbol that is gone: the default",
+            ),
+            (
+                r#""bytes""#.into(),
+                r#""string""#.into(),
+                b"xy",
+                &[4, b'x', b'y'],
+                "bytes at the top have no length",
+            ),
+            (
+                r#"{"type":"map","values":"int"}"#.into(),
+                r#"{"type":"map","values":"long"}"#.into(),
+                &[3, 10, 2, b'k', 2, 2, b'l', 4, 0],
+                &[2, 2, b'k', 2, 2, 2, b'l', 4, 0],
+                "a block with its size",
+            ),
         ];
         for (writer, reader, data, wanted, why) in cases {
             let got = resolution(&writer, &reader).bring(data);
@@ -587,9 +653,19 @@ mod tests {
         let one = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
         let two = r#"{"type":"record","name":"R","fields":[{"name":"z","type":"int"}]}"#;
         let cases: [(&str, &str, &[u8], &str); 4] = [
-            (r#"["int","string"]"#, r#""long""#, &[2, 2, b'x'], "written as string cannot be read as long"),
+            (
+                r#"["int","string"]"#,
+                r#""long""#,
+                &[2, 2, b'x'],
+                "written as string cannot be read as long",
+            ),
             (one, two, &[2], "field `z` of `R`: it was not written"),
-            (r#""string""#, r#""int""#, &[2, b'x'], "written as string cannot be read as int"),
+            (
+                r#""string""#,
+                r#""int""#,
+                &[2, b'x'],
+                "written as string cannot be read as int",
+            ),
             (r#""int""#, r#""long""#, &[], "the bytes end"),
         ];
         for (writer, reader, data, wanted) in cases {

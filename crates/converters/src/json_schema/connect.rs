@@ -62,7 +62,10 @@ pub(super) enum Shape {
     Pending,
     Scalar(SchemaType),
     Array(NodeId),
-    Map { keys: NodeId, values: NodeId },
+    Map {
+        keys: NodeId,
+        values: NodeId,
+    },
     Struct(Vec<(Arc<str>, NodeId)>),
     Union(Vec<(Arc<str>, NodeId)>),
     /// Any value, in the binary form of a Variant.
@@ -417,7 +420,11 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
             Kind::String => Shape::Scalar(SchemaType::String),
             Kind::Number { is_integer } => Shape::Scalar(number(*is_integer, connect_type)?),
             Kind::Enum(symbols) => {
-                let key = if self.options.generalized { GENERALIZED_ENUM } else { ENUM };
+                let key = if self.options.generalized {
+                    GENERALIZED_ENUM
+                } else {
+                    ENUM
+                };
                 let generalized = self.options.generalized;
                 self.change(node, |node| {
                     node.parameters.insert(key.to_owned(), String::new());
@@ -623,7 +630,9 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
             Kind::Combined {
                 how: Criterion::All,
                 parts,
-            } => parts.iter().try_for_each(|part| self.collect(*part, properties, visited)),
+            } => parts
+                .iter()
+                .try_for_each(|part| self.collect(*part, properties, visited)),
             Kind::Object(object) => {
                 for (name, id) in &object.properties {
                     properties.insert(name, (*id, object.required.contains(name)));
@@ -645,9 +654,11 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
     ) -> Result<(), DataError> {
         let own_version = match attribute(type_, "connect.version") {
             None => None,
-            Some(json) => Some(json.raw.parse().map_err(|_| {
-                DataError::data("`connect.version` of the JSON Schema is no integer")
-            })?),
+            Some(json) => Some(
+                json.raw
+                    .parse()
+                    .map_err(|_| DataError::data("`connect.version` of the JSON Schema is no integer"))?,
+            ),
         };
         let mut parameters = Vec::new();
         if let Some(json) = attribute(type_, "connect.parameters") {

@@ -98,8 +98,10 @@ impl<'a> Json<'a> {
 /// The schema and all that it refers to.
 #[derive(Debug)]
 pub(super) struct Documents<'a> {
-    /// The schema itself comes first.
-    roots: Vec<(String, Json<'a>)>,
+    /// The schema itself, with its URI.
+    schema: (String, Json<'a>),
+    /// What it refers to, by URI.
+    referenced: Vec<(String, Json<'a>)>,
 }
 
 /// What a reference leads to, and the URI against which references in there are resolved.
@@ -111,20 +113,22 @@ pub(super) struct Target<'d, 'a> {
 
 impl<'a> Documents<'a> {
     pub(super) fn parse(schema: &'a RegisteredSchema) -> Result<Self, DataError> {
-        let root = Json::parse(&schema.document.text)?;
-        let base = id_of(&root).map(|id| resolve("", id)).unwrap_or_default();
-        let mut roots = vec![(base.clone(), root)];
+        let json = Json::parse(&schema.document.text)?;
+        let base = id_of(&json).map(|id| resolve("", id)).unwrap_or_default();
+        let mut referenced = Vec::with_capacity(schema.references.len());
         for reference in &schema.references {
-            let json =
-                Json::parse(&reference.document.text).map_err(|error| error.at(&format!("reference `{}`", reference.name)))?;
-            roots.push((resolve(&base, &reference.name), json));
+            let json = Json::parse(&reference.document.text)
+                .map_err(|error| error.at(&format!("reference `{}`", reference.name)))?;
+            referenced.push((resolve(&base, &reference.name), json));
         }
-        Ok(Self { roots })
+        Ok(Self {
+            schema: (base, json),
+            referenced,
+        })
     }
 
     pub(super) fn root(&self) -> Target<'_, 'a> {
-        // There is always the schema itself.
-        let (base, json) = &self.roots[0];
+        let (base, json) = &self.schema;
         Target {
             json,
             base: base.clone(),
@@ -133,13 +137,13 @@ impl<'a> Documents<'a> {
 
     /// The documents that the schema refers to, by URI.
     pub(super) fn referenced(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
-        self.roots.iter().skip(1).map(|(uri, json)| (uri.as_str(), json))
+        self.referenced.iter().map(|(uri, json)| (uri.as_str(), json))
     }
 
     /// All places that can be named without a pointer: documents, `$id`s and anchors.
     pub(super) fn index(&self) -> Index<'_, 'a> {
         let mut places = HashMap::new();
-        for (uri, json) in &self.roots {
+        for (uri, json) in std::iter::once(&self.schema).chain(&self.referenced) {
             index(json, uri, &mut places);
             // The name under which a document is registered counts, whatever `$id` it has.
             places.insert(uri.clone(), (json, own_base(json, uri)));
@@ -163,7 +167,11 @@ impl<'d, 'a> Index<'d, 'a> {
             ))
         };
         let (uri, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let uri = if uri.is_empty() { base.to_owned() } else { resolve(base, uri) };
+        let uri = if uri.is_empty() {
+            base.to_owned()
+        } else {
+            resolve(base, uri)
+        };
         if !fragment.is_empty() && !fragment.starts_with('/') {
             let (json, base) = self
                 .places
@@ -180,7 +188,10 @@ impl<'d, 'a> Index<'d, 'a> {
             .map(|(json, base)| (*json, base.clone()))
             .ok_or_else(|| unknown("leads to no document"))?;
         for token in fragment.split('/').skip(1) {
-            let token = percent_decode_str(token).decode_utf8_lossy().replace("~1", "/").replace("~0", "~");
+            let token = percent_decode_str(token)
+                .decode_utf8_lossy()
+                .replace("~1", "/")
+                .replace("~0", "~");
             json = match &json.node {
                 Node::Object(members) => members.get(token.as_str()),
                 Node::Array(items) => token.parse::<usize>().ok().and_then(|index| items.get(index)),

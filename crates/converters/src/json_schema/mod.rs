@@ -20,8 +20,7 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, SchemaAndValue, SchemaRef,
-    json,
+    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue, SchemaRef, json,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 
@@ -169,7 +168,12 @@ impl Compile for JsonCompiler {
 
     const SCHEMA_TYPE: SchemaType = SchemaType::Json;
 
-    fn compile(&self, schema: &RegisteredSchema, id: SchemaId, version: Option<i32>) -> Result<Self::Output, DataError> {
+    fn compile(
+        &self,
+        schema: &RegisteredSchema,
+        id: SchemaId,
+        version: Option<i32>,
+    ) -> Result<Self::Output, DataError> {
         let documents = Documents::parse(schema)?;
         let graph = {
             let types = Types::read(&documents, self.ignore_modern)?;
@@ -188,7 +192,12 @@ impl Compile for JsonCompiler {
         } else {
             None
         };
-        let title = documents.root().json.get("title").and_then(Json::as_str).map(str::to_owned);
+        let title = documents
+            .root()
+            .json
+            .get("title")
+            .and_then(Json::as_str)
+            .map(str::to_owned);
         let what = title.map_or_else(|| "JSON Schema".to_owned(), |title| format!("JSON Schema `{title}`"));
         Ok(JsonCodec {
             plan,
@@ -284,9 +293,11 @@ impl JsonCodec {
         Ok(SchemaAndValue::new(schema, value))
     }
 
-    fn json(&self, payload: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
-        let Some(plan) = &self.plan else {
-            return json::write(&self.value(payload)?, out);
+    fn json(&self, payload: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        let plan = match (&self.plan, rendering) {
+            (Some(plan), Rendering::Connect) => plan,
+            // Unions are to be left out again there: by way of the value they are.
+            _ => return json::write(&self.value(payload)?, rendering, out),
         };
         let text = text(payload)?;
         let mut scanner = Scanner::new(&text);
@@ -337,8 +348,8 @@ impl DatumCodec for JsonCodec {
         self.value(bytes).map_err(|error| error.at(&self.place))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
-        self.json(bytes, out).map_err(|error| error.at(&self.place))
+    fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        self.json(bytes, rendering, out).map_err(|error| error.at(&self.place))
     }
 }
 

@@ -77,8 +77,13 @@ pub(super) fn scalar(schema: &SchemaRef, kind: Kind, scanner: &mut Scanner<'_>) 
         (SchemaType::Int8 | SchemaType::Int16 | SchemaType::Int32 | SchemaType::Int64, Kind::Number) => {
             return integer(scanner.number()?, schema_type);
         }
-        (SchemaType::Float32, Kind::Number) => return float(scanner.number()?.text).map(|n: f32| Value::Float32(n + 0.0)),
-        (SchemaType::Float64, Kind::Number) => return float(scanner.number()?.text).map(|n: f64| Value::Float64(n + 0.0)),
+        // Java's decimals, from which it makes floats, have no negative zero.
+        (SchemaType::Float32, Kind::Number) => {
+            return float(scanner.number()?.text).map(|n: f32| Value::Float32(n + 0.0));
+        }
+        (SchemaType::Float64, Kind::Number) => {
+            return float(scanner.number()?.text).map(|n: f64| Value::Float64(n + 0.0));
+        }
         _ => scanner.skip()?,
     }
     Ok(match schema_type {
@@ -107,7 +112,6 @@ fn integer(number: Number<'_>, schema_type: SchemaType) -> Result<Value, DataErr
     fitting.ok_or_else(|| DataError::data(format!("a number that is no {schema_type} is declared as one")))
 }
 
-/// Java's decimals have no negative zero.
 fn float<T: std::str::FromStr>(text: &str) -> Result<T, DataError> {
     text.parse()
         .map_err(|_| DataError::data("a number that cannot be read"))
@@ -206,7 +210,10 @@ fn members_as_array(schema: &SchemaRef, scanner: &mut Scanner<'_>) -> Result<Val
     let mut is_first = true;
     while let Some(name) = scanner.next_member(is_first)? {
         is_first = false;
-        items.insert(&*name, value(of, scanner).map_err(|error| error.at(&format!("element `{name}`")))?);
+        items.insert(
+            &*name,
+            value(of, scanner).map_err(|error| error.at(&format!("element `{name}`")))?,
+        );
     }
     Ok(Value::Array(items.iter().map(|(_, item)| item.clone()).collect()))
 }

@@ -47,12 +47,16 @@ fn codec(schema: &str) -> Arc<JsonCodec> {
 
 /// The JSON of a record, by way of values and straight, which has to be the same.
 fn json_of(codec: &Arc<JsonCodec>, payload: &[u8]) -> Result<String, DataError> {
+    rendered(codec, payload, Rendering::Connect)
+}
+
+fn rendered(codec: &Arc<JsonCodec>, payload: &[u8], rendering: Rendering) -> Result<String, DataError> {
     let datum = Arc::clone(codec).datum(Bytes::copy_from_slice(payload))?;
     let mut straight = Vec::new();
-    let written = datum.write_json(&mut straight);
+    let written = datum.write_json(rendering, &mut straight);
     let decoded = datum.decode().and_then(|data| {
         let mut out = Vec::new();
-        json::write(&data, &mut out).map(|()| out)
+        json::write(&data, rendering, &mut out).map(|()| out)
     });
     match (&written, &decoded) {
         (Ok(()), Ok(decoded)) => assert_eq!(String::from_utf8_lossy(&straight), String::from_utf8_lossy(decoded)),
@@ -140,7 +144,12 @@ fn records_are_written_as_json_converter_writes_them() {
             r#""ZA==""#,
             "with fewer places than its schema has",
         ),
-        (LIST, r#"{"next":{"v":2,"next":null},"v":1}"#, r#"{"v":1,"next":{"v":2,"next":null}}"#, "a schema inside itself"),
+        (
+            LIST,
+            r#"{"next":{"v":2,"next":null},"v":1}"#,
+            r#"{"v":1,"next":{"v":2,"next":null}}"#,
+            "a schema inside itself",
+        ),
         (
             r##"{"type":"array","items":{"$ref":"#"}}"##,
             "[[],[[]]]",
@@ -159,8 +168,18 @@ fn records_are_written_as_json_converter_writes_them() {
             r#"{"a":1,"b":"x"}"#,
             "all parts are one struct",
         ),
-        (r#"{"type":"integer","format":"int32"}"#, "5", "5", "a number with a format"),
-        (r#"{"type":"string","const":"x"}"#, r#""x""#, r#""x""#, "a constant of a type"),
+        (
+            r#"{"type":"integer","format":"int32"}"#,
+            "5",
+            "5",
+            "a number with a format",
+        ),
+        (
+            r#"{"type":"string","const":"x"}"#,
+            r#""x""#,
+            r#""x""#,
+            "a constant of a type",
+        ),
         (r#"{"enum":[1,"A"]}"#, r#""A""#, r#""A""#, "an enumeration is text"),
         (
             r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","properties":{"a":{"$ref":"#/$defs/A","description":"d"}},"$defs":{"A":{"type":"integer","format":"int32"}}}"##,
@@ -174,12 +193,30 @@ fn records_are_written_as_json_converter_writes_them() {
             r#"{"a":5}"#,
             "an anchor",
         ),
-        ("true", "1", r#"{"metadata":"AQAA","value":"FAEAAAA="}"#, "any value is a Variant"),
-        (r#"{"type":"integer"}"#, " 1 x", "1", "what follows the value is ignored"),
+        (
+            "true",
+            "1",
+            r#"{"metadata":"AQAA","value":"FAEAAAA="}"#,
+            "any value is a Variant",
+        ),
+        (
+            r#"{"type":"integer"}"#,
+            " 1 x",
+            "1",
+            "what follows the value is ignored",
+        ),
     ];
     for (schema, payload, wanted, why) in cases {
         assert_eq!(json_of(&codec(schema), payload.as_bytes()).unwrap(), wanted, "{why}");
     }
+}
+
+#[test]
+fn the_natural_rendering_shows_the_value_of_a_union() {
+    let codec = codec(r#"{"properties":{"u":{"oneOf":[{"type":"string"},{"type":"integer"}]},"t":{"type":"integer","title":"org.apache.kafka.connect.data.Timestamp"}}}"#);
+    let natural = Rendering::Natural(klamm_connect_api::Natural::default());
+    let text = rendered(&codec, br#"{"t":1714558830123,"u":5}"#, natural).unwrap();
+    assert_eq!(text, r#"{"u":5,"t":"2024-05-01T10:20:30.123Z"}"#);
 }
 
 #[test]
@@ -220,7 +257,10 @@ fn validation_ends_whatever_the_schema() {
     ];
     for schema in endless {
         let error = compile(&validating, &registered(schema, &[])).unwrap_err().to_string();
-        assert!(error.contains("for one and the same value") || error.contains("no Connect schema"), "{error}");
+        assert!(
+            error.contains("for one and the same value") || error.contains("no Connect schema"),
+            "{error}"
+        );
     }
     let chain: Vec<String> = (0..100)
         .map(|n| format!(r##""D{n}":{{"allOf":[{{"$ref":"#/definitions/D{}"}}]}}"##, n + 1))
@@ -285,10 +325,20 @@ fn structs_that_are_referred_to_again_are_marked() {
 
 #[test]
 fn null_is_null_of_an_optional_schema() {
-    let datum = codec(r#"{"type":["null","string"]}"#).datum(Bytes::from_static(b" null")).unwrap();
+    let datum = codec(r#"{"type":["null","string"]}"#)
+        .datum(Bytes::from_static(b" null"))
+        .unwrap();
     assert!(datum.is_absent());
-    assert!(datum.decode().unwrap().schema.is_some_and(|schema| schema.is_optional()));
-    let error = codec(r#"{"type":"string"}"#).datum(Bytes::from_static(b"null")).unwrap_err();
+    assert!(
+        datum
+            .decode()
+            .unwrap()
+            .schema
+            .is_some_and(|schema| schema.is_optional())
+    );
+    let error = codec(r#"{"type":"string"}"#)
+        .datum(Bytes::from_static(b"null"))
+        .unwrap_err();
     assert!(error.to_string().contains("nothing for a required string"), "{error}");
 }
 
@@ -301,7 +351,11 @@ fn what_does_not_fit_says_where() {
     let cases: [(&str, &str, &str); 14] = [
         (decimal, "1.234", "no Decimal of scale 2"),
         (decimal, "1e999999999", "no Decimal of scale 2"),
-        (order, r#"{"lines":[{"n":1},{"n":300}]}"#, "schema id 7 (subject t-value, JSON Schema `Order`): field `lines`: element 1: field `n`: a number that is no int8"),
+        (
+            order,
+            r#"{"lines":[{"n":1},{"n":300}]}"#,
+            "schema id 7 (subject t-value, JSON Schema `Order`): field `lines`: element 1: field `n`: a number that is no int8",
+        ),
         (order, r#"{"lines":[{}]}"#, "field `n`: nothing for a required int8"),
         (order, r#"{"lines":[5]}"#, "element 0: a number where"),
         (order, "[]", "an array where"),
@@ -311,7 +365,11 @@ fn what_does_not_fit_says_where() {
         (order, r#"{"lines":[{"n":01}]}"#, "leading zeros"),
         (order, "{\"lines\":[],\"\u{1}\":1}", "an escaped control character"),
         (any_list, &deep, "nested more than 1000 levels"),
-        (r#"{"oneOf":[{"type":"string"},{"type":"boolean"}]}"#, "1", "a number is none of the 2 alternatives"),
+        (
+            r#"{"oneOf":[{"type":"string"},{"type":"boolean"}]}"#,
+            "1",
+            "a number is none of the 2 alternatives",
+        ),
         (r#"{"type":"string","connect.type":"bytes"}"#, r#""%""#, "not base64"),
     ];
     for (schema, payload, wanted) in cases {
@@ -338,14 +396,35 @@ fn schemas_that_cannot_be_read_say_why() {
         (r#"{"type":"array"}"#, "without a schema for its items"),
         (r#"{"const":1}"#, "`const` without a type"),
         (r#"{"not":{}}"#, "`not` without a type"),
-        (r#"{"properties":{"a":{"properties":{"b":false}}}}"#, "property `a`: property `b`: the JSON Schema has `false`"),
-        (r##"{"$ref":"#/definitions/X"}"##, "`#/definitions/X` has nothing at `definitions`"),
-        (r#"{"$ref":"http://elsewhere/x.json"}"#, "leads to no document: name the schema that it refers to in the references"),
+        (
+            r#"{"properties":{"a":{"properties":{"b":false}}}}"#,
+            "property `a`: property `b`: the JSON Schema has `false`",
+        ),
+        (
+            r##"{"$ref":"#/definitions/X"}"##,
+            "`#/definitions/X` has nothing at `definitions`",
+        ),
+        (
+            r#"{"$ref":"http://elsewhere/x.json"}"#,
+            "leads to no document: name the schema that it refers to in the references",
+        ),
         (r##"{"$ref":"#"}"##, "without an object or array in between"),
-        (r##"{"oneOf":[{"$ref":"#"},{"type":"string"}]}"##, "without an object or array in between"),
-        (r##"{"$ref":"#/definitions/A","definitions":{"A":{"$ref":"#/definitions/B"},"B":{"$ref":"#/definitions/A"}}}"##, "without an object or array"),
-        (r#"{"type":"string","default":null}"#, "`default` of the JSON Schema: nothing for a required string"),
-        (r#"{"properties":{"a":{"type":"integer","connect.index":"x"}}}"#, "`connect.index` of the JSON Schema is no integer"),
+        (
+            r##"{"oneOf":[{"$ref":"#"},{"type":"string"}]}"##,
+            "without an object or array in between",
+        ),
+        (
+            r##"{"$ref":"#/definitions/A","definitions":{"A":{"$ref":"#/definitions/B"},"B":{"$ref":"#/definitions/A"}}}"##,
+            "without an object or array",
+        ),
+        (
+            r#"{"type":"string","default":null}"#,
+            "`default` of the JSON Schema: nothing for a required string",
+        ),
+        (
+            r#"{"properties":{"a":{"type":"integer","connect.index":"x"}}}"#,
+            "`connect.index` of the JSON Schema is no integer",
+        ),
         (&deep, "more than 128 levels"),
         (&doubling, "more than 20000 types"),
     ];

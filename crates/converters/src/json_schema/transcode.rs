@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use klamm_connect_api::json::{self, MAX_DEPTH};
 use klamm_connect_api::logical::Logical;
-use klamm_connect_api::{DataError, SchemaAndValue, SchemaRef, SchemaType, Value, java_number};
+use klamm_connect_api::{DataError, Rendering, SchemaAndValue, SchemaRef, SchemaType, Value, java_number};
 
 use super::connect::{Graph, NodeId, Schemas, Shape};
 use super::read;
@@ -83,7 +83,7 @@ impl Plan {
             let schema = schemas.of(id)?;
             let mut null = Vec::new();
             let data = SchemaAndValue::new(SchemaRef::clone(&schema), Value::Null);
-            let null = json::write(&data, &mut null).ok().map(|()| null.into_boxed_slice());
+            let null = json::write(&data, Rendering::Connect, &mut null).ok().map(|()| null.into_boxed_slice());
             steps.push(Step {
                 what: What::ByValue,
                 null,
@@ -103,7 +103,10 @@ impl Plan {
         Ok(plan)
     }
 
-    #[expect(clippy::indexing_slicing, reason = "ids are those of the graph, which has a step for each")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are those of the graph, which has a step for each"
+    )]
     fn step(&self, id: NodeId) -> &Step {
         &self.steps[id]
     }
@@ -166,7 +169,9 @@ impl Plan {
             }
             after.push(b'}');
             let names = match graph.shape(*node).1 {
-                Shape::Struct(fields) | Shape::Union(fields) => fields.iter().map(|(name, _)| Arc::clone(name)).collect(),
+                Shape::Struct(fields) | Shape::Union(fields) => {
+                    fields.iter().map(|(name, _)| Arc::clone(name)).collect()
+                }
                 Shape::Variant => ["metadata", "value"].into_iter().map(Arc::from).collect(),
                 _ => HashSet::new(),
             };
@@ -279,12 +284,20 @@ impl<'p> Writer<'p> {
                 });
                 Ok(())
             }
-            (What::EntryMap { keys, values, is_object }, Kind::Array) => {
-                self.entries(keys, *values, *is_object, scanner, out, depth)
-            }
+            (
+                What::EntryMap {
+                    keys,
+                    values,
+                    is_object,
+                },
+                Kind::Array,
+            ) => self.entries(keys, *values, *is_object, scanner, out, depth),
             (What::Union(branches), _) => self.union(branches, kind, scanner, out, depth),
             (What::Again(of), _) => self.container(&self.plan.step(*of).what, kind, scanner, out, depth),
-            _ => Err(DataError::data(format!("{} where another type is declared", kind.name()))),
+            _ => Err(DataError::data(format!(
+                "{} where another type is declared",
+                kind.name()
+            ))),
         }
     }
 
@@ -421,7 +434,13 @@ impl<'p> Writer<'p> {
         let chosen = read::choose(scanner, kind, branches.len(), type_of, has)?;
         let (index, branch) = chosen
             .and_then(|index| Some((index, branches.get(index)?)))
-            .ok_or_else(|| DataError::data(format!("{} is none of the {} alternatives", kind.name(), branches.len())))?;
+            .ok_or_else(|| {
+                DataError::data(format!(
+                    "{} is none of the {} alternatives",
+                    kind.name(),
+                    branches.len()
+                ))
+            })?;
         out.extend_from_slice(&branch.before);
         if let Err(error) = self.value(branch.node, scanner, out, depth + 1) {
             return Err(error.at(&format!("branch {index}")));
@@ -506,7 +525,7 @@ impl<'p> Writer<'p> {
                 text.push(b':');
             } else {
                 text.push(b'[');
-                json::write(&SchemaAndValue::new(SchemaRef::clone(keys), key), &mut text)?;
+                json::write(&SchemaAndValue::new(SchemaRef::clone(keys), key), Rendering::Connect, &mut text)?;
                 text.push(b',');
             }
             text.extend_from_slice(out.get(from..to).unwrap_or_default());
@@ -581,6 +600,6 @@ fn by_value(step: &Step, kind: Kind, scanner: &mut Scanner<'_>, out: &mut Vec<u8
             java_number::write_f64(number, out);
             Ok(())
         }
-        value => json::write(&SchemaAndValue::new(SchemaRef::clone(&step.schema), value), out),
+        value => json::write(&SchemaAndValue::new(SchemaRef::clone(&step.schema), value), Rendering::Connect, out),
     }
 }

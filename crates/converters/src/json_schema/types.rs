@@ -94,7 +94,13 @@ impl Dialect {
     }
 }
 
-const NUMBER_KEYS: [&str; 5] = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
+const NUMBER_KEYS: [&str; 5] = [
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+];
 const STRING_KEYS: [&str; 3] = ["minLength", "maxLength", "pattern"];
 const ARRAY_KEYS: [&str; 5] = ["items", "additionalItems", "minItems", "maxItems", "uniqueItems"];
 const MODERN_ARRAY_KEYS: [&str; 2] = ["prefixItems", "unevaluatedItems"];
@@ -237,12 +243,7 @@ impl<'d, 'a> Reader<'d, 'a> {
     }
 
     /// The types that the keywords speak of, each once.
-    fn keywords(
-        &mut self,
-        keywords: &'d Object<'a>,
-        base: &str,
-        parts: &mut Vec<Kind<'d>>,
-    ) -> Result<(), DataError> {
+    fn keywords(&mut self, keywords: &'d Object<'a>, base: &str, parts: &mut Vec<Kind<'d>>) -> Result<(), DataError> {
         if let Some(values) = keywords.get("enum") {
             let values = values
                 .as_array()
@@ -303,16 +304,12 @@ impl<'d, 'a> Reader<'d, 'a> {
         let has = |keys: &[&str]| keys.iter().any(|key| keywords.contains_key(*key));
         let from_6 = self.dialect >= Dialect::Draft6;
         if !declared.contains(&"array")
-            && (has(&ARRAY_KEYS)
-                || from_6 && has(&["contains"])
-                || is_modern && has(&MODERN_ARRAY_KEYS))
+            && (has(&ARRAY_KEYS) || from_6 && has(&["contains"]) || is_modern && has(&MODERN_ARRAY_KEYS))
         {
             parts.push(self.declared("array", keywords, base)?);
         }
         if !declared.contains(&"object")
-            && (has(&OBJECT_KEYS)
-                || from_6 && has(&["propertyNames"])
-                || is_modern && has(&MODERN_OBJECT_KEYS))
+            && (has(&OBJECT_KEYS) || from_6 && has(&["propertyNames"]) || is_modern && has(&MODERN_OBJECT_KEYS))
         {
             parts.push(self.declared("object", keywords, base)?);
         }
@@ -364,7 +361,11 @@ impl<'d, 'a> Reader<'d, 'a> {
                 items: self.items(keywords, base)?,
             },
             "object" => Kind::Object(self.members(keywords, base)?),
-            _ => return Err(DataError::data(format!("`type` of a JSON Schema is `{name}`, which is no type"))),
+            _ => {
+                return Err(DataError::data(format!(
+                    "`type` of a JSON Schema is `{name}`, which is no type"
+                )));
+            }
         })
     }
 
@@ -372,7 +373,9 @@ impl<'d, 'a> Reader<'d, 'a> {
         let is_modern = self.dialect == Dialect::Modern;
         match keywords.get("items") {
             Some(items) if items.as_array().is_some() => Ok(None),
-            Some(items) if is_modern && (items.as_object().is_none() || keywords.contains_key("prefixItems")) => Ok(None),
+            Some(items) if is_modern && (items.as_object().is_none() || keywords.contains_key("prefixItems")) => {
+                Ok(None)
+            }
             Some(items) => self.schema(items, base).map(Some).map_err(|error| error.at("`items`")),
             None => Ok(None),
         }
@@ -419,7 +422,9 @@ fn java_text(json: &Json<'_>) -> String {
         Node::String(text) => text.to_string(),
         Node::Array(items) => format!("[{}]", items.iter().map(java_text).collect::<Vec<_>>().join(", ")),
         Node::Object(members) => {
-            let members = members.iter().map(|(name, value)| format!("{name}={}", java_text(value)));
+            let members = members
+                .iter()
+                .map(|(name, value)| format!("{name}={}", java_text(value)));
             format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
         }
     }

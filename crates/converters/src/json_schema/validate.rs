@@ -164,7 +164,9 @@ impl<'d, 'a> Chains<'d, 'a> {
     }
 
     fn length(&mut self, json: &'d Json<'a>, base: &str, depth: usize) -> Result<usize, DataError> {
-        let endless = || DataError::data("the JSON Schema refers to itself for one and the same value: it cannot be validated by");
+        let endless = || {
+            DataError::data("the JSON Schema refers to itself for one and the same value: it cannot be validated by")
+        };
         let Some(members) = json.as_object() else {
             return Ok(1);
         };

@@ -109,7 +109,11 @@ impl Encoder {
         let mut fields = Vec::with_capacity(members.len());
         let mut size = 0;
         for (id, value) in &members {
-            fields.push((self.names.get_index(*id).map(String::as_str).unwrap_or_default(), *id, size));
+            fields.push((
+                self.names.get_index(*id).map(String::as_str).unwrap_or_default(),
+                *id,
+                size,
+            ));
             size += value.len();
         }
         fields.sort_unstable();
@@ -194,7 +198,9 @@ fn numeric(text: &str, is_integer: bool, out: &mut Vec<u8>) -> Result<(), DataEr
         return Ok(());
     }
     let wrong = || DataError::data("a number that cannot be read");
-    let (unscaled, scale) = BigDecimal::from_str(text).map_err(|_| wrong())?.into_bigint_and_exponent();
+    let (unscaled, scale) = BigDecimal::from_str(text)
+        .map_err(|_| wrong())?
+        .into_bigint_and_exponent();
     let digits = unscaled.magnitude().to_string().len();
     match (u8::try_from(scale), i128::try_from(&unscaled)) {
         (Ok(scale), Ok(unscaled)) if scale <= 38 && digits <= 38 => {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use indexmap::Equivalent;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
-    ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterRole, DataError, DataErrorKind, Importance, ParsedConfig,
-    RawHeader,
+    ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterRole, DataError, DataErrorKind, Importance,
+    ParsedConfig, RawHeader,
 };
 use klamm_schema_registry::{
     Cache, Limits, Lookup, RegisteredSchema, SchemaId, SchemaRegistry, SchemaType, config_keys,
@@ -198,7 +198,10 @@ fn id_place(config: &ParsedConfig, role: ConverterRole) -> Result<IdPlace, Confi
         _ => return Ok(IdPlace::Dual),
     }
     let guid = config.str(USE_GUID).and_then(|text| Uuid::parse_str(text).ok());
-    let id = config.int(USE_ID).and_then(|id| i32::try_from(id).ok()).filter(|id| *id >= 0);
+    let id = config
+        .int(USE_ID)
+        .and_then(|id| i32::try_from(id).ok())
+        .filter(|id| *id >= 0);
     match (guid, id) {
         (Some(guid), _) => Ok(IdPlace::Fixed(SchemaId::Guid(guid))),
         (None, Some(id)) => Ok(IdPlace::Fixed(SchemaId::Id(id))),
@@ -428,7 +431,10 @@ impl<C: Compile> Schemas<C> {
         };
         match self.reader(topic, &schema).await? {
             Some(reader) => {
-                let reader_place = reader.document.version.map_or_else(String::new, |version| format!(" read by version {version}"));
+                let reader_place = reader
+                    .document
+                    .version
+                    .map_or_else(String::new, |version| format!(" read by version {version}"));
                 self.compiler
                     .compile_for(&schema, &reader, id, version)
                     .map_err(|error| named(error.at(&format!("{}{reader_place}", C::SCHEMA_TYPE))))
@@ -458,7 +464,10 @@ impl<C: Compile> Schemas<C> {
         let reader = self.registry.schema(&lookup).await?;
         let found = reader.document.schema_type;
         if found != C::SCHEMA_TYPE {
-            return Err(DataError::data(format!("{lookup} is of type {found}, and this converter reads {}", C::SCHEMA_TYPE)));
+            return Err(DataError::data(format!(
+                "{lookup} is of type {found}, and this converter reads {}",
+                C::SCHEMA_TYPE
+            )));
         }
         let is_same = reader.document.text == writer.document.text && reader.references == writer.references;
         Ok((!is_same).then_some(reader))

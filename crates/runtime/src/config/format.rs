@@ -84,7 +84,9 @@ impl InputFormat {
             return settings;
         }
         let shared = |from: &RawConfig| -> Vec<(String, String)> {
-            let all = from.iter().filter(|(key, _)| SHARED.iter().any(|start| key.starts_with(start)));
+            let all = from
+                .iter()
+                .filter(|(key, _)| SHARED.iter().any(|start| key.starts_with(start)));
             all.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         for (key, value) in shared(raw) {
@@ -127,7 +129,10 @@ mod tests {
             ("schema.context.name", "default"),
             ("value.converter.use.latest.version", "true"),
         ]);
-        let shared = config(&[("schema.registry.url", "http://shared"), ("schema.context.name", ".blue")]);
+        let shared = config(&[
+            ("schema.registry.url", "http://shared"),
+            ("schema.context.name", ".blue"),
+        ]);
         let avro = |raw: &RawConfig| InputFormat::Avro.settings("value.converter", raw, &worker);
         assert_eq!(url(&avro(&own)), "http://own");
         assert_eq!(avro(&own).get(CONTEXT), None, "the default context is no context");

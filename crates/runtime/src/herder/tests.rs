@@ -442,8 +442,14 @@ async fn a_bad_configuration_is_refused_with_each_key_and_what_is_accepted() {
 async fn a_format_chooses_the_converter_unless_a_class_is_set() {
     let world = world().await;
     let accepted: [&[(&str, &str)]; 4] = [
-        &[("input.data.format", "AVRO"), ("schema.registry.url", "http://127.0.0.1:1")],
-        &[("input.data.format", "json_sr"), ("value.converter.schema.registry.url", "http://127.0.0.1:1")],
+        &[
+            ("input.data.format", "AVRO"),
+            ("schema.registry.url", "http://127.0.0.1:1"),
+        ],
+        &[
+            ("input.data.format", "json_sr"),
+            ("value.converter.schema.registry.url", "http://127.0.0.1:1"),
+        ],
         &[("input.data.format", "STRING"), ("input.key.format", "BYTES")],
         &[
             ("input.data.format", "JSON"),
@@ -473,7 +479,12 @@ async fn a_format_chooses_the_converter_unless_a_class_is_set() {
         ),
     ];
     for (entries, wanted) in refused {
-        let error = world.herder.create("x", config(entries), None).await.unwrap_err().to_string();
+        let error = world
+            .herder
+            .create("x", config(entries), None)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(wanted), "no {wanted:?} in:\n{error}");
     }
 }
