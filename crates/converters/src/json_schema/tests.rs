@@ -213,7 +213,9 @@ fn records_are_written_as_json_converter_writes_them() {
 
 #[test]
 fn the_natural_rendering_shows_the_value_of_a_union() {
-    let codec = codec(r#"{"properties":{"u":{"oneOf":[{"type":"string"},{"type":"integer"}]},"t":{"type":"integer","title":"org.apache.kafka.connect.data.Timestamp"}}}"#);
+    let codec = codec(
+        r#"{"properties":{"u":{"oneOf":[{"type":"string"},{"type":"integer"}]},"t":{"type":"integer","title":"org.apache.kafka.connect.data.Timestamp"}}}"#,
+    );
     let natural = Rendering::Natural(klamm_connect_api::Natural::default());
     let text = rendered(&codec, br#"{"t":1714558830123,"u":5}"#, natural).unwrap();
     assert_eq!(text, r#"{"u":5,"t":"2024-05-01T10:20:30.123Z"}"#);

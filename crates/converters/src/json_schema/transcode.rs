@@ -83,7 +83,9 @@ impl Plan {
             let schema = schemas.of(id)?;
             let mut null = Vec::new();
             let data = SchemaAndValue::new(SchemaRef::clone(&schema), Value::Null);
-            let null = json::write(&data, Rendering::Connect, &mut null).ok().map(|()| null.into_boxed_slice());
+            let null = json::write(&data, Rendering::Connect, &mut null)
+                .ok()
+                .map(|()| null.into_boxed_slice());
             steps.push(Step {
                 what: What::ByValue,
                 null,
@@ -525,7 +527,11 @@ impl<'p> Writer<'p> {
                 text.push(b':');
             } else {
                 text.push(b'[');
-                json::write(&SchemaAndValue::new(SchemaRef::clone(keys), key), Rendering::Connect, &mut text)?;
+                json::write(
+                    &SchemaAndValue::new(SchemaRef::clone(keys), key),
+                    Rendering::Connect,
+                    &mut text,
+                )?;
                 text.push(b',');
             }
             text.extend_from_slice(out.get(from..to).unwrap_or_default());
@@ -600,6 +606,10 @@ fn by_value(step: &Step, kind: Kind, scanner: &mut Scanner<'_>, out: &mut Vec<u8
             java_number::write_f64(number, out);
             Ok(())
         }
-        value => json::write(&SchemaAndValue::new(SchemaRef::clone(&step.schema), value), Rendering::Connect, out),
+        value => json::write(
+            &SchemaAndValue::new(SchemaRef::clone(&step.schema), value),
+            Rendering::Connect,
+            out,
+        ),
     }
 }
