@@ -46,16 +46,22 @@ fn golden(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The scripted registry, with the schemas of all files.
+/// The scripted registry.
 struct Mock {
     url: String,
     dir: TempDir,
 }
 
 impl Mock {
+    /// With the schemas of all files.
     async fn start() -> Self {
+        Self::start_with(&FILES.map(|(file, _)| file)).await
+    }
+
+    async fn start_with(files: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
-        let files = FILES.map(|(file, _)| root().join(format!("tests/golden/schema-registry/{file}.jsonl")));
+        let golden = root().join("tests/golden/schema-registry");
+        let files = files.iter().map(|file| golden.join(format!("{file}.jsonl")));
         let log = dir.path().join("out");
         let status = Command::new(root().join("tests/testbed/registry"))
             .arg("mock")
@@ -448,7 +454,7 @@ async fn json_of(converter: &dyn Converter, topic: &str, bytes: &Bytes) -> Resul
 
 #[tokio::test]
 async fn data_is_brought_to_the_latest_version_of_its_subject() {
-    let mock = Mock::start().await;
+    let mock = Mock::start_with(&["avro-guid"]).await;
     let record = |fields: &str| format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
     let old = r#"{"name":"a","type":"int"},{"name":"gone","type":"string"}"#;
     let new = r#"{"name":"b","type":"string","default":"x"},{"name":"z","type":"long","aliases":["a"]}"#;
@@ -494,7 +500,7 @@ async fn data_is_brought_to_the_latest_version_of_its_subject() {
 
 #[tokio::test]
 async fn the_latest_version_is_kept_as_long_as_the_settings_say() {
-    let mock = Mock::start().await;
+    let mock = Mock::start_with(&["avro-guid"]).await;
     let text = |fields: &str| format!(r#"{{"properties":{{"a":{{"type":"integer"}}{fields}}}}}"#);
     let id = mock.register("t-value", "JSON", &text(""), serde_json::json!([])).await;
     let bytes = framed(id, br#"{"a":1}"#);
@@ -522,7 +528,7 @@ async fn the_latest_version_is_kept_as_long_as_the_settings_say() {
 
 #[tokio::test]
 async fn records_name_their_schema_where_the_settings_say() {
-    let mock = Mock::start().await;
+    let mock = Mock::start_with(&["avro-guid"]).await;
     let id = mock
         .register("t-value", "JSON", r#"{"type":"integer"}"#, serde_json::json!([]))
         .await;
@@ -556,7 +562,7 @@ async fn records_name_their_schema_where_the_settings_say() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_record_names_schema_subject_and_place() {
-    let mock = Mock::start().await;
+    let mock = Mock::start_with(&["avro-guid"]).await;
     let none = || serde_json::json!([]);
     let circle = |subject: &str| serde_json::json!([{"name": "x", "subject": subject, "version": 1}]);
     let record = r#"{"type":"record","name":"R","fields":[{"name":"a","type":{"type":"array","items":"int"}}]}"#;
@@ -639,7 +645,7 @@ async fn what_is_wrong_with_a_record_names_schema_subject_and_place() {
 
 #[tokio::test]
 async fn refused_credentials_say_who_asked_and_what_the_registry_answered() {
-    let mock = Mock::start().await;
+    let mock = Mock::start_with(&["avro-guid"]).await;
     let fault = serde_json::json!({
         "match": "/schemas/ids/", "status": 403, "body": {"error_code": 40301, "message": "no read on t-value"}
     });

@@ -67,7 +67,9 @@ impl fmt::Display for Lookup {
             Self::Latest { subject } => write!(f, "the latest version of subject {subject}"),
             Self::LatestWith { subject, metadata } => {
                 write!(f, "the latest version of subject {subject} with the metadata")?;
-                metadata.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+                metadata
+                    .iter()
+                    .try_for_each(|(name, value)| write!(f, " {name}={value}"))
             }
         }
     }

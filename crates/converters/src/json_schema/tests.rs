@@ -264,12 +264,12 @@ fn validation_ends_whatever_the_schema() {
             "{error}"
         );
     }
-    let chain: Vec<String> = (0..100)
+    let chain: Vec<String> = (0..50)
         .map(|n| format!(r##""D{n}":{{"allOf":[{{"$ref":"#/definitions/D{}"}}]}}"##, n + 1))
         .collect();
     let schema = format!(
         r##"{{"type":"object","properties":{{"n":{{"type":["null","object"],"properties":{{"n":{{}}}},"allOf":[{{"$ref":"#/definitions/D0"}}]}}}},
-            "definitions":{{{},"D100":{{"properties":{{"n":{{"$ref":"#/definitions/D0"}}}}}}}}}}"##,
+            "definitions":{{{},"D50":{{"properties":{{"n":{{"$ref":"#/definitions/D0"}}}}}}}}}}"##,
         chain.join(",")
     );
     let codec = compile(&validating, &registered(&schema, &[])).unwrap();
