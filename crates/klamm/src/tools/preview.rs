@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use klamm::{ConnectorFile, WorkerConfig};
 use klamm_connect_api::{RawConfig, TopicPartition};
-use klamm_runtime::{Outcome, Preview, PreviewRecord, StepsJson, Story};
+use klamm_runtime::{Preview, PreviewRecord, StepsJson, Story};
 
 use super::cluster::{Cluster, ClusterArgs};
 use super::from::From;

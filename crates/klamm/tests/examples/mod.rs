@@ -146,7 +146,7 @@ pub(crate) const EXAMPLES: &[Example] = &[
     Example {
         class: "io.debezium.transforms.ExtractNewRecordState",
         settings: &[("add.fields", "op,source.table:table")],
-        record: r#"{"topic": "shop.orders", "value": {"payload": {"before": null, "after": {"id": 7, "note": "new"}, "source": {"table": "orders"}, "op": "c", "ts_ms": 1714558830123}}}"#,
+        record: r#"{"topic": "shop.orders", "value": {"schema": {"type": "struct", "name": "shop.orders.Envelope", "fields": [{"field": "before", "type": "struct", "optional": true, "fields": [{"field": "id", "type": "int64"}, {"field": "note", "type": "string", "optional": true}]}, {"field": "after", "type": "struct", "optional": true, "fields": [{"field": "id", "type": "int64"}, {"field": "note", "type": "string", "optional": true}]}, {"field": "source", "type": "struct", "fields": [{"field": "table", "type": "string"}]}, {"field": "op", "type": "string"}]}, "payload": {"before": null, "after": {"id": 7, "note": "new"}, "source": {"table": "orders"}, "op": "c"}}}"#,
     },
     Example {
         class: "org.apache.kafka.connect.transforms.predicates.HasHeaderKey",

@@ -146,10 +146,17 @@ impl ConnectorConfig {
 /// The converters and transforms of a configuration: what a preview needs.
 #[derive(Debug)]
 pub(crate) struct Conversion {
-    pub(crate) key_converter: Made<dyn Converter>,
-    pub(crate) value_converter: Made<dyn Converter>,
-    pub(crate) header_converter: Made<dyn HeaderConverter>,
+    pub(crate) key_converter: ConfiguredConverter,
+    pub(crate) value_converter: ConfiguredConverter,
+    pub(crate) header_converter: Arc<dyn HeaderConverter>,
     pub(crate) chain: Chain,
+}
+
+/// A converter, and whether it is the worker's because the connector names none.
+#[derive(Debug)]
+pub(crate) struct ConfiguredConverter {
+    pub(crate) converter: Arc<dyn Converter>,
+    pub(crate) is_workers: bool,
 }
 
 impl Conversion {
@@ -201,9 +208,15 @@ impl Conversion {
         validation.mask(|key| is_secret(key, &raw, plugins));
         validation.check()?;
         match (key_converter, value_converter, header_converter, chain) {
-            (Some(key_converter), Some(value_converter), Some(header_converter), Some(chain)) => Ok(Self {
-                key_converter,
-                value_converter,
+            (Some((_, key)), Some((_, value)), Some((_, header_converter)), Some(chain)) => Ok(Self {
+                key_converter: ConfiguredConverter {
+                    converter: key,
+                    is_workers: !raw.contains_key("key.converter"),
+                },
+                value_converter: ConfiguredConverter {
+                    converter: value,
+                    is_workers: !raw.contains_key("value.converter"),
+                },
                 header_converter,
                 chain,
             }),

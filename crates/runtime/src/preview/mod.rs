@@ -13,7 +13,7 @@ mod write;
 use std::fmt;
 use std::time::Duration;
 
-use klamm_connect_api::{ConfigErrors, DataError, DataErrorKind, Datum, Header, Origin, Record};
+use klamm_connect_api::{ConfigErrors, DataError, DataErrorKind, Datum, Origin, RawHeader, Record};
 use klamm_smt::{Stage, StageError, StageOutcome};
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ pub use self::text::{Story, describe};
 use self::record::PreviewDatum;
 use self::text::{datum_text, matched};
 use self::write::{check, member, text_member, write_record};
-use crate::config::{Conversion, SubmittedConfig, WorkerConfig};
+use crate::config::{ConfiguredConverter, Conversion, SubmittedConfig, WorkerConfig};
 use crate::plugins::Plugins;
 
 /// How often something that may pass is tried, such as a registry that does not answer…
@@ -341,54 +341,61 @@ fn writable(record: Record) -> Result<Record, Failure> {
     Ok(record)
 }
 
-type ConvertError = (Part, DataError);
-
-async fn convert(conversion: &Conversion, input: &PreviewRecord) -> Result<Record, ConvertError> {
-    let topic = input.origin.topic_partition.topic();
+async fn convert(conversion: &Conversion, input: &PreviewRecord) -> Result<Record, (Part, DataError)> {
     let wire = input.raw_headers();
-    let converters = [
-        (Part::Key, &conversion.key_converter.1, &input.key),
-        (Part::Value, &conversion.value_converter.1, &input.value),
-    ];
-    for (part, converter, datum) in converters {
-        if let PreviewDatum::Raw(bytes) = datum {
-            let attempt = || converter.to_connect(topic, &wire, bytes.as_ref());
-            let is_missing = matches!(attempt(), Err(error) if error.kind() == DataErrorKind::NotReady);
-            if is_missing {
-                patiently(|| converter.prepare(topic, &wire, bytes.as_ref()))
-                    .await
-                    .map_err(|error| (part, error))?;
-            }
-        }
-    }
-    let datum = |(part, converter, datum): (Part, &std::sync::Arc<dyn klamm_connect_api::Converter>, &PreviewDatum)| {
-        let datum = match datum {
-            PreviewDatum::Raw(bytes) => converter.to_connect(topic, &wire, bytes.as_ref()),
-            PreviewDatum::Data(data) => Ok(Datum::Decoded(data.clone())),
-        };
-        decodes(datum).map_err(|error| (part, error))
-    };
-    let [key, value] = converters;
-    let mut record = Record::new(input.origin.clone(), datum(key)?, datum(value)?);
+    let key = converted(&conversion.key_converter, input, &wire, &input.key).await;
+    let key = key.map_err(|error| (Part::Key, error))?;
+    let value = converted(&conversion.value_converter, input, &wire, &input.value).await;
+    let value = value.map_err(|error| (Part::Value, error))?;
+    let mut record = Record::new(input.origin.clone(), key, value);
     record.topic.clone_from(&input.topic);
     record.timestamp = input.timestamp;
     record.timestamp_type = input.timestamp_type;
-    let header = |(key, value): &(bytes::Bytes, PreviewDatum)| {
+    let topic = input.origin.topic_partition.topic();
+    for (key, value) in &input.headers {
         let key = String::from_utf8_lossy(key);
-        let value = match value {
-            PreviewDatum::Raw(bytes) => conversion.header_converter.1.to_connect_header(topic, &key, bytes.as_ref()),
-            PreviewDatum::Data(data) => Ok(Datum::Decoded(data.clone())),
+        let bytes = match value {
+            PreviewDatum::Raw(bytes) => bytes.as_ref(),
+            PreviewDatum::Null => None,
+            PreviewDatum::Data(data) => {
+                record.headers.add(key, data.clone());
+                continue;
+            }
         };
-        let value = decodes(value).map_err(|error| (Part::Headers, error))?;
-        Ok(Header { key: key.into(), value })
-    };
-    record.headers = input.headers.iter().map(header).collect::<Result<_, ConvertError>>()?;
+        let value = conversion.header_converter.to_connect_header(topic, &key, bytes);
+        let value = value.and_then(decodes).map_err(|error| (Part::Headers, error))?;
+        record.headers.add(key, value);
+    }
     Ok(record)
 }
 
+/// The datum, with what its converter lacks fetched.
+async fn converted(
+    converter: &ConfiguredConverter,
+    input: &PreviewRecord,
+    wire: &[RawHeader],
+    datum: &PreviewDatum,
+) -> Result<Datum, DataError> {
+    let topic = input.origin.topic_partition.topic();
+    let bytes = match datum {
+        PreviewDatum::Raw(bytes) => bytes.as_ref(),
+        PreviewDatum::Null if converter.is_workers => return Ok(Datum::NULL),
+        PreviewDatum::Null => None,
+        PreviewDatum::Data(data) => return Ok(Datum::Decoded(data.clone())),
+    };
+    let converter = &converter.converter;
+    let datum = match converter.to_connect(topic, wire, bytes) {
+        Err(error) if error.kind() == DataErrorKind::NotReady => {
+            patiently(|| converter.prepare(topic, wire, bytes)).await?;
+            converter.to_connect(topic, wire, bytes)
+        }
+        outcome => outcome,
+    };
+    datum.and_then(decodes)
+}
+
 /// A codec may report late what its converter left open; that is the converter's failure.
-fn decodes(datum: Result<Datum, DataError>) -> Result<Datum, DataError> {
-    let datum = datum?;
+fn decodes(datum: Datum) -> Result<Datum, DataError> {
     datum.decode()?;
     Ok(datum)
 }

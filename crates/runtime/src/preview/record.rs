@@ -40,6 +40,9 @@ pub struct PreviewRecord {
 pub(super) enum PreviewDatum {
     /// What stands on the wire, and goes through the converter.
     Raw(Option<Bytes>),
+    /// The null of a line. It stands for none on the wire where a converter is configured, and for null itself where the
+    /// configuration leaves converters out.
+    Null,
     /// Data that no converter sees.
     Data(SchemaAndValue),
 }
@@ -47,7 +50,7 @@ pub(super) enum PreviewDatum {
 impl PreviewDatum {
     fn read(json: &Json) -> Result<Self, String> {
         if json.is_null() {
-            return Ok(Self::Raw(None));
+            return Ok(Self::Null);
         }
         let object = json.as_object();
         let object = object.ok_or("must be null, {\"base64\": …} or {\"schema\": …, \"payload\": …}")?;
@@ -152,6 +155,7 @@ impl PreviewRecord {
     pub(super) fn raw_headers(&self) -> Vec<RawHeader> {
         let raw = |(key, value): &(Bytes, PreviewDatum)| match value {
             PreviewDatum::Raw(value) => Some((key.clone(), value.clone())),
+            PreviewDatum::Null => Some((key.clone(), None)),
             PreviewDatum::Data(_) => None,
         };
         self.headers.iter().filter_map(raw).collect()

@@ -1,11 +1,7 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use klamm_connect_api::{
-    BoxFuture, ConfigDef, Converter, ConverterPlugin, DataError, DataErrorKind, Datum, PluginInfo, PluginKind, RawConfig,
-    RawHeader,
-};
+use klamm_connect_api::{BoxFuture, ConfigDef, ConverterPlugin, PluginInfo, PluginKind, RawConfig};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
