@@ -21,7 +21,7 @@ mod wall_clock;
 
 use klamm_connect_api::TransformPlugin;
 
-pub use chain::{Chain, ChainEvaluation, ChainKey, Stage, StageError, chain_config_def, evaluate};
+pub use chain::{Chain, ChainEvaluation, ChainKey, Stage, StageError, StageOutcome, chain_config_def, evaluate};
 pub use predicates::predicates;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

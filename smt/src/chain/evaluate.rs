@@ -311,6 +311,7 @@ impl<'a> Group<'a> {
             return None;
         };
         Some(Condition {
+            alias: alias.into(),
             predicate: Arc::clone(found.as_ref()?),
             negate: negate.bool("negate")?,
         })

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use klamm_connect_api::sink::SinkConnector;
 use klamm_connect_api::{
-    ConfigDef, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo, RawConfig,
+    ConfigDef, ConfigError, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo,
+    RawConfig,
 };
 use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, Subscription, UnknownKey};
 use klamm_smt::Chain;
@@ -79,7 +80,12 @@ struct Check<'a> {
     validation: Validation,
     /// One line for each key that is accepted and means nothing here.
     warnings: Vec<String>,
+    /// Whether somebody looks at the versions of schemas: converters look them up then, unless told not to.
+    shows_versions: bool,
 }
+
+/// Setting of converters that would have to ask for a schema's version.
+const VERSION_LOOKUP: &str = "schema.version.lookup";
 
 impl ConnectorConfig {
     /// What is right and wrong with a configuration. A value that is null is an error of its key.
@@ -91,24 +97,8 @@ impl ConnectorConfig {
         worker: &WorkerConfig,
         plugins: &Plugins,
     ) -> Result<Validation, String> {
-        let raw = submitted
-            .iter()
-            .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
-            .collect();
-        let (mut validation, _) = Self::check(&raw, worker, plugins)?;
-        for (key, _) in submitted
-            .iter()
-            .filter(|(_, value)| value.as_deref().is_some_and(names_a_provider))
-        {
-            // As a literal it would reach whoever takes the secret.
-            validation.error(
-                key,
-                "config providers (`${provider:…}`) are not supported by this version: give the value itself",
-            );
-        }
-        for (key, _) in submitted.iter().filter(|(_, value)| value.is_none()) {
-            validation.error(key, "Null value can not be supplied as the configuration value.");
-        }
+        let (mut validation, _) = Self::check(&given(submitted), worker, plugins)?;
+        check_values(submitted, &mut validation);
         Ok(validation)
     }
 
@@ -148,9 +138,129 @@ impl ConnectorConfig {
             plugins,
             validation: Validation::default(),
             warnings: Vec::new(),
+            shows_versions: false,
         };
         let config = check.run(sink);
         Ok((check.validation, config))
+    }
+}
+
+/// The converters and transforms of a configuration: what a preview needs.
+#[derive(Debug)]
+pub(crate) struct Conversion {
+    pub(crate) key_converter: ConfiguredConverter,
+    pub(crate) value_converter: ConfiguredConverter,
+    pub(crate) header_converter: Arc<dyn HeaderConverter>,
+    pub(crate) chain: Chain,
+}
+
+/// A converter, and whether it is the worker's because the connector names none.
+#[derive(Debug)]
+pub(crate) struct ConfiguredConverter {
+    pub(crate) converter: Arc<dyn Converter>,
+    pub(crate) is_workers: bool,
+}
+
+impl Conversion {
+    fn defs(plugins: &Plugins) -> [ConfigDef; 3] {
+        [common_def(plugins), klamm_smt::chain_config_def(), error_def()]
+    }
+
+    /// The settings that count here.
+    pub(crate) fn settings(mut submitted: SubmittedConfig, plugins: &Plugins) -> SubmittedConfig {
+        let prefixes = [
+            "transforms.",
+            "predicates.",
+            "key.converter.",
+            "value.converter.",
+            "header.converter.",
+        ];
+        let defs = Self::defs(plugins);
+        submitted.retain(|key, _| {
+            let is_defined = defs
+                .iter()
+                .flat_map(ConfigDef::keys)
+                .any(|defined| defined.name == *key);
+            is_defined || prefixes.iter().any(|prefix| key.starts_with(prefix))
+        });
+        submitted
+    }
+
+    /// Reads them, and checks the settings that every connector has. What belongs to the sink or to Kafka is left alone.
+    ///
+    /// # Errors
+    /// Everything that is wrong, secrets masked.
+    pub(crate) fn parse(
+        submitted: &SubmittedConfig,
+        worker: &WorkerConfig,
+        plugins: &Plugins,
+    ) -> Result<Self, ConfigErrors> {
+        let submitted = Self::settings(submitted.clone(), plugins);
+        let raw = given(&submitted);
+        let mut check = Check {
+            raw: &raw,
+            worker,
+            plugins,
+            validation: Validation::default(),
+            warnings: Vec::new(),
+            shows_versions: true,
+        };
+        for def in Self::defs(plugins) {
+            // A name is needed to run, not to preview.
+            let keys = def
+                .keys()
+                .iter()
+                .filter(|key| !key.required || raw.contains_key(&key.name));
+            check.add(&ConfigDef::new().with(keys.cloned()));
+        }
+        let chain = check.chain();
+        let key_converter = check.converter("key.converter", ConverterRole::Key);
+        let value_converter = check.converter("value.converter", ConverterRole::Value);
+        let header_converter = check.header_converter();
+        let mut validation = check.validation;
+        check_values(&submitted, &mut validation);
+        validation.mask(&Secrets::of(&raw, plugins));
+        validation.check()?;
+        match (key_converter, value_converter, header_converter, chain) {
+            (Some((_, key)), Some((_, value)), Some((_, header_converter)), Some(chain)) => Ok(Self {
+                key_converter: ConfiguredConverter {
+                    converter: key,
+                    is_workers: !raw.contains_key("key.converter"),
+                },
+                value_converter: ConfiguredConverter {
+                    converter: value,
+                    is_workers: !raw.contains_key("value.converter"),
+                },
+                header_converter,
+                chain,
+            }),
+            _ => Err(ConfigError::new("", "the configuration is incomplete").into()),
+        }
+    }
+}
+
+/// The entries that have a value.
+fn given(submitted: &SubmittedConfig) -> RawConfig {
+    let given = submitted.iter();
+    given
+        .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
+        .collect()
+}
+
+/// Puts errors at values that mean nothing, whatever their keys.
+fn check_values(submitted: &SubmittedConfig, validation: &mut Validation) {
+    for (key, _) in submitted
+        .iter()
+        .filter(|(_, value)| value.as_deref().is_some_and(names_a_provider))
+    {
+        // As a literal it would reach whoever takes the secret.
+        validation.error(
+            key,
+            "config providers (`${provider:…}`) are not supported by this version: give the value itself",
+        );
+    }
+    for (key, _) in submitted.iter().filter(|(_, value)| value.is_none()) {
+        validation.error(key, "Null value can not be supplied as the configuration value.");
     }
 }
 
@@ -166,6 +276,7 @@ pub(super) fn check_worker(worker: &WorkerConfig, plugins: &Plugins) -> Result<(
         plugins,
         validation: Validation::default(),
         warnings: Vec::new(),
+        shows_versions: false,
     };
     check.converter("key.converter", ConverterRole::Key);
     check.converter("value.converter", ConverterRole::Value);
@@ -241,11 +352,16 @@ impl Check<'_> {
 
     fn converter(&mut self, key: &'static str, role: ConverterRole) -> Option<Made<dyn Converter>> {
         let plugins = self.plugins;
-        let (class, settings, listed) = self.named(key)?;
+        let (class, mut settings, listed) = self.named(key)?;
         let Some(plugin) = plugins.converter(&class) else {
             return self.unknown_class(key, &class, plugins.converters().iter().map(|plugin| &plugin.info));
         };
-        let parsed = self.plugin_settings(key, listed, &(plugin.config_def)(), &settings)?;
+        let def = (plugin.config_def)();
+        if self.shows_versions && def.keys().iter().any(|defined| defined.name == VERSION_LOOKUP) {
+            let lookup = settings.entry(VERSION_LOOKUP.to_owned());
+            lookup.or_insert_with(|| "true".to_owned());
+        }
+        let parsed = self.plugin_settings(key, listed, &def, &settings)?;
         self.made(key, &plugin.info, (plugin.create)(&parsed, role))
     }
 
@@ -266,8 +382,8 @@ impl Check<'_> {
     /// Class and settings of a converter: the connector's own if it names a class, else the worker's. Never mixed, as
     /// in Connect. The flag says whether the settings are the connector's, to be listed in a validation.
     fn named(&self, key: &str) -> Option<(String, RawConfig, bool)> {
-        let own = self.raw.get(key).filter(|class| !class.trim().is_empty());
-        let (class, from, listed) = match own {
+        // An empty class is one that is not there, not a wish for the worker's: as in Connect.
+        let (class, from, listed) = match self.raw.get(key) {
             Some(class) => (class, self.raw, true),
             None => (self.worker.raw.get(key)?, &self.worker.raw, false),
         };

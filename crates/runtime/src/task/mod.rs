@@ -4,7 +4,7 @@ mod access;
 mod commits;
 mod counters;
 mod partition;
-mod pipeline;
+pub(crate) mod pipeline;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};

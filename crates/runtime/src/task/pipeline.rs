@@ -222,11 +222,7 @@ impl Pipeline {
             .map_err(|error| self.failure(consumed, Stage::ValueConverter, class, error))?;
         let mut record = Record::new(self.origin(consumed), key, value);
         record.timestamp = timestamp(consumed);
-        record.timestamp_type = match consumed.timestamp_type {
-            _ if record.timestamp.is_none() => TimestampType::NoTimestampType,
-            klamm_kafka::TimestampType::CreateTime => TimestampType::CreateTime,
-            klamm_kafka::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
-        };
+        record.timestamp_type = timestamp_type(consumed);
         if !headers.is_empty() {
             let (class, converter) = (self.config.header_converter.0, &self.config.header_converter.1);
             let convert = |(key, value): &(bytes::Bytes, Option<bytes::Bytes>)| {
@@ -277,8 +273,17 @@ impl Pipeline {
 }
 
 /// Kafka writes "no timestamp" as -1.
-fn timestamp(consumed: &ConsumedRecord) -> Option<i64> {
+pub(crate) fn timestamp(consumed: &ConsumedRecord) -> Option<i64> {
     (consumed.timestamp >= 0).then_some(consumed.timestamp)
+}
+
+/// Whose clock the timestamp comes from, in Connect's words.
+pub(crate) fn timestamp_type(consumed: &ConsumedRecord) -> TimestampType {
+    match consumed.timestamp_type {
+        _ if timestamp(consumed).is_none() => TimestampType::NoTimestampType,
+        klamm_kafka::TimestampType::CreateTime => TimestampType::CreateTime,
+        klamm_kafka::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+    }
 }
 
 /// Keys in one lane must not overtake each other; two keys that share a hash only wait for each other needlessly.
