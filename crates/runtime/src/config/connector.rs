@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::SinkConnector;
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo,
@@ -34,8 +35,22 @@ pub(crate) struct ErrorHandling {
 pub(crate) enum Tolerance {
     /// A bad record fails its task.
     None,
-    /// A bad record is skipped and counted.
+    /// A bad record goes to the dead letter queue; without one it is skipped and counted.
     All,
+}
+
+/// The dead letter queue (`errors.deadletterqueue.*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeadLetterConfig {
+    /// `…topic.name`
+    pub(crate) topic: Arc<str>,
+    /// `…topic.replication.factor`, if the topic has to be made.
+    pub(crate) replication_factor: i16,
+    /// `…context.headers.enable`
+    pub(crate) has_context_headers: bool,
+    /// Where the topic is: the worker's cluster, unless `producer.*` says otherwise.
+    pub(crate) client: ClientConfig,
+    pub(crate) producer: ProducerConfig,
 }
 
 /// A plugin with its class.
@@ -56,10 +71,12 @@ pub(crate) struct ConnectorConfig {
     pub(crate) header_converter: Made<dyn HeaderConverter>,
     pub(crate) chain: Chain,
     pub(crate) errors: ErrorHandling,
+    pub(crate) dead_letters: Option<DeadLetterConfig>,
     /// One line for each key that is accepted and means nothing here.
     pub(crate) warnings: Vec<String>,
 }
 
+const DEAD_LETTER_TOPIC: &str = "errors.deadletterqueue.topic.name";
 const ONE_OF_TOPICS: &str = "Must configure one of topics or topics.regex";
 
 /// The consumer group of a connector: `connect-<name>`, or what `consumer.override.group.id` says.
@@ -300,14 +317,38 @@ impl Check<'_> {
         self.overrides();
         let client = self.connection(ClientRole::Consumer);
         let consumer = self.consumer();
-        self.producer();
+        let producer = self.producer();
         let subscription = self.subscription(&topics);
+        let dead_letter_topic = topics.str(DEAD_LETTER_TOPIC).filter(|topic| !topic.is_empty());
+        if let Some(topic) = dead_letter_topic {
+            self.dead_letters_are_no_input(topic, &topics, subscription.as_ref());
+        }
 
         let def = sink.config_def(self.raw);
         let sink_config = self.add(&def);
         for error in sink.validate(self.raw, &sink_config) {
             self.validation.error(&error.key, error.message);
         }
+        if dead_letter_topic.is_none()
+            && let Some(key) = ErrorPolicy::dead_letter_key(&sink_config)
+        {
+            let message = format!("`{key}=dlq` needs the name of a topic for the records that are given up");
+            self.validation.error(DEAD_LETTER_TOPIC, message);
+        }
+        let dead_letters = match (dead_letter_topic, producer) {
+            (Some(topic), Some((client, producer))) => Some(DeadLetterConfig {
+                topic: topic.into(),
+                replication_factor: topics
+                    .int("errors.deadletterqueue.topic.replication.factor")
+                    .and_then(|factor| i16::try_from(factor).ok())?,
+                has_context_headers: topics
+                    .bool("errors.deadletterqueue.context.headers.enable")
+                    .unwrap_or_default(),
+                client,
+                producer,
+            }),
+            _ => None,
+        };
         Some(ConnectorConfig {
             warnings: std::mem::take(&mut self.warnings),
             sink: Arc::clone(sink),
@@ -332,6 +373,7 @@ impl Check<'_> {
                 log: errors.bool("errors.log.enable").unwrap_or_default(),
                 log_messages: errors.bool("errors.log.include.messages").unwrap_or_default(),
             },
+            dead_letters,
         })
     }
 
@@ -452,13 +494,13 @@ impl Check<'_> {
 
     /// What connectors write to Kafka goes through this: dead letters and reports. Wrong settings are told when the
     /// connector is made, not with the first dead letter.
-    fn producer(&mut self) {
+    fn producer(&mut self) -> Option<(ClientConfig, ProducerConfig)> {
         let client = ClientRole::Producer;
         let mut settings = client.set_by_worker(self.worker);
         settings.extend(client.set_by_connector(self.raw));
         let producer = ProducerConfig::from_properties(&settings);
-        self.client_settings(client, producer);
-        self.connection(client);
+        let producer = self.client_settings(client, producer);
+        self.connection(client).zip(producer)
     }
 
     /// Where a client connects: as the worker does, unless the worker's or the connector's own settings for such clients
@@ -515,6 +557,27 @@ impl Check<'_> {
     fn overrides(&mut self) {
         for (key, reason) in self.worker.override_policy.refused(self.raw) {
             self.validation.error(&key, reason);
+        }
+    }
+
+    /// A dead letter that comes back as an input goes round for ever. Connect's texts.
+    fn dead_letters_are_no_input(&mut self, topic: &str, parsed: &ParsedConfig, subscription: Option<&Subscription>) {
+        if !subscription.is_some_and(|subscription| subscription.includes(topic)) {
+            return;
+        }
+        let regex = parsed.str("topics.regex").unwrap_or_default();
+        if regex.is_empty() {
+            let message = format!(
+                "The DLQ topic '{topic}' may not be included in the list of topics ('topics=[{}]') consumed by the connector",
+                parsed.list("topics").join(", ")
+            );
+            self.validation.error("topics", message);
+        } else {
+            let message = format!(
+                "The DLQ topic '{topic}' may not be included in the regex matching topics ('topics.regex={regex}') consumed \
+                 by the connector"
+            );
+            self.validation.error("topics.regex", message);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::{DataErrorKind, TopicPartition};
-use klamm_delivery::{Delivery, Engine, Intake, IntakeClosed};
+use klamm_delivery::{DeadLetter, DeadLetters, Delivery, Engine, Intake, IntakeClosed};
 use klamm_kafka::records::Records;
 use klamm_kafka::{AssignmentEpoch, ConsumedRecord, FetchedSection, PartitionReader};
 use rand::Rng;
@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
-use super::pipeline::{Pipeline, RecordFailure, Tolerated};
+use super::dead_letters::DeadLetterQueue;
+use super::pipeline::{Consequence, Pipeline, RecordFailure};
 use super::waits::PartitionWait;
 
 /// Records handed over in one step: large enough to cost little each, small enough that a partition which may hold one
@@ -25,6 +26,8 @@ const CHUNK_BYTES: usize = 512 * 1024;
 const GIVE_BACK_AFTER: Duration = Duration::from_secs(5);
 /// First delay before a conversion or transform that may pass is tried again (KIP-298).
 const RETRY_DELAY: Duration = Duration::from_millis(300);
+/// Longest wait for the dead letter of a record that fails its task: the record is read again anyway.
+const LAST_LETTER: Duration = Duration::from_secs(10);
 /// Longest delay before converters are asked again to fetch what they lack.
 const PREPARE_DELAY_MAX: Duration = Duration::from_secs(5);
 
@@ -72,7 +75,14 @@ enum Then {
     /// It was the section's last.
     SectionEnds,
     /// The record at `position` fails the task.
-    Fail(String),
+    Fail(Failed),
+}
+
+/// A record that fails the task.
+struct Failed {
+    trace: String,
+    /// To be written before.
+    letter: Option<DeadLetter>,
 }
 
 impl Partition {
@@ -146,7 +156,7 @@ impl Partition {
                 match chunk.then {
                     Then::GoOn => continue,
                     Then::SectionEnds => return Ok(position),
-                    Then::Fail(trace) => return Err(End::Failed(trace)),
+                    Then::Fail(failed) => return Err(self.fail(failed).await),
                 }
             }
             // Kafka is the buffer: what waits here would take memory from partitions that move.
@@ -166,9 +176,9 @@ impl Partition {
                     push.await?;
                     Ok(position)
                 }
-                Then::Fail(trace) => {
+                Then::Fail(failed) => {
                     push.await?;
-                    Err(End::Failed(trace))
+                    Err(self.fail(failed).await)
                 }
             };
         }
@@ -192,18 +202,14 @@ impl Partition {
                         self.topic_partition,
                         crate::chain(&error)
                     );
-                    break (error.offset, Then::Fail(trace));
+                    break (error.offset, Then::Fail(Failed { trace, letter: None }));
                 }
                 Some(Ok(record)) => match self.process(&record).await {
                     Ok(delivery) => {
-                        bytes += delivery
-                            .routes
-                            .iter()
-                            .map(|(_, encoded)| encoded.bytes.len())
-                            .sum::<usize>();
+                        bytes += delivery.size_bytes();
                         deliveries.push(delivery);
                     }
-                    Err(trace) => break (record.offset, Then::Fail(trace)),
+                    Err(failed) => break (record.offset, Then::Fail(failed)),
                 },
             }
         };
@@ -216,7 +222,7 @@ impl Partition {
     }
 
     /// Takes one record through the pipeline, under `errors.*`.
-    async fn process(&mut self, record: &ConsumedRecord) -> Result<Delivery, String> {
+    async fn process(&mut self, record: &ConsumedRecord) -> Result<Delivery, Failed> {
         let failure = match self.attempt(record).await {
             Ok(delivery) => return Ok(delivery),
             Err(failure) if failure.error.is_retriable() => match self.retry(record, failure).await {
@@ -225,15 +231,50 @@ impl Partition {
             },
             Err(failure) => failure,
         };
-        let tolerated = failure.tolerance(self.pipeline.config(), self.pipeline.sink());
-        self.log(&failure, tolerated);
-        match tolerated {
-            Tolerated::No => Err(failure.to_string()),
-            Tolerated::Yes { .. } => {
+        let consequence = failure.consequence(self.pipeline.config(), self.pipeline.sink());
+        self.log(&failure, consequence);
+        let letter = |queue: &Arc<DeadLetterQueue>| queue.letter(record, &failure);
+        match consequence {
+            Consequence::Fail { is_reported } => {
+                let queue = self.pipeline.dead_letters().filter(|_| is_reported);
+                Err(Failed {
+                    trace: failure.to_string(),
+                    letter: queue.map(|queue| DeadLetter {
+                        origin: failure.origin.clone(),
+                        record: letter(queue),
+                        given_up: None,
+                    }),
+                })
+            }
+            Consequence::Skip { .. } => {
                 self.pipeline.counters().skipped(1);
                 Ok(self.pipeline.nothing(record))
             }
+            Consequence::DeadLetter { .. } => Ok(Delivery {
+                dead_letter: self.pipeline.dead_letters().map(letter),
+                ..self.pipeline.nothing(record)
+            }),
         }
+    }
+
+    /// As in Connect, a record that fails its task is reported to the dead letter queue first. Its offset is not
+    /// committed, so this is a copy: a queue that does not take it in time does not hold the failure.
+    async fn fail(&self, failed: Failed) -> End {
+        let Failed { trace, letter } = failed;
+        if let (Some(queue), Some(letter)) = (self.pipeline.dead_letters(), letter) {
+            let (connector, task) = (&*self.connector, self.task);
+            match timeout(LAST_LETTER, queue.write(vec![letter])).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    warn!(connector, task, %error, "the failed record was not written to the dead letter queue");
+                }
+                Err(_) => warn!(
+                    connector,
+                    task, "the dead letter queue did not take the failed record in time"
+                ),
+            }
+        }
+        End::Failed(trace)
     }
 
     /// Takes one record through the pipeline once, after the converters have what they need for it.
@@ -295,21 +336,21 @@ impl Partition {
         }
     }
 
-    fn log(&self, failure: &RecordFailure, tolerated: Tolerated) {
-        let log = match tolerated {
+    fn log(&self, failure: &RecordFailure, consequence: Consequence) {
+        let fate = match consequence {
             // The task's own failure is logged with its trace.
-            Tolerated::No => return,
-            Tolerated::Yes { log } => log,
+            Consequence::Fail { .. } | Consequence::Skip { log: false } | Consequence::DeadLetter { log: false } => {
+                return;
+            }
+            Consequence::Skip { log: true } => "skipped",
+            Consequence::DeadLetter { log: true } => "dead letter queue",
         };
-        if !log {
-            return;
-        }
         let (connector, task) = (&*self.connector, self.task);
         let (stage, class, error) = (failure.stage.name(), failure.class, &failure.error);
         if self.pipeline.config().errors.log_messages {
-            error!(connector, task, origin = %failure.origin, timestamp = failure.timestamp, stage, class, %error, "record skipped");
+            error!(connector, task, origin = %failure.origin, timestamp = failure.timestamp, stage, class, fate, %error, "record failed");
         } else {
-            error!(connector, task, stage, class, %error, "record skipped");
+            error!(connector, task, stage, class, fate, %error, "record failed");
         }
     }
 
