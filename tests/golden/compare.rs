@@ -175,7 +175,6 @@ fn field<'a>(schema: &'a Json, name: &str) -> &'a Json {
         .unwrap_or(&Json::Null)
 }
 
-#[expect(clippy::float_cmp, reason = "numbers are compared by value")]
 #[expect(clippy::cast_possible_truncation, reason = "rounded, as the cases say")]
 fn number(place: &str, schema: &Json, got: &Json, wanted: &Json) -> Difference {
     let as_f32 = |number: &Json| number.as_f64().map(|number| number as f32);

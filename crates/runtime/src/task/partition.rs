@@ -76,6 +76,21 @@ enum Then {
     SectionEnds,
     /// The record at `position` fails the task.
     Fail(Failed),
+    /// The record at `position` waits for what a converter has to fetch.
+    Wait(ConsumedRecord),
+}
+
+/// Why a record goes no further now.
+enum Stop {
+    Failed(Box<RecordFailure>),
+    /// What a converter has to fetch takes long.
+    NotReady,
+}
+
+impl From<Box<RecordFailure>> for Stop {
+    fn from(failure: Box<RecordFailure>) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// A record that fails the task.
@@ -151,35 +166,36 @@ impl Partition {
             let chunk = self.next_chunk(&mut records, section.next_offset()).await;
             let position = chunk.position;
             let mut push = std::pin::pin!(intake.push(chunk.deliveries, position));
-            if let Ok(pushed) = timeout(GIVE_BACK_AFTER, &mut push).await {
-                pushed?;
-                match chunk.then {
-                    Then::GoOn => continue,
-                    Then::SectionEnds => return Ok(position),
-                    Then::Fail(failed) => return Err(self.fail(failed).await),
-                }
+            let pushed = timeout(GIVE_BACK_AFTER, &mut push).await;
+            let is_pushed = pushed.is_ok();
+            pushed.unwrap_or(Ok(()))?;
+            if is_pushed && matches!(chunk.then, Then::GoOn) {
+                continue;
             }
             // Kafka is the buffer: what waits here would take memory from partitions that move.
-            debug!(partition = %self.topic_partition, position, "no room, fetched records are given back");
             drop(records);
             drop(section);
+            if matches!(chunk.then, Then::GoOn | Then::Wait(_)) {
+                debug!(partition = %self.topic_partition, position, "fetched records are given back");
+                self.reader.pause();
+                self.reader.seek(position);
+            }
+            if !is_pushed {
+                push.await?;
+            }
             return match chunk.then {
                 Then::GoOn => {
-                    self.reader.pause();
-                    self.reader.seek(position);
-                    let pushed = push.await;
                     self.reader.resume();
-                    pushed?;
                     Ok(position)
                 }
-                Then::SectionEnds => {
-                    push.await?;
+                Then::Wait(record) => {
+                    // What it has to say, it says when the record is read again.
+                    self.prepare(&record).await.ok();
+                    self.reader.resume();
                     Ok(position)
                 }
-                Then::Fail(failed) => {
-                    push.await?;
-                    Err(self.fail(failed).await)
-                }
+                Then::SectionEnds => Ok(position),
+                Then::Fail(failed) => Err(self.fail(failed).await),
             };
         }
     }
@@ -209,7 +225,8 @@ impl Partition {
                         bytes += delivery.size_bytes();
                         deliveries.push(delivery);
                     }
-                    Err(failed) => break (record.offset, Then::Fail(failed)),
+                    Err(Some(failed)) => break (record.offset, Then::Fail(failed)),
+                    Err(None) => break (record.offset, Then::Wait(record.detached())),
                 },
             }
         };
@@ -221,15 +238,16 @@ impl Partition {
         }
     }
 
-    /// Takes one record through the pipeline, under `errors.*`.
-    async fn process(&mut self, record: &ConsumedRecord) -> Result<Delivery, Failed> {
-        let failure = match self.attempt(record).await {
+    /// Takes one record through the pipeline, under `errors.*`. An error of nothing is a record that waits.
+    async fn process(&mut self, record: &ConsumedRecord) -> Result<Delivery, Option<Failed>> {
+        let outcome = match self.attempt(record).await {
+            Err(Stop::Failed(failure)) if failure.error.is_retriable() => self.retry(record, failure).await,
+            outcome => outcome,
+        };
+        let failure = match outcome {
             Ok(delivery) => return Ok(delivery),
-            Err(failure) if failure.error.is_retriable() => match self.retry(record, failure).await {
-                Ok(delivery) => return Ok(delivery),
-                Err(failure) => failure,
-            },
-            Err(failure) => failure,
+            Err(Stop::NotReady) => return Err(None),
+            Err(Stop::Failed(failure)) => failure,
         };
         let consequence = failure.consequence(self.pipeline.config(), self.pipeline.sink());
         self.log(&failure, consequence);
@@ -237,14 +255,14 @@ impl Partition {
         match consequence {
             Consequence::Fail { is_reported } => {
                 let queue = self.pipeline.dead_letters().filter(|_| is_reported);
-                Err(Failed {
+                Err(Some(Failed {
                     trace: failure.to_string(),
                     letter: queue.map(|queue| DeadLetter {
                         origin: failure.origin.clone(),
                         record: letter(queue),
                         given_up: None,
                     }),
-                })
+                }))
             }
             Consequence::Skip { .. } => {
                 self.pipeline.counters().skipped(1);
@@ -278,25 +296,28 @@ impl Partition {
     }
 
     /// Takes one record through the pipeline once, after the converters have what they need for it.
-    async fn attempt(&mut self, record: &ConsumedRecord) -> Result<Delivery, Box<RecordFailure>> {
+    async fn attempt(&mut self, record: &ConsumedRecord) -> Result<Delivery, Stop> {
         loop {
             match self.pipeline.process(record) {
-                Err(failure) if failure.error.kind() == DataErrorKind::NotReady => self.prepare(record).await?,
-                outcome => return outcome,
+                Err(failure) if failure.error.kind() == DataErrorKind::NotReady => {
+                    let prepared = timeout(GIVE_BACK_AFTER, self.prepare(record)).await;
+                    prepared.unwrap_or(Err(Stop::NotReady))?;
+                }
+                outcome => return Ok(outcome?),
             }
         }
     }
 
     /// Has the converters fetch what they lack. What may pass is waited for, whatever `errors.*` say, and the status
     /// shows it: a registry that is away must not cost a record.
-    async fn prepare(&mut self, record: &ConsumedRecord) -> Result<(), Box<RecordFailure>> {
+    async fn prepare(&mut self, record: &ConsumedRecord) -> Result<(), Stop> {
         let mut delay = RETRY_DELAY;
         loop {
             let failure = match self.pipeline.prepare(record).await {
                 Err(failure) if failure.error.is_retriable() => failure,
                 outcome => {
                     self.wait.clear();
-                    return outcome;
+                    return Ok(outcome?);
                 }
             };
             let (connector, task, error) = (&*self.connector, self.task, &failure.error);
@@ -310,18 +331,14 @@ impl Partition {
     }
 
     /// Tries again what may pass, with Connect's delays: 300 ms doubling, beyond the cap a random one below it.
-    async fn retry(
-        &mut self,
-        record: &ConsumedRecord,
-        mut failure: Box<RecordFailure>,
-    ) -> Result<Delivery, Box<RecordFailure>> {
+    async fn retry(&mut self, record: &ConsumedRecord, mut failure: Box<RecordFailure>) -> Result<Delivery, Stop> {
         let errors = self.pipeline.config().errors.clone();
         let deadline = errors.retry_timeout.map(|timeout| Instant::now() + timeout);
         let mut doubled = RETRY_DELAY;
         loop {
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) || !failure.error.is_retriable() {
-                return Err(failure);
+                return Err(Stop::Failed(failure));
             }
             let mut delay = doubled;
             if delay > errors.retry_delay_max {
@@ -330,8 +347,8 @@ impl Partition {
             sleep(deadline.map_or(delay, |deadline| delay.min(deadline - now))).await;
             doubled = doubled.saturating_mul(2);
             match self.attempt(record).await {
-                Ok(delivery) => return Ok(delivery),
-                Err(again) => failure = again,
+                Err(Stop::Failed(again)) => failure = again,
+                outcome => return outcome,
             }
         }
     }
