@@ -43,6 +43,7 @@ impl Sender {
         let starving = Starving(&self.hub);
         let reservation = self.hub.budget.reserve(max_bytes).await;
         drop(starving);
+        let max_bytes = reservation.bytes();
         let address = self
             .client
             .metadata()
@@ -68,7 +69,8 @@ impl Sender {
                 .with_partition(partition.partition)
                 .with_current_leader_epoch(ask.leader_epoch)
                 .with_fetch_offset(ask.offset)
-                .with_partition_max_bytes(self.settings.max_partition_bytes.min(max_bytes));
+                // A session remembers it beyond this request, whose own bound counts in any case.
+                .with_partition_max_bytes(self.settings.max_partition_bytes);
             // Neighbours of one topic share an entry; the order is the order of service.
             match topics
                 .last_mut()
