@@ -71,6 +71,11 @@ impl Router {
     pub(super) fn stats(&self) -> FetchStats {
         self.hub.counters.read()
     }
+
+    #[cfg(test)]
+    pub(super) fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
 }
 
 impl Hub {

@@ -96,8 +96,12 @@ impl Shared {
 
     /// Makes room for another reader of the partition.
     pub(super) fn leave(&self, partition: &TopicPartition) {
-        lock(&self.door).held.remove(partition);
-        self.changed(partition);
+        // In one step: whoever joins next is seen by the session together with this, or after it.
+        let mut door = lock(&self.door);
+        door.held.remove(partition);
+        door.changed.push(partition.clone());
+        drop(door);
+        self.woken.notify_one();
     }
 
     /// The partition is to be looked at again.
@@ -332,6 +336,8 @@ impl Session {
                 }
             }
             self.empty_since = None;
+            // Whatever was asked for belongs to the reader before.
+            self.remove(&partition);
             let member = Member {
                 intake,
                 turn: 0,
@@ -741,4 +747,72 @@ fn is_near(state: &State, node: i32) -> bool {
 fn throttle(response: &FetchResponse) -> Duration {
     const LONGEST: Duration = Duration::from_secs(30);
     Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or(0)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::TopicName;
+    use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+    use kafka_protocol::protocol::StrBytes;
+
+    use super::*;
+    use crate::fetch::budget::ByteBudget;
+    use crate::fetch::router::Router;
+    use crate::fetch::{PartitionRequest, StartPosition};
+    use crate::{AssignmentEpoch, ClientConfig, OffsetReset};
+
+    fn session() -> Session {
+        let client = KafkaClient::new(ClientConfig::new(["localhost:1"]), tokio::runtime::Handle::current());
+        let router = Router::start(&client, Arc::new(ByteBudget::new(1 << 20)));
+        let key = SessionKey {
+            node: 1,
+            settings: Arc::new(FetchSettings::default()),
+            has_topic_ids: false,
+        };
+        Session::new(client, router.hub(), key, Arc::default())
+    }
+
+    fn reader(session: &Session, offset: i64) -> Arc<Intake> {
+        let intake = Arc::new(Intake::new(&PartitionRequest {
+            topic: "t".into(),
+            topic_id: None,
+            partition: 0,
+            start: StartPosition::Offset(offset),
+            reset: OffsetReset::None,
+            settings: Arc::clone(&session.key.settings),
+            epoch: AssignmentEpoch::next(),
+        }));
+        assert!(session.shared.try_join(&intake));
+        intake
+    }
+
+    async fn answer(session: &Session, data: PartitionData) -> Answer {
+        let topic = FetchableTopicResponse::default()
+            .with_topic(TopicName(StrBytes::from_static_str("t")))
+            .with_partitions(vec![data]);
+        Answer {
+            response: FetchResponse::default().with_responses(vec![topic]),
+            reservation: session.hub.budget.reserve(1).await,
+        }
+    }
+
+    // A reader left and another came while a long poll was out; the session looked in between the two steps in which a
+    // place was given up. The answer to the first then reached the second, which stood elsewhere.
+    #[tokio::test]
+    async fn what_was_asked_for_a_reader_never_reaches_the_next_of_its_partition() {
+        let mut session = session();
+        let first = reader(&session, 0);
+        session.look();
+        assert!(session.plan_main().is_some());
+        first.closed.cancel();
+        lock(&session.shared.door).held.clear(); // the first of two steps
+        let second = reader(&session, 50);
+        session.look();
+        let out_of_range = PartitionData::default().with_error_code(ResponseError::OffsetOutOfRange.code());
+        let answer = answer(&session, out_of_range).await;
+        session.deliver(answer, Over::Main);
+        assert!(second.take_failure().is_none(), "it was the first one's");
+        assert_eq!(second.position(), Some(50));
+        session.client.shutdown().await;
+    }
 }
