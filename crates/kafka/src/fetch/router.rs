@@ -153,6 +153,13 @@ async fn run(client: Arc<KafkaClient>, hub: Arc<Hub>) {
 enum Obstacle {
     /// Ask the metadata again.
     Metadata,
+    /// So does this, and another broker: the one that answered last is behind, or the position is of another topic.
+    Behind {
+        /// Leader epoch of the record before the position.
+        position: i32,
+        /// Leader epoch by the metadata.
+        leader: i32,
+    },
     /// The reader was told; it has to ask again.
     Failed(FetchError),
 }
@@ -175,6 +182,7 @@ async fn route(client: Arc<KafkaClient>, hub: Arc<Hub>, intake: Arc<Intake>) {
     let is_newer = |leader: Leader| leader.epoch > checked;
     let mut is_fresh = errors == 0 || client.metadata().leader(&intake.partition).is_some_and(is_newer);
     let mut is_first = true;
+    let mut behind_since = None;
     loop {
         if !is_fresh && client.refreshed().await.is_err() {
             return; // shut down
@@ -185,6 +193,20 @@ async fn route(client: Arc<KafkaClient>, hub: Arc<Hub>, intake: Arc<Intake>) {
             // What nobody has asked about yet is asked about at once.
             Err(Obstacle::Metadata) if is_first => {}
             Err(Obstacle::Metadata) => sleep(backoff.next()).await,
+            Err(Obstacle::Behind { position, leader }) => {
+                client.metadata().doubt();
+                let since = behind_since.get_or_insert_with(|| (Instant::now(), false));
+                if since.0.elapsed() >= LONGEST_WAIT && !std::mem::replace(&mut since.1, true) {
+                    tracing::warn!(
+                        partition = %intake.partition,
+                        position_epoch = position,
+                        leader_epoch = leader,
+                        "no broker knows a leader as new as the record before the position, waiting for one; if the \
+                         topic was deleted and created again, commit an offset of the new one"
+                    );
+                }
+                sleep(backoff.next()).await;
+            }
             Err(Obstacle::Failed(failure)) => {
                 intake.fail(failure);
                 intake.retry.notified().await;
@@ -203,6 +225,7 @@ async fn find(client: &KafkaClient, intake: &Intake) -> Result<i32, Obstacle> {
     };
     follow_topic(intake, info.id)?;
     let leader = client.metadata().leader(partition).ok_or(Obstacle::Metadata)?;
+    follow_epoch(intake, leader)?;
     validate(client, intake, leader).await?;
     resolve(client, intake, leader).await?;
     let mut state = intake.state();
@@ -230,6 +253,22 @@ fn follow_topic(intake: &Intake, id: Option<Uuid>) -> Result<(), Obstacle> {
     // Everything in the new topic is unread, whatever the policy for lost positions says.
     state.go_to(Position::Unresolved(OffsetSpec::Earliest), None);
     Ok(())
+}
+
+/// Refuses a leader that is older than the record before the position: cut off from the cluster it may still answer, but
+/// knows neither that record nor its epoch, and would say that all was lost. Epochs never go back, unless the topic was
+/// made again, which only shows where topics have ids.
+fn follow_epoch(intake: &Intake, leader: Leader) -> Result<(), Obstacle> {
+    let state = intake.state();
+    match (state.position, state.last_epoch) {
+        (Position::At(_), Some(position)) if state.topic_id.is_some() && (0..position).contains(&leader.epoch) => {
+            Err(Obstacle::Behind {
+                position,
+                leader: leader.epoch,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks the position against the log of a leader that is new to it: whether the log still holds what was read up to
@@ -342,4 +381,49 @@ fn obstacle(partition: &TopicPartition, err: KafkaError) -> Obstacle {
         partition: partition.clone(),
         source: err,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AssignmentEpoch;
+    use crate::fetch::{PartitionRequest, StartPosition};
+
+    // An old leader that was cut off from the cluster was asked where a newer epoch ends. It knows nothing of it, which
+    // read as "all is lost": the whole topic came again.
+    #[test]
+    fn a_leader_older_than_what_was_read_is_not_asked() {
+        let cases = [
+            // epoch of the commit, of the leader, topic id, is refused, why
+            (Some(7), 6, Some(1), true, "the leader is behind"),
+            (Some(7), 0, Some(1), true, "also in its first epoch"),
+            (Some(7), 7, Some(1), false, "the same leader"),
+            (Some(7), 8, Some(1), false, "a newer leader"),
+            (Some(7), -1, Some(1), false, "the broker does not tell epochs"),
+            (None, 6, Some(1), false, "the committer knew no epoch"),
+            (
+                Some(7),
+                6,
+                None,
+                false,
+                "without ids the topic may have been made again",
+            ),
+        ];
+        for (committed, leader, id, is_refused, why) in cases {
+            let intake = Intake::new(&PartitionRequest {
+                topic: "t".into(),
+                topic_id: id.map(Uuid::from_u128),
+                partition: 0,
+                start: StartPosition::Committed {
+                    offset: 100,
+                    leader_epoch: committed,
+                },
+                reset: OffsetReset::Earliest,
+                settings: Arc::default(),
+                epoch: AssignmentEpoch::next(),
+            });
+            let found = follow_epoch(&intake, Leader { node: 1, epoch: leader });
+            assert_eq!(found.is_err(), is_refused, "{why}");
+        }
+    }
 }
