@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::accept::{Accepted, Source, accept};
 use super::intake::{Home, Intake, State};
-use super::request::{Answer, Sender};
+use super::request::{Answer, Sender, Window};
 use super::router::Hub;
 use super::section::Response;
 use super::stats::add;
@@ -153,6 +153,7 @@ pub(super) struct Session {
     sender: Sender,
     main_link: Arc<Link>,
     side_link: Arc<Link>,
+    window: Window,
     members: HashMap<TopicPartition, Member>,
     names: HashMap<Uuid, Arc<str>>,
     wire: Wire,
@@ -205,6 +206,7 @@ impl Session {
             },
             main_link: Arc::new(client.own_link(max_bytes)),
             side_link: Arc::new(client.own_link(max_bytes)),
+            window: Window::new(&key.settings),
             members: HashMap::new(),
             names: HashMap::new(),
             wire: Wire::default(),
@@ -243,14 +245,16 @@ impl Session {
                 && let Some(plan) = self.plan_main()
             {
                 self.graced.clear();
-                main = Some(Box::pin(self.sender.clone().send(Arc::clone(&self.main_link), plan)));
+                let (sender, link) = (self.sender.clone(), Arc::clone(&self.main_link));
+                main = Some(Box::pin(sender.send(link, plan, self.window)));
             }
             if main.is_some()
                 && side.is_none()
                 && now >= self.side_not_before
                 && let Some(plan) = self.plan_side()
             {
-                side = Some(Box::pin(self.sender.clone().send(Arc::clone(&self.side_link), plan)));
+                let (sender, link) = (self.sender.clone(), Arc::clone(&self.side_link));
+                side = Some(Box::pin(sender.send(link, plan, self.window)));
             }
             if main.is_none() && side.is_none() && self.is_over() {
                 return;
@@ -544,6 +548,7 @@ impl Session {
     }
 
     fn failed(&mut self, err: &KafkaError) {
+        self.window.failed();
         tracing::debug!(node = self.key.node, error = %crate::client::chain(err), "fetch failed, will be sent again");
         // The leaders may be elsewhere by now; this also shows an outage in the client's health.
         self.client.request_refresh();
@@ -586,6 +591,7 @@ impl Session {
         add(&counters.bytes, total);
         add(&counters.visits, parts.len());
         reservation.resize(total);
+        self.window.answered(total);
         let share = Response::new(total);
         let now = Instant::now();
         let mut sections = 0;

@@ -500,3 +500,37 @@ async fn a_reader_with_large_bounds_does_not_stop_the_others() {
     }
     client.shutdown().await;
 }
+
+// Each long poll set the bound of its answer aside, so that sessions beyond the budget took turns with their half
+// seconds.
+#[tokio::test]
+async fn more_idle_sessions_than_the_budget_has_room_for_delay_nobody() {
+    const SESSIONS: i32 = 100;
+    let topic = unique("sessions");
+    raw::create_topic(&topic, 9, &[]);
+    let client = client();
+    let pool = FetchPool::new(Arc::clone(&client), Arc::new(ByteBudget::new(32 << 20)));
+    let open = |session: i32, partition| {
+        let mut request = from(&topic, StartPosition::Offset(0));
+        // Bounds of their own make them sessions of their own.
+        request.settings = Arc::new(FetchSettings {
+            max_wait: PATIENCE * 10,
+            max_bytes: (8 << 20) + session,
+            ..FetchSettings::default()
+        });
+        request.partition = partition;
+        pool.open(request)
+    };
+    let mut readers = Vec::new();
+    for session in 0..SESSIONS {
+        readers.extend((0..8).map(|partition| open(session, partition)));
+    }
+    // All polls are out; without room the last one would have to wait for them.
+    while pool.stats().asked < 8 * u64::try_from(SESSIONS).unwrap() {
+        tokio::task::yield_now().await;
+    }
+    let mut last = open(SESSIONS, 8);
+    produce(&topic, 8, vec![record("now")]).await;
+    next(&mut last).await;
+    client.shutdown().await;
+}
