@@ -12,12 +12,12 @@ use kafka_protocol::messages::{
     ConsumerGroupHeartbeatRequest, FindCoordinatorRequest, GroupId, LeaveGroupRequest, LeaveGroupResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{KafkaClient, Purpose, SILENCE, host_port, lock};
 use crate::KafkaError;
 use crate::backoff::Backoff;
-use crate::connection::Connection;
+use crate::connection::{Connection, api_name};
 use crate::error::code_of;
 
 /// What a coordinator looks after.
@@ -233,7 +233,8 @@ impl KafkaClient {
             .await
     }
 
-    /// [`KafkaClient::request_coordinator`] in the name of a member's own `client.id`.
+    /// [`KafkaClient::request_coordinator`] in the name of a member's own `client.id`. All of it takes `timeout` at most:
+    /// a coordinator that hangs is forgotten then, also if it did not get as far as a connection.
     pub(crate) async fn request_coordinator_as<R: Request>(
         &self,
         client_id: Option<&Arc<str>>,
@@ -241,11 +242,21 @@ impl KafkaClient {
         request: &R,
         timeout: Duration,
     ) -> Result<R::Response, KafkaError> {
-        let address = self.coordinator(group).await?;
-        let result = match self.link(&address, Purpose::Coordinator).get(&address).await {
-            Ok(connection) => connection.request_as(client_id, request, timeout).await,
-            Err(err) => Err(err),
+        let deadline = Instant::now() + timeout;
+        let attempt = async {
+            let address = self.coordinator(group).await?;
+            let connection = self.link(&address, Purpose::Coordinator).get(&address).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            connection.request_as(client_id, request, left).await
         };
+        let result = timeout_at(deadline, attempt).await.unwrap_or_else(|_| {
+            let known = self.coordinators.known(group);
+            Err(KafkaError::TimedOut {
+                address: known.unwrap_or_else(|| self.config.bootstrap_servers.join(",").into()),
+                api: api_name(R::KEY),
+                after: timeout,
+            })
+        });
         self.check_coordinator(group, result)
     }
 
@@ -357,4 +368,33 @@ impl Coordinators {
 
 pub(crate) fn group_id(group: &Arc<str>) -> GroupId {
     GroupId(StrBytes::from_string(group.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::HeartbeatRequest;
+
+    use super::*;
+    use crate::ClientConfig;
+
+    // A process that is stopped still has a kernel that takes connections. Only the request had a time-out, so the
+    // handshake before it took 30 s, longer than most sessions.
+    #[tokio::test]
+    async fn a_coordinator_that_hangs_during_the_handshake_is_forgotten_in_time() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: Arc<str> = silent.local_addr().unwrap().to_string().into();
+        let client = KafkaClient::new(
+            ClientConfig::new([Arc::clone(&address)]),
+            tokio::runtime::Handle::current(),
+        );
+        let group: Arc<str> = "g".into();
+        lock(&client.coordinators.known).insert(Arc::clone(&group), Arc::clone(&address));
+        let request = HeartbeatRequest::default();
+        let asked = client.request_coordinator_as(None, &group, &request, Duration::from_millis(50));
+        let failure = tokio::time::timeout(Duration::from_secs(5), asked).await.unwrap().unwrap_err();
+        let wanted = format!("Kafka at {address} did not answer Heartbeat within 50 ms");
+        assert_eq!(failure.to_string(), wanted);
+        assert_eq!(client.coordinators.known(&group), None);
+        client.shutdown().await;
+    }
 }

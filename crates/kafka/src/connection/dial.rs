@@ -198,9 +198,9 @@ impl Session {
         Ok((versions, session))
     }
 
+    /// For each message of the handshake. Whoever waits for the connection waits for all of them.
     fn timeout(&self) -> Duration {
-        let config = &self.shared.config;
-        config.connection_setup_timeout.max(config.request_timeout)
+        self.shared.config.connection_setup_timeout
     }
 
     fn connection(&self) -> Connection {
