@@ -367,15 +367,33 @@ async fn resolve(client: &KafkaClient, intake: &Intake, leader: Leader) -> Resul
     Ok(())
 }
 
+/// Answers of a leader to how it was asked, which another time will not change.
+const LASTING: [ResponseError; 4] = [
+    ResponseError::InvalidRequest,
+    ResponseError::InvalidTopicException,
+    ResponseError::UnsupportedForMessageFormat,
+    ResponseError::UnsupportedVersion,
+];
+
 /// What a failed question to the leader means for the reader.
 fn obstacle(partition: &TopicPartition, err: KafkaError) -> Obstacle {
     if err.code() == Some(ResponseError::TopicAuthorizationFailed) {
         let topic = Arc::clone(&partition.topic);
         return Obstacle::Failed(FetchError::TopicAuthorization { topic, source: err });
     }
-    if err.is_retriable() {
-        tracing::debug!(%partition, error = %chain(&err), "the leader cannot be asked yet");
-        return Obstacle::Metadata;
+    match &err {
+        // As Kafka's consumers do: whatever else a leader says may pass, such as trouble with its disk.
+        KafkaError::Broker { code, .. } if !LASTING.contains(code) => {
+            if !err.is_retriable() {
+                tracing::warn!(%partition, error = %chain(&err), "the leader refuses, it will be asked again");
+            }
+            return Obstacle::Metadata;
+        }
+        err if err.is_retriable() => {
+            tracing::debug!(%partition, error = %chain(err), "the leader cannot be asked yet");
+            return Obstacle::Metadata;
+        }
+        _ => {}
     }
     Obstacle::Failed(FetchError::Refused {
         partition: partition.clone(),
@@ -425,5 +443,39 @@ mod tests {
             let found = follow_epoch(&intake, Leader { node: 1, epoch: leader });
             assert_eq!(found.is_err(), is_refused, "{why}");
         }
+    }
+
+    // UNKNOWN_SERVER_ERROR is no code that is "retriable" by Kafka's book, and ended the reading.
+    #[test]
+    fn a_passing_error_of_the_leader_does_not_reach_the_reader() {
+        let partition = TopicPartition::new("t", 0);
+        let of = |code| obstacle(&partition, KafkaError::broker("listing offsets", code));
+        for code in [
+            ResponseError::UnknownServerError,
+            ResponseError::KafkaStorageError,
+            ResponseError::NotLeaderOrFollower,
+        ] {
+            assert!(matches!(of(code), Obstacle::Metadata), "{code:?}");
+        }
+        assert!(matches!(
+            of(ResponseError::TopicAuthorizationFailed),
+            Obstacle::Failed(FetchError::TopicAuthorization { .. })
+        ));
+        for code in LASTING {
+            assert!(
+                matches!(of(code), Obstacle::Failed(FetchError::Refused { .. })),
+                "{code:?}"
+            );
+        }
+        let obsolete = KafkaError::UnsupportedVersion {
+            address: "b:1".into(),
+            api: "ListOffsets",
+            offered: "0..0".to_owned(),
+            needed: "1..9".to_owned(),
+        };
+        assert!(matches!(
+            obstacle(&partition, obsolete),
+            Obstacle::Failed(FetchError::Refused { .. })
+        ));
     }
 }
