@@ -1,6 +1,7 @@
 //! Requests to the broker that coordinates a group.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ impl KafkaClient {
         own.unwrap_or_else(|| self.not_found(CoordinatorOf::Group, group, ResponseError::CoordinatorNotAvailable))
     }
 
-    /// Address of a coordinator, asked now: one attempt at each broker that is known.
+    /// Address of a coordinator, asked now: one attempt.
     pub(crate) async fn find_coordinator(&self, of: CoordinatorOf, key: &Arc<str>) -> Result<Arc<str>, KafkaError> {
         let mut found = self.find_coordinators(of, &BTreeSet::from([Arc::clone(key)])).await;
         found
@@ -152,33 +153,38 @@ impl KafkaClient {
             .unwrap_or_else(|| self.not_found(of, key, ResponseError::CoordinatorNotAvailable))
     }
 
-    /// Asks the brokers in turn until one knows them all; while one keeps silent the next as well, so that one which
-    /// hangs does not hold all groups up for `request.timeout.ms`.
+    /// Asks the brokers in turn until one answers; while one keeps silent the next as well, so that one which hangs does
+    /// not hold all groups up for `request.timeout.ms`. The first answer counts for all keys: a group that it does not
+    /// know must not keep the others waiting, and is asked about again by whoever wants it, from the next broker on.
     async fn find_coordinators(&self, of: CoordinatorOf, keys: &BTreeSet<Arc<str>>) -> Found {
-        let mut candidates = self.metadata.candidates(&self.config.bootstrap_servers).into_iter();
+        let keys: Vec<_> = keys.iter().cloned().collect();
+        let mut candidates = self.metadata.candidates(&self.config.bootstrap_servers);
+        let first = &self.coordinators.first;
+        let skipped = first.load(Ordering::Relaxed) % candidates.len().max(1);
+        candidates.rotate_left(skipped);
+        let mut candidates = candidates.into_iter();
         let mut attempts = FuturesUnordered::new();
-        let mut found = Found::new();
+        let mut last = KafkaError::ShutDown;
         loop {
-            let is_open = |key: &&Arc<str>| !matches!(found.get(*key), Some(Ok(_)));
-            let open: Vec<Arc<str>> = keys.iter().filter(is_open).cloned().collect();
-            if open.is_empty() {
-                return found;
-            }
             if let Some(candidate) = candidates.next() {
-                attempts.push(async move {
-                    let answer = self.find_coordinators_at(&candidate, of, &open).await;
-                    answer.unwrap_or_else(|err| open.into_iter().map(|key| (key, Err(err.clone()))).collect())
-                });
+                let keys = &keys;
+                attempts.push(async move { self.find_coordinators_at(&candidate, of, keys).await });
             } else if attempts.is_empty() {
-                return found;
+                let failed = keys.iter().map(|key| (Arc::clone(key), Err(last.clone())));
+                return failed.collect();
             }
             let has_more = candidates.len() > 0;
             tokio::select! {
-                Some(answer) = attempts.next() => {
-                    let is_news = |(key, _): &(Arc<str>, _)| !matches!(found.get(key), Some(Ok(_)));
-                    let news: Vec<_> = answer.into_iter().filter(is_news).collect();
-                    found.extend(news);
-                }
+                Some(answer) = attempts.next() => match answer {
+                    Ok(found) => {
+                        let is_known = |key: &Arc<str>| !matches!(found.get(key), None | Some(Err(KafkaError::Broker { .. })));
+                        if !keys.iter().all(is_known) {
+                            first.fetch_add(1, Ordering::Relaxed);
+                        }
+                        return found;
+                    }
+                    Err(err) => last = err,
+                },
                 () = sleep(SILENCE), if has_more => {}
             }
         }
@@ -338,6 +344,8 @@ impl KafkaClient {
 pub(super) struct Coordinators {
     known: Mutex<HashMap<Arc<str>, Arc<str>>>,
     wanted: Mutex<Wanted>,
+    /// Which broker is asked first, from the most promising on: another one after each that does not know a group.
+    first: AtomicUsize,
     /// Held while a question is under way.
     turn: tokio::sync::Mutex<LastRound>,
 }
