@@ -86,7 +86,8 @@ impl ServerAssigned {
             // Ends only when another process took the instance id over: then there is nothing to leave.
             () = self.live() => return,
         }
-        if membership.identity().generation > 0 {
+        // Also while it joins: the coordinator may have taken it in already. One that it does not know may leave, too.
+        if membership.identity().generation >= JOIN {
             let group = &membership.config.group_id;
             match timeout(LEAVE_TIMEOUT, self.leave()).await {
                 Ok(Ok(_)) => {}
