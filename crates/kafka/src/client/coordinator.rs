@@ -229,29 +229,31 @@ impl KafkaClient {
         Ok(found)
     }
 
-    /// One attempt at the coordinator over the connection that its heartbeats and commits share.
+    /// One attempt at the coordinator over the connection that commits share.
     pub(crate) async fn request_coordinator<R: Request>(
         &self,
         group: &Arc<str>,
         request: &R,
     ) -> Result<R::Response, KafkaError> {
-        self.request_coordinator_as(None, group, request, self.config.request_timeout)
+        let timeout = self.config.request_timeout;
+        self.request_coordinator_as(None, group, Purpose::Coordinator, request, timeout)
             .await
     }
 
-    /// [`KafkaClient::request_coordinator`] in the name of a member's own `client.id`. All of it takes `timeout` at most:
-    /// a coordinator that hangs is forgotten then, also if it did not get as far as a connection.
+    /// One attempt at the coordinator, in the name of a member's own `client.id` if it has one. All of it takes `timeout`
+    /// at most: a coordinator that hangs is forgotten then, also if it did not get as far as a connection.
     pub(crate) async fn request_coordinator_as<R: Request>(
         &self,
         client_id: Option<&Arc<str>>,
         group: &Arc<str>,
+        purpose: Purpose,
         request: &R,
         timeout: Duration,
     ) -> Result<R::Response, KafkaError> {
         let deadline = Instant::now() + timeout;
         let attempt = async {
             let address = self.coordinator(group).await?;
-            let connection = self.link(&address, Purpose::Coordinator).get(&address).await?;
+            let connection = self.link(&address, purpose).get(&address).await?;
             let left = deadline.saturating_duration_since(Instant::now());
             connection.request_as(client_id, request, left).await
         };
@@ -398,8 +400,12 @@ mod tests {
         let group: Arc<str> = "g".into();
         lock(&client.coordinators.known).insert(Arc::clone(&group), Arc::clone(&address));
         let request = HeartbeatRequest::default();
-        let asked = client.request_coordinator_as(None, &group, &request, Duration::from_millis(50));
-        let failure = tokio::time::timeout(Duration::from_secs(5), asked).await.unwrap().unwrap_err();
+        let asked =
+            client.request_coordinator_as(None, &group, Purpose::Heartbeats, &request, Duration::from_millis(50));
+        let failure = tokio::time::timeout(Duration::from_secs(5), asked)
+            .await
+            .unwrap()
+            .unwrap_err();
         let wanted = format!("Kafka at {address} did not answer Heartbeat within 50 ms");
         assert_eq!(failure.to_string(), wanted);
         assert_eq!(client.coordinators.known(&group), None);

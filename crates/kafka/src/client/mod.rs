@@ -49,8 +49,10 @@ type Links = HashMap<(Arc<str>, Purpose), Arc<Link>>;
 pub(crate) enum Purpose {
     /// Metadata, FindCoordinator, ListOffsets and administration.
     Admin,
-    /// Heartbeat, OffsetCommit, OffsetFetch, LeaveGroup.
+    /// OffsetCommit, which waits for replicas, OffsetFetch, LeaveGroup.
     Coordinator,
+    /// Heartbeats of either protocol: sessions run on while others wait.
+    Heartbeats,
     /// Produce, whose requests follow each other in the order of their sequence numbers.
     Produce,
 }

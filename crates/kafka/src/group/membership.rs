@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{MemberPhase, MemberState};
-use crate::client::{chain, lock};
+use crate::client::{Purpose, chain, lock};
 use crate::{ClusterHealth, ConsumerConfig, KafkaClient, KafkaError};
 
 /// Between two attempts at something that the member cannot go on without.
@@ -109,13 +109,13 @@ impl Membership {
     }
 
     /// One attempt at the coordinator, in this member's name.
-    pub(super) async fn ask<R: Request>(&self, request: &R) -> Result<R::Response, KafkaError> {
+    pub(super) async fn ask<R: Request>(&self, purpose: Purpose, request: &R) -> Result<R::Response, KafkaError> {
         let config = &self.config;
         let client_id = config.client_id.as_ref();
         // A coordinator that hangs is to be noticed before the session ends, not after.
         let timeout = self.client.config().request_timeout.min(config.session_timeout / 2);
         self.client
-            .request_coordinator_as(client_id, &config.group_id, request, timeout)
+            .request_coordinator_as(client_id, &config.group_id, purpose, request, timeout)
             .await
     }
 
