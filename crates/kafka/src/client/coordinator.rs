@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
     ConsumerGroupHeartbeatRequest, FindCoordinatorRequest, GroupId, LeaveGroupRequest, LeaveGroupResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{KafkaClient, Purpose, SILENCE, host_port, lock};
 use crate::KafkaError;
@@ -168,7 +168,8 @@ impl KafkaClient {
         loop {
             if let Some(candidate) = candidates.next() {
                 let keys = &keys;
-                attempts.push(async move { self.find_coordinators_at(&candidate, of, keys).await });
+                let timeout = self.config.request_timeout;
+                attempts.push(async move { self.find_coordinators_at(&candidate, of, keys, timeout).await });
             } else if attempts.is_empty() {
                 let failed = keys.iter().map(|key| (Arc::clone(key), Err(last.clone())));
                 return failed.collect();
@@ -195,6 +196,7 @@ impl KafkaClient {
         at: &Arc<str>,
         of: CoordinatorOf,
         keys: &[Arc<str>],
+        timeout: Duration,
     ) -> Result<Found, KafkaError> {
         let connection = self.link(at, Purpose::Admin).get(at).await?;
         // The form changed with version 4, and brokers may differ: the version is only known per connection.
@@ -208,9 +210,7 @@ impl KafkaClient {
         let mut found = Found::new();
         if version >= 4 {
             let request = request.with_coordinator_keys(keys.iter().map(text).collect());
-            let response = connection
-                .request_version(&request, version, self.config.request_timeout)
-                .await?;
+            let response = connection.request_version(&request, version, timeout).await?;
             for answer in &response.coordinators {
                 let key: Arc<str> = answer.key.as_str().into();
                 let place = self.place(of, &key, answer.error_code, &answer.host, answer.port);
@@ -219,9 +219,7 @@ impl KafkaClient {
         } else {
             for key in keys {
                 let request = request.clone().with_key(text(key));
-                let answer = connection
-                    .request_version(&request, version, self.config.request_timeout)
-                    .await?;
+                let answer = connection.request_version(&request, version, timeout).await?;
                 let place = self.place(of, key, answer.error_code, &answer.host, answer.port);
                 found.insert(Arc::clone(key), place);
             }
@@ -269,16 +267,55 @@ impl KafkaClient {
     }
 
     /// One attempt at the coordinator over a connection that nothing else uses, in the name of a member's `client.id`.
+    ///
+    /// The answer may take minutes. Meanwhile the coordinator is asked, at least every two times `silence`, whether it
+    /// is one still: if it keeps silent for so long, or names another broker, there will be none.
     pub(crate) async fn park_at_coordinator<R: Request>(
         &self,
         client_id: Option<&Arc<str>>,
         group: &Arc<str>,
         request: &R,
         timeout: Duration,
+        silence: Duration,
     ) -> Result<R::Response, KafkaError> {
         let address = self.coordinator(group).await?;
-        let result = self.request_parking(&address, client_id, request, timeout).await;
+        let result = tokio::select! {
+            biased;
+            answer = self.request_parking(&address, client_id, request, timeout) => answer,
+            gone = self.coordinator_gone(&address, group, silence) => Err(gone),
+        };
         self.check_coordinator(group, result)
+    }
+
+    /// Ends when the broker at `address` coordinates the group no longer, or keeps silent.
+    async fn coordinator_gone(&self, address: &Arc<str>, group: &Arc<str>, silence: Duration) -> KafkaError {
+        let groups = [Arc::clone(group)];
+        loop {
+            sleep(silence).await;
+            let asked = self.find_coordinators_at(address, CoordinatorOf::Group, &groups, silence);
+            match timeout(silence, asked).await {
+                // An error is no news: it may not know for a moment.
+                Ok(Ok(found)) => match found.get(group) {
+                    Some(Ok(now)) if now != address => {
+                        return KafkaError::Disconnected {
+                            address: Arc::clone(address),
+                            reason: format!("group `{group}` is coordinated at {now} by now").into(),
+                        };
+                    }
+                    _ => {}
+                },
+                Ok(Err(err @ KafkaError::TimedOut { .. })) => return err,
+                // Of a connection that is gone the kernel tells, also under the call.
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    return KafkaError::TimedOut {
+                        address: Arc::clone(address),
+                        api: "FindCoordinator",
+                        after: silence,
+                    };
+                }
+            }
+        }
     }
 
     /// Forgets the coordinator when it turns out to be the wrong one or not to answer.

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::{Message, StrBytes, VersionRange};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -275,6 +276,12 @@ async fn connect(shared: &Shared, address: &Arc<str>) -> Result<Transport, Kafka
         .map_err(failed)?;
     // Requests are small and waited for: never hold one back to fill a packet.
     stream.set_nodelay(true).map_err(failed)?;
+    // Some answers take minutes. A host that is gone says nothing, so the kernel asks whether it is there.
+    let probes = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    SockRef::from(&stream).set_tcp_keepalive(&probes).map_err(failed)?;
     let Some(tls) = &shared.security.tls else {
         return Ok(Transport::Plain(stream));
     };

@@ -66,3 +66,19 @@ async fn a_commit_that_takes_its_time_delays_no_heartbeat() {
     }
     client.shutdown().await;
 }
+
+// A call that waits for the other members was given up after `max.poll.interval.ms`, five minutes, whatever became of
+// the coordinator.
+#[tokio::test]
+async fn a_coordinator_that_falls_silent_under_a_join_is_noticed_within_a_session() {
+    // The first attempt to join, and the first question whether the coordinator is one still; the first of all finds it.
+    let script = |asked: ApiKey, count| match (asked, count) {
+        (ApiKey::JoinGroup, 0) | (ApiKey::FindCoordinator, 1) => Some(Bad::Stuck),
+        _ => None,
+    };
+    let server = Server::start(Bytes::new(), Arc::new(script)).await;
+    let (client, member, mut events) = join(&server);
+    assigned(&mut events).await;
+    member.leave().await;
+    client.shutdown().await;
+}
