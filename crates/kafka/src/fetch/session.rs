@@ -421,7 +421,8 @@ impl Session {
         if self.wire.is_empty() {
             return None;
         }
-        let is_one_coming_back = !self.on_side.is_empty() || self.awaits_reader();
+        // Asked in any case: it also forgets those whose time is over.
+        let is_one_coming_back = self.awaits_reader() || !self.on_side.is_empty();
         let max_wait = self.key.settings.max_wait;
         // Whoever asks for larger responses accepts to wait for them.
         let is_short = is_one_coming_back && self.key.settings.min_bytes <= 1;
@@ -662,7 +663,9 @@ impl Session {
     fn follow_leaders(&mut self) {
         add(&self.hub.counters.visits, self.members.len());
         let mut moved = Vec::new();
+        let mut ids = HashSet::new();
         for (partition, member) in &self.members {
+            ids.extend(member.intake.state().topic_id);
             let (Some(leader), Some(info)) = (
                 self.client.metadata().leader(partition),
                 self.client.metadata().topic(&partition.topic),
@@ -675,6 +678,8 @@ impl Session {
                 moved.push(partition.clone());
             }
         }
+        // Topics come and go.
+        self.names.retain(|id, _| ids.contains(id));
         for partition in moved {
             self.reroute(&partition);
         }
