@@ -174,9 +174,7 @@ fn valid_jaas(rng: &mut StdRng) -> Vec<u8> {
 const NONCE: [u8; 24] = [7; 24];
 
 fn begin(hash: Hash) -> Scram {
-    Scram::begin(hash, "user", &Secret::new(PASSWORD), false, NONCE)
-        .unwrap()
-        .0
+    Scram::begin(hash, "user", &Secret::new(PASSWORD), false, NONCE).0
 }
 
 /// The two messages of an honest broker, with a zero between them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::config::{LoginLimits, tls_settings};
 use super::jaas::Jaas;
 use super::tls::TlsSettings;
+use super::token::shown;
 use super::{Secret, said};
 use crate::config::{ConfigError, Properties, invalid};
 
@@ -151,9 +152,13 @@ fn source(p: &Properties<'_>, jaas: Option<&Jaas>) -> Result<TokenSource, Config
     }
     let parsed: http::Uri = url
         .parse()
-        .map_err(|err| invalid(key, url, format!("it is no URL: {err}")))?;
+        .map_err(|err| invalid(key, &shown(url), format!("it is no URL: {err}")))?;
     if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
-        return Err(invalid(key, url, "accepted: `https://…`, `http://…`, `file:///…`"));
+        return Err(invalid(
+            key,
+            &shown(url),
+            "accepted: `https://…`, `http://…`, `file:///…`",
+        ));
     }
     let either = |property: &str, name: &str| {
         p.text(property)
