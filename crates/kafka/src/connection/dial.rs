@@ -224,7 +224,9 @@ impl Session {
         match &self.shared.security.login {
             Some(login) => {
                 let protocol = self.shared.security.protocol();
-                authenticate(&self.connection(), login, protocol, self.timeout()).await
+                // Credentials come from elsewhere, and are kept: their time is not the broker's.
+                let credentials_timeout = self.shared.config.request_timeout.max(self.timeout());
+                authenticate(&self.connection(), login, protocol, credentials_timeout, self.timeout()).await
             }
             None => Ok(None),
         }
