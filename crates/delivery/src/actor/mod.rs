@@ -223,6 +223,9 @@ impl Actor {
             while let Some(called) = self.calls.try_join_next() {
                 self.on_called(called);
             }
+            while let Some(written) = self.writes.try_join_next() {
+                self.on_written(written);
+            }
             self.dispatch_touched();
             self.finish_drains();
             if self.has_ended() {
