@@ -12,6 +12,7 @@ mod byte_array;
 mod charset;
 mod json;
 mod primitive;
+mod protobuf;
 mod registry;
 mod simple_header;
 mod string;
@@ -30,6 +31,7 @@ pub fn converters() -> Vec<ConverterPlugin> {
         avro::converter_plugin(),
         byte_array::converter_plugin(),
         json::converter_plugin(),
+        protobuf::converter_plugin(),
         string::converter_plugin(),
     ];
     plugins.extend(primitive::converter_plugins());
