@@ -22,6 +22,8 @@ use klamm_connect_api::{
     ConfigKey, ConfigType, ConverterPlugin, HeaderConverterPlugin, Importance, PluginInfo, PluginKind,
 };
 
+pub use json::parse_json;
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The converters of keys and values.

@@ -36,9 +36,9 @@ const END: &str = "
 | Class | Instead |
 |---|---|
 | Debezium `ByLogicalTableRouter` | `RegexRouter` for the topic; the key's fields by `ReplaceField$Key` |
-| Debezium `ContentBasedRouter`, `Filter` | they run Groovy or JavaScript: `Filter` under a predicate, or `routes.<alias>.predicate` of the sink |
+| Debezium `ContentBasedRouter`, `Filter` | they run Groovy or JavaScript: `RegexRouter` or `Filter` under the predicate `EventPattern`, Confluent's `Filter`, or `routes.<alias>.predicate` of the sink |
 | Debezium's outbox `EventRouter`, `PartitionRouting` | they belong to source connectors |
-| `ExtractTopic` with `field.format=JSON_PATH` | `ExtractField` in front of it |
+| Jeremy Custenborder's `HeaderToField`, `ToJSON` | Debezium's `HeaderToValue`, `WriteJson` |
 
 Everything else is refused by name, with the classes that there are.
 ";
@@ -57,6 +57,7 @@ fn publisher(class: &str) -> &'static str {
         ("io.confluent.", "Confluent"),
         ("io.debezium.", "Debezium"),
         ("io.aiven.", "Aiven"),
+        ("com.github.jcustenborder.", "Jeremy Custenborder"),
     ];
     let found = publishers.iter().find(|(package, _)| class.starts_with(package));
     found.map_or("Klamm", |(_, publisher)| publisher)

@@ -28,6 +28,7 @@ pub struct Stage {
 
 #[derive(Debug)]
 struct Condition {
+    /// Alias of the predicate in `predicates`.
     alias: Arc<str>,
     predicate: Arc<dyn Predicate>,
     negate: bool,
@@ -59,6 +60,14 @@ pub struct StageError {
     pub error: DataError,
 }
 
+impl StageError {
+    /// The error with the transform's alias in front, for whoever names the class elsewhere.
+    #[must_use]
+    pub fn into_error(self) -> DataError {
+        self.error.at(&format!("transform `{}`", self.alias))
+    }
+}
+
 impl fmt::Display for StageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "transform `{}` ({}): {}", self.alias, self.class, self.error)
@@ -88,10 +97,12 @@ impl Stage {
     }
 
     fn apply(&self, mut record: Record) -> Result<Passed, DataError> {
-        if let Some(Condition { predicate, negate, .. }) = &self.condition
-            && predicate.test(&mut record)? == *negate
-        {
-            return Ok(Passed::Skipped(record));
+        if let Some(condition) = &self.condition {
+            let holds = condition.predicate.test(&mut record);
+            let holds = holds.map_err(|error| error.at(&format!("predicate `{}`", condition.alias)))?;
+            if holds == condition.negate {
+                return Ok(Passed::Skipped(record));
+            }
         }
         self.transform.apply(record).map(Passed::Applied)
     }

@@ -166,4 +166,69 @@ pub(crate) const EXAMPLES: &[Example] = &[
         settings: &[("pattern", "test-.*")],
         record: r#"{"topic": "test-orders", "value": {"payload": {"id": 7}}}"#,
     },
+    Example {
+        class: "io.aiven.kafka.connect.transforms.ExtractTopic$Value",
+        settings: &[("field.name", "meta.topic")],
+        record: r#"{"topic": "all", "value": {"payload": {"id": 7, "meta": {"topic": "orders"}}}}"#,
+    },
+    Example {
+        class: "io.aiven.kafka.connect.transforms.FilterByFieldValue$Value",
+        settings: &[("field.name", "state"), ("field.value.pattern", "^(paid|shipped)$")],
+        record: r#"{"topic": "orders", "value": {"payload": {"id": 7, "state": "new"}}}"#,
+    },
+    Example {
+        class: "io.aiven.kafka.connect.transforms.KeyToValue",
+        settings: &[("key.fields", "id"), ("value.fields", "orderId")],
+        record: r#"{"topic": "orders", "key": {"payload": {"id": 7}}, "value": {"payload": {"total": 9}}}"#,
+    },
+    Example {
+        class: "io.aiven.kafka.connect.transforms.MakeTombstone",
+        settings: &[],
+        record: r#"{"topic": "orders", "key": {"payload": 7}, "value": {"payload": {"id": 7}}}"#,
+    },
+    Example {
+        class: "com.github.jcustenborder.kafka.connect.transform.common.PatternFilter$Value",
+        settings: &[("fields", "email"), ("pattern", ".*@test[.]example")],
+        record: r#"{"topic": "users", "value": {"payload": {"id": 7, "email": "ann@test.example"}}}"#,
+    },
+    Example {
+        class: "com.github.jcustenborder.kafka.connect.transform.common.SetNull$Key",
+        settings: &[],
+        record: r#"{"topic": "orders", "key": {"payload": 7}, "value": {"payload": {"id": 7}}}"#,
+    },
+    Example {
+        class: "com.github.jcustenborder.kafka.connect.transform.common.TopicNameToField$Value",
+        settings: &[("field", "source")],
+        record: r#"{"topic": "orders", "value": {"payload": {"id": 7}}}"#,
+    },
+    Example {
+        class: "io.confluent.connect.transforms.Filter$Value",
+        settings: &[("filter.condition", "$[?(@.state == 'paid' && @.total > 100)]"), ("filter.type", "include")],
+        record: r#"{"topic": "orders", "value": {"payload": {"state": "paid", "total": 99}}}"#,
+    },
+    Example {
+        class: "io.debezium.transforms.HeaderToValue",
+        settings: &[("headers", "trace"), ("fields", "traceId"), ("operation", "move")],
+        record: r#"{"topic": "orders", "value": {"schema": {"type": "struct", "fields": [{"field": "id", "type": "int64"}]}, "payload": {"id": 7}}, "headers": [{"name": "trace", "value": {"schema": {"type": "string"}, "payload": "a1"}}]}"#,
+    },
+    Example {
+        class: "io.klamm.transforms.ParseJson$Value",
+        settings: &[("fields", "doc")],
+        record: r#"{"topic": "orders", "value": {"payload": {"id": 7, "doc": "{\"lines\": [1, 2.5]}"}}}"#,
+    },
+    Example {
+        class: "io.klamm.transforms.SetField$Value",
+        settings: &[("field", "ref"), ("template", "${topic}-${value.customer.id}")],
+        record: r#"{"topic": "orders", "value": {"payload": {"id": 7, "customer": {"id": "c1"}}}}"#,
+    },
+    Example {
+        class: "io.klamm.transforms.WriteJson$Value",
+        settings: &[("fields", "doc")],
+        record: r#"{"topic": "orders", "value": {"payload": {"id": 7, "doc": {"lines": [1, 2.5]}}}}"#,
+    },
+    Example {
+        class: "io.klamm.transforms.predicates.EventPattern",
+        settings: &[("pattern", r#"{"value": {"state": ["paid", {"prefix": "ship"}], "total": [{"numeric": [">", 100]}]}}"#)],
+        record: r#"{"topic": "orders", "value": {"payload": {"state": "shipped", "total": 250}}}"#,
+    },
 ];

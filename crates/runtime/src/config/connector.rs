@@ -389,6 +389,7 @@ impl Check<'_> {
             self.validation.add_key(key.key, key.group, key.value, key.errors);
         }
         self.validation.errors("", evaluation.errors);
+        self.warnings.extend(evaluation.warnings);
         evaluation.chain
     }
 

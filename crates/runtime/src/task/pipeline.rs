@@ -187,11 +187,10 @@ impl Pipeline {
     /// [`Pipeline::prepare`].
     pub(crate) fn process(&mut self, consumed: &ConsumedRecord) -> Result<Delivery, Box<RecordFailure>> {
         let record = self.convert(consumed)?;
-        let transformed = self
-            .config
-            .chain
-            .apply(record)
-            .map_err(|failure| self.failure(consumed, Stage::Transformation, failure.class, failure.error))?;
+        let transformed = self.config.chain.apply(record).map_err(|failure| {
+            let class = failure.class;
+            self.failure(consumed, Stage::Transformation, class, failure.into_error())
+        })?;
         let Some(mut record) = transformed else {
             self.counters.filtered(1);
             return Ok(self.nothing(consumed));
@@ -329,4 +328,52 @@ fn hash(key: &bytes::Bytes) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_connect_api::{Map, RawConfig, SchemaAndValue, Value};
+
+    use super::*;
+
+    #[test]
+    fn a_failed_transform_is_told_with_record_stage_class_alias_and_field() {
+        let settings = [
+            ("transforms", "cents"),
+            (
+                "transforms.cents.type",
+                "org.apache.kafka.connect.transforms.Cast$Value",
+            ),
+            ("transforms.cents.spec", "total.amount:int32"),
+            ("transforms.cents.field.syntax.version", "V2"),
+        ];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let chain = klamm_smt::Chain::build(
+            &RawConfig::from(settings),
+            &klamm_smt::transforms(),
+            &klamm_smt::predicates(),
+        );
+        let origin = Origin {
+            topic_partition: TopicPartition::new("orders", 3),
+            offset: 42,
+        };
+        let total = Value::Map(Map::from_iter([("amount".into(), Value::from("a secret"))]));
+        let value = Value::Map(Map::from_iter([("total".into(), total)]));
+        let record = Record::new(origin.clone(), Datum::NULL, SchemaAndValue::schemaless(value).into());
+        let failed = chain.unwrap().apply(record).unwrap_err();
+        let failure = RecordFailure {
+            origin,
+            timestamp: None,
+            stage: Stage::Transformation,
+            class: failed.class,
+            error: failed.into_error(),
+        };
+        assert_eq!(
+            failure.to_string(),
+            "record orders-3@42 failed in stage TRANSFORMATION with class org.apache.kafka.connect.transforms.Cast$Value: \
+             org.apache.kafka.connect.errors.DataException: transform `cents`: field `total`: field `amount`: the text is \
+             no number of type int32, or out of its range. Its offset is not committed: mend the record's producer or the \
+             configuration and restart the task, or set `errors.tolerance=all` to skip such records"
+        );
+    }
 }
