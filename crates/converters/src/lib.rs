@@ -31,6 +31,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn converters() -> Vec<ConverterPlugin> {
     let mut plugins = vec![
         avro::converter_plugin(),
+        avro::glue_converter_plugin(),
         byte_array::converter_plugin(),
         json::converter_plugin(),
         protobuf::converter_plugin(),
