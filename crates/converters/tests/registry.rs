@@ -23,10 +23,21 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// The converters whose cases have to run.
-const READY: [&str; 1] = ["io.confluent.connect.avro.AvroConverter"];
+const READY: [&str; 2] = [
+    "io.confluent.connect.avro.AvroConverter",
+    "io.confluent.connect.protobuf.ProtobufConverter",
+];
 
 /// The files, and how many of their cases have to run; a floor only goes up.
-const FILES: [(&str, usize); 4] = [("avro", 72), ("avro-from-connect", 7), ("avro-guid", 4), ("broken", 19)];
+const FILES: [(&str, usize); 7] = [
+    ("avro", 72),
+    ("avro-from-connect", 7),
+    ("avro-guid", 4),
+    ("protobuf", 32),
+    ("protobuf-from-connect", 5),
+    ("protobuf-guid", 2),
+    ("broken", 24),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
