@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use klamm_connect_api::{Converter, ConverterRole, RawConfig};
+use klamm_connect_api::{Converter, ConverterRole, RawConfig, Rendering};
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use prost_reflect::{DescriptorPool, DynamicMessage};
@@ -201,7 +201,7 @@ fn protobuf(criterion: &mut Criterion) {
         bencher.iter(|| {
             out.clear();
             let datum = converter.to_connect("orders", &[], Some(black_box(&value))).unwrap();
-            datum.write_json(&mut out).unwrap();
+            datum.write_json(Rendering::Connect, &mut out).unwrap();
             black_box(out.len())
         });
     });
@@ -210,7 +210,7 @@ fn protobuf(criterion: &mut Criterion) {
             out.clear();
             let mut datum = converter.to_connect("orders", &[], Some(black_box(&value))).unwrap();
             datum.decoded().unwrap();
-            datum.write_json(&mut out).unwrap();
+            datum.write_json(Rendering::Connect, &mut out).unwrap();
             black_box(out.len())
         });
     });

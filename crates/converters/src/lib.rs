@@ -1,7 +1,7 @@
 //! Converters between the bytes of the wire and Connect data.
 //!
-//! **Owns** what JSON, Avro, strings, numbers, raw bytes and Connect's header literals mean, under the class names and
-//! settings of Kafka Connect and of Confluent's converters.
+//! **Owns** what JSON, Avro, Protobuf, strings, numbers, raw bytes and Connect's header literals mean, under the class
+//! names and settings of Kafka Connect and of Confluent's converters.
 //! **Does not know** Kafka, transforms or destinations.
 //! **Invariants:** no bytes of the wire lead to a panic or to unbounded recursion; errors never repeat the payload; a
 //! JSON text that is left encoded is strict JSON, so it can go into a payload as it is.

@@ -159,20 +159,25 @@ impl<'a> Builder<'a> {
                     }
                     None => builder,
                 },
-                Member::Union {
-                    name, oneof, branches, ..
-                } => {
-                    let mut union = Schema::structure().optional();
-                    union = if self.options.generalized {
-                        union.name(&**oneof).parameter(GENERALIZED_UNION, &**oneof)
+                Member::Union(union) => {
+                    let mut schema = Schema::structure().optional();
+                    schema = if union.is_generalized {
+                        schema
+                            .name(union.oneof.clone())
+                            .parameter(GENERALIZED_UNION, &*union.oneof)
                     } else {
-                        union.name(format!("{UNION}{oneof}"))
+                        schema.name(format!("{UNION}{}", union.oneof))
                     };
-                    for field in branches.iter().filter_map(|branch| message.fields.get(branch.index)) {
-                        let schema = self.field(field, unroll).map_err(|error| at(error, &field.name))?;
-                        union = union.field(field.name.clone(), schema);
+                    for field in union
+                        .branches
+                        .iter()
+                        .filter_map(|branch| message.fields.get(branch.index))
+                    {
+                        let branch = self.field(field, unroll).map_err(|error| at(error, &field.name))?;
+                        schema = schema.field(field.name.clone(), branch);
                     }
-                    builder.field(name.clone(), union.build().map_err(|error| at(error, name))?)
+                    let schema = schema.build().map_err(|error| at(error, &union.name))?;
+                    builder.field(union.name.clone(), schema)
                 }
             };
         }
@@ -201,12 +206,7 @@ impl<'a> Builder<'a> {
         Ok(builder.name(map.map_name.clone()))
     }
 
-    fn node(
-        &mut self,
-        node: Node,
-        type_name: Option<&'static str>,
-        unroll: usize,
-    ) -> Result<SchemaBuilder, DataError> {
+    fn node(&mut self, node: Node, type_name: Option<&'static str>, unroll: usize) -> Result<SchemaBuilder, DataError> {
         Ok(match node {
             Node::Scalar(scalar, schema_type) | Node::Wrapper(_, scalar, schema_type) => {
                 if let Scalar::Enum { id, .. } = scalar {
@@ -246,9 +246,7 @@ impl<'a> Builder<'a> {
         } else {
             ENUM
         };
-        builder = builder
-            .name(declared.name.clone())
-            .parameter(key, &*declared.name);
+        builder = builder.name(declared.name.clone()).parameter(key, &*declared.name);
         for (name, number) in &declared.declared {
             builder = builder.parameter(format!("{key}.{name}"), number.to_string());
         }

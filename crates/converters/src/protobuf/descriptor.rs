@@ -137,7 +137,11 @@ impl Field {
         let Some(options) = &self.options else {
             return BTreeMap::new();
         };
-        let mut params = options.meta.as_ref().map(|meta| meta.params.clone()).unwrap_or_default();
+        let mut params = options
+            .meta
+            .as_ref()
+            .map(|meta| meta.params.clone())
+            .unwrap_or_default();
         for option in &options.uninterpreted {
             let Some((first, rest)) = option.name.split_first() else {
                 continue;

@@ -79,7 +79,10 @@ mod tests {
             (&[4, 0], "ends within"),
             (&[1], "begins with -1 message indexes"),
             (&[2, 1], "a message index is -1"),
-            (&[0xfe, 0xff, 0xff, 0xff, 0x0f], "begins with 2147483647 message indexes"),
+            (
+                &[0xfe, 0xff, 0xff, 0xff, 0x0f],
+                "begins with 2147483647 message indexes",
+            ),
             (&[0xff; 8], "more than five bytes"),
         ];
         for (bytes, wanted) in cases {

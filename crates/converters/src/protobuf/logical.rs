@@ -46,7 +46,8 @@ impl<'a> Scanner<'a> {
     pub(super) fn date(&mut self, id: MessageId, parts: Parts) -> Result<i64, DataError> {
         let raw: [u64; 3] = self.raw(id, parts)?;
         let [year, month, day] = raw.map(number32);
-        days(year, month, day).ok_or_else(|| DataError::data("a date without a year, month or day, or that does not exist"))
+        days(year, month, day)
+            .ok_or_else(|| DataError::data("a date without a year, month or day, or that does not exist"))
     }
 
     /// Milliseconds since midnight.

@@ -132,7 +132,10 @@ mod tests {
             ("]}>", ""),
         ];
         for (text, wanted) in cases {
-            let found: Vec<String> = params(text).iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let found: Vec<String> = params(text)
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
             assert_eq!(found.join(","), wanted, "{text}");
         }
         assert_eq!(

@@ -19,12 +19,13 @@ mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, SchemaAndValue, SchemaRef,
+    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue,
+    SchemaRef,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 
@@ -189,13 +190,17 @@ impl Compile for ProtobufCompiler {
     ) -> Result<ProtobufSchema, DataError> {
         let types = Types::read(schema)?;
         let plan = Arc::new(Plan::new(&types, &self.0)?);
+        let place = match &schema.document.subject {
+            Some(subject) => format!("schema {id} (subject {subject})"),
+            None => format!("schema {id}"),
+        };
         Ok(ProtobufSchema {
-            id,
+            place,
             version,
+            codecs: types.messages.iter().map(|_| OnceLock::new()).collect(),
             types,
             plan,
             options: self.0.clone(),
-            codecs: Mutex::default(),
         })
     }
 
@@ -206,19 +211,20 @@ impl Compile for ProtobufCompiler {
 
 /// A schema, of which records hold one message or another.
 struct ProtobufSchema {
-    id: SchemaId,
+    /// For errors: which schema.
+    place: String,
     version: Option<i32>,
     types: Types,
     plan: Arc<Plan>,
     options: Options,
-    /// By the message that they read, as far as records have asked for them.
-    codecs: Mutex<HashMap<MessageId, Result<Arc<ProtobufCodec>, DataError>>>,
+    /// One for each message, as far as records have asked for it.
+    codecs: Box<[OnceLock<Result<Arc<ProtobufCodec>, DataError>>]>,
 }
 
 impl fmt::Debug for ProtobufSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProtobufSchema")
-            .field("id", &self.id)
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }
@@ -226,23 +232,18 @@ impl fmt::Debug for ProtobufSchema {
 impl ProtobufSchema {
     /// What reads the message that a record says it holds; takes that off the front of `bytes`.
     fn codec(&self, bytes: &mut Bytes) -> Result<Arc<ProtobufCodec>, DataError> {
-        let path = index::take(bytes).map_err(|error| error.at(&format!("schema {}", self.id)))?;
-        let Some(root) = self.types.at(&path) else {
-            return Err(DataError::new(
-                DataErrorKind::Serialization,
-                format!(
-                    "schema {}: it has no message at {:?}, which the record says it holds",
-                    self.id,
-                    path.as_slice()
-                ),
-            ));
+        let path = index::take(bytes).map_err(|error| error.at(&self.place))?;
+        let root = self.types.at(&path);
+        let Some((root, codec)) = root.and_then(|root| Some((root, self.codecs.get(root)?))) else {
+            let path = path.as_slice();
+            let message = format!("it has no message at {path:?}, which the record says it holds");
+            return Err(DataError::new(DataErrorKind::Serialization, message).at(&self.place));
         };
-        let mut codecs = self.codecs.lock().unwrap_or_else(PoisonError::into_inner);
-        codecs.entry(root).or_insert_with(|| self.make(root).map(Arc::new)).clone()
+        codec.get_or_init(|| self.make(root).map(Arc::new)).clone()
     }
 
     fn make(&self, root: MessageId) -> Result<ProtobufCodec, DataError> {
-        let place = format!("schema {} (Protobuf `{}`)", self.id, self.plan.message(root).full);
+        let place = format!("{}, message `{}`", self.place, self.plan.message(root).full);
         let connect = ConnectSchema::try_new(&self.plan, &self.options, root, self.version);
         Ok(ProtobufCodec {
             plan: Arc::clone(&self.plan),
@@ -311,7 +312,7 @@ impl ProtobufCodec {
                 unrolled,
             } => (order, options, version, unrolled),
         };
-        let mut writer = Writer::try_new(&self.plan, payload)?;
+        let mut writer = Writer::try_new(&self.plan, payload, Rendering::Connect)?;
         writer.root(self.root, &mut Vec::new())?;
         let depth = writer.scanner.deepest().next_power_of_two();
         let mut unrolled = unrolled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -335,12 +336,16 @@ impl DatumCodec for ProtobufCodec {
         false
     }
 
+    fn is_self_contained(&self) -> bool {
+        false
+    }
+
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
         self.value(bytes).map_err(|error| error.at(&self.place))
     }
 
-    fn write_json(&self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), DataError> {
-        Writer::try_new(&self.plan, bytes)
+    fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+        Writer::try_new(&self.plan, bytes, rendering)
             .and_then(|mut writer| writer.root(self.root, out))
             .map_err(|error| error.at(&self.place))
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use klamm_connect_api::{DataError, Map, SchemaType, Value, java_number, json};
+use klamm_connect_api::{DataError, SchemaType, Value, java_number, json};
 
 use super::types::{self, EnumId, Kind, MessageId, Types};
 use super::wire::Wire;
@@ -137,7 +137,7 @@ impl Node {
 /// What stands for a field that is not there.
 #[derive(Debug)]
 pub(super) enum Absent {
-    /// A value: null, zero, the declared default, an empty list or map.
+    /// A value: null, zero, the declared default.
     Value { value: Value, json: Box<[u8]> },
     /// A message of which nothing is there.
     Message,
@@ -182,18 +182,24 @@ pub(super) enum Member {
     Field {
         /// In [`Message::fields`].
         index: usize,
-        /// The name as JSON, with a colon.
+        /// The name as JSON, with a comma before and a colon after it.
         json: Box<[u8]>,
     },
     /// A oneof as a struct of its own.
-    Union {
-        /// Of the struct's field, and of the oneof.
-        name: Arc<str>,
-        oneof: Arc<str>,
-        slot: usize,
-        json: Box<[u8]>,
-        branches: Vec<Branch>,
-    },
+    Union(Union),
+}
+
+#[derive(Debug)]
+pub(super) struct Union {
+    /// Of the struct's field, and of the oneof.
+    pub(super) name: Arc<str>,
+    pub(super) oneof: Arc<str>,
+    pub(super) slot: usize,
+    /// The field's name as JSON, with a comma before and a colon after it.
+    pub(super) json: Box<[u8]>,
+    /// It is marked as in all formats, so that the natural rendering cannot tell that it is Protobuf's.
+    pub(super) is_generalized: bool,
+    pub(super) branches: Vec<Branch>,
 }
 
 /// A field of a oneof.
@@ -201,6 +207,8 @@ pub(super) enum Member {
 pub(super) struct Branch {
     /// In [`Message::fields`].
     pub(super) index: usize,
+    /// The name as JSON, with a comma before and a colon after it.
+    pub(super) json: Box<[u8]>,
     /// What stands before and after its value in the struct.
     pub(super) before: Box<[u8]>,
     pub(super) after: Box<[u8]>,
@@ -284,7 +292,10 @@ impl Enum {
         {
             return Some(symbol);
         }
-        let found = self.symbols.binary_search_by_key(&number, |symbol| symbol.number).ok()?;
+        let found = self
+            .symbols
+            .binary_search_by_key(&number, |symbol| symbol.number)
+            .ok()?;
         self.symbols.get(found)
     }
 
@@ -302,12 +313,18 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    #[expect(clippy::indexing_slicing, reason = "ids come from the types that the plan was made of")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids come from the types that the plan was made of"
+    )]
     pub(super) fn message(&self, id: MessageId) -> &Message {
         &self.messages[id]
     }
 
-    #[expect(clippy::indexing_slicing, reason = "ids come from the types that the plan was made of")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids come from the types that the plan was made of"
+    )]
     pub(super) fn enumeration(&self, id: EnumId) -> &Enum {
         &self.enums[id]
     }
@@ -388,9 +405,9 @@ impl Planner<'_> {
                 slots += 1;
                 slots - 1
             });
-            let planned = self.field(field, slot).map_err(|error| {
-                error.at(&format!("message `{}`, field `{}`", declared.full, field.name))
-            })?;
+            let planned = self
+                .field(field, slot)
+                .map_err(|error| error.at(&format!("message `{}`, field `{}`", declared.full, field.name)))?;
             fields.push(planned);
         }
         let members = self.members(declared, &fields);
@@ -401,7 +418,8 @@ impl Planner<'_> {
             .collect();
         let by_number = || fields.iter().map(|field| field.number).zip(0..count);
         let dense_end = usize::from(count).saturating_mul(2).saturating_add(16);
-        let mut dense = vec![NONE; dense_end.min(by_number().map(|(number, _)| number as usize + 1).max().unwrap_or(0))];
+        let mut dense =
+            vec![NONE; dense_end.min(by_number().map(|(number, _)| number as usize + 1).max().unwrap_or(0))];
         let mut sparse = Vec::new();
         for (number, index) in by_number() {
             match dense.get_mut(number as usize) {
@@ -443,9 +461,7 @@ impl Planner<'_> {
         let options = self.options;
         let can_be_required = message.is_none() && !field.is_repeated && field.oneof.is_none();
         let wants_required = options.optional_for_nullables || options.wrapper_for_nullables;
-        let is_optional = !can_be_required
-            || !wants_required
-            || (options.optional_for_nullables && self.tells_absent(field));
+        let is_optional = !can_be_required || !wants_required || self.tells_absent(field);
         Ok(Field {
             name: Arc::from(field.name.as_str()),
             number: field.number,
@@ -528,9 +544,12 @@ impl Planner<'_> {
         }
         let is = |kinds: &[Kind]| {
             message.fields.len() == kinds.len()
-                && (1_u32..).zip(kinds).zip(&message.fields).all(|((number, kind), field)| {
-                    field.number == number && field.kind == *kind && !field.is_repeated && field.oneof.is_none()
-                })
+                && (1_u32..)
+                    .zip(kinds)
+                    .zip(&message.fields)
+                    .all(|((number, kind), field)| {
+                        field.number == number && field.kind == *kind && !field.is_repeated && field.oneof.is_none()
+                    })
         };
         let node = match message.full.as_str() {
             "google.protobuf.Timestamp" if is(&[Kind::Int64, Kind::Int32]) => Node::Timestamp(id),
@@ -582,25 +601,12 @@ impl Planner<'_> {
     }
 
     fn absent(&self, field: &types::Field, node: Node) -> Result<Absent, DataError> {
-        if field.is_repeated {
-            let (value, json) = match node {
-                Node::Entry(id) => {
-                    let entry = self.entry(self.types.message(id))?;
-                    let is_object = entry.is_some_and(|entry| entry.is_object);
-                    (Value::Map(Map::new()), if is_object { *b"{}" } else { *b"[]" })
-                }
-                _ => (Value::Array(Vec::new()), *b"[]"),
-            };
-            return Ok(Absent::Value {
-                value,
-                json: Box::from(json),
-            });
-        }
         let makes_nulls = !self.options.struct_for_nulls;
         match node {
-            _ if field.oneof.is_some() => Ok(Absent::null()),
-            // There is no date that could stand for none.
-            Node::Date(_) => Ok(Absent::null()),
+            // Lists and maps are empty, which needs nothing in their place.
+            _ if field.is_repeated || field.oneof.is_some() => Ok(Absent::null()),
+            // There is no date and no decimal that nothing could stand for.
+            Node::Date(_) | Node::Decimal { .. } => Ok(Absent::null()),
             Node::Scalar(..) if self.tells_absent(field) && makes_nulls => Ok(Absent::null()),
             Node::Scalar(scalar, schema_type) => self.default(field, scalar, schema_type),
             _ if makes_nulls => Ok(Absent::null()),
@@ -689,13 +695,14 @@ impl Planner<'_> {
             } else {
                 oneof_name.clone()
             };
-            members.push(Member::Union {
+            members.push(Member::Union(Union {
                 slot: oneof,
                 json: member_name(&union_name).into(),
                 name: Arc::from(union_name),
                 oneof: Arc::from(oneof_name.as_str()),
+                is_generalized: self.options.generalized,
                 branches: branches(&of_oneof, fields),
-            });
+            }));
         }
         for (index, field) in declared.fields.iter().enumerate() {
             if field.oneof.is_none() {
@@ -745,7 +752,7 @@ impl Options {
 }
 
 fn member_name(name: &str) -> Vec<u8> {
-    let mut json = Vec::new();
+    let mut json = vec![b','];
     json::write_string(name, &mut json);
     json.push(b':');
     json
@@ -758,20 +765,22 @@ fn branches(of_oneof: &[usize], fields: &[Field]) -> Vec<Branch> {
         .map(|field| member_name(&field.name))
         .collect();
     let branch = |(chosen, index): (usize, &usize)| {
-        let (mut before, mut after) = (vec![b'{'], Vec::new());
+        let (mut before, mut after) = (Vec::new(), Vec::new());
         for (position, name) in names.iter().enumerate() {
             let text = if position <= chosen { &mut before } else { &mut after };
-            if position > 0 {
-                text.push(b',');
-            }
             text.extend_from_slice(name);
             if position != chosen {
                 text.extend_from_slice(b"null");
             }
         }
+        // In place of the first comma.
+        if let Some(first) = before.first_mut() {
+            *first = b'{';
+        }
         after.push(b'}');
         Branch {
             index: *index,
+            json: names.get(chosen).cloned().unwrap_or_default().into(),
             before: before.into(),
             after: after.into(),
         }

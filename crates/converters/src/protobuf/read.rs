@@ -45,9 +45,9 @@ impl<'a> Reader<'a> {
                     Some(field) => self.member(frame, *index, field, &connect.schema),
                     None => Ok(Value::Null),
                 },
-                Member::Union { slot, branches, .. } => {
-                    let set = self.scanner.slot(frame, *slot).field();
-                    match set.and_then(|set| branches.iter().position(|branch| branch.index == set)) {
+                Member::Union(union) => {
+                    let set = self.scanner.slot(frame, union.slot).field();
+                    match set.and_then(|set| union.branches.iter().position(|branch| branch.index == set)) {
                         Some(branch) => self.union(frame, &message.fields, set, branch, &connect.schema),
                         None => Ok(Value::Null),
                     }
@@ -85,12 +85,10 @@ impl<'a> Reader<'a> {
 
     fn member(&mut self, frame: Frame, index: usize, field: &Field, schema: &SchemaRef) -> Result<Value, DataError> {
         let slot = self.scanner.slot(frame, field.slot);
-        if !slot.holds(index) {
-            return self.absent(&field.absent, field.node, schema);
-        }
         match field.node {
             Node::Entry(id) if field.is_repeated => self.map(id, slot.chain(), schema),
             node if field.is_repeated => self.list(node, slot.chain(), schema),
+            node if !slot.holds(index) => self.absent(&field.absent, node, schema),
             Node::Scalar(scalar, schema_type) => self.scalar(scalar, schema_type, slot.raw),
             node => self.node(node, Parts::Chain(slot.chain()), schema),
         }
@@ -134,7 +132,7 @@ impl<'a> Reader<'a> {
                     let mut run = self.scanner.run(link.raw);
                     loop {
                         let next = self.scanner.unpack(scalar, &mut run);
-                        let Some(raw) = next.map_err(|error| at(error, values.len()))? else {
+                        let Some(raw) = next.map_err(|fault| at(fault.into(), values.len()))? else {
                             break;
                         };
                         let value = self.scalar(scalar, schema_type, raw);

@@ -8,11 +8,10 @@
 use std::collections::HashSet;
 
 use klamm_connect_api::DataError;
-use smallvec::SmallVec;
 
 use super::plan::{Field, Message, Node, Plan, Scalar};
 use super::types::MessageId;
-use super::wire::{Cursor, MAX_DEPTH, Span, Wire, malformed, too_deep};
+use super::wire::{Cursor, Fault, MAX_DEPTH, Span, Wire, malformed};
 
 /// Fields that may be written for a record besides one for each of its bytes: most fields of a message may be absent,
 /// which takes no bytes and is written all the same.
@@ -106,8 +105,8 @@ pub(super) struct Entries {
 pub(super) struct Scanner<'a> {
     pub(super) plan: &'a Plan,
     payload: &'a [u8],
-    slots: SmallVec<[Slot; 64]>,
-    links: SmallVec<[Link; 64]>,
+    slots: Vec<Slot>,
+    links: Vec<Link>,
     depth: usize,
     heads: usize,
     /// How deep messages that refer to themselves were inside each other.
@@ -123,8 +122,8 @@ impl<'a> Scanner<'a> {
         Ok(Self {
             plan,
             payload,
-            slots: SmallVec::new(),
-            links: SmallVec::new(),
+            slots: Vec::with_capacity(64),
+            links: Vec::with_capacity(64),
             depth: 0,
             heads: 0,
             deepest: 0,
@@ -150,7 +149,7 @@ impl<'a> Scanner<'a> {
         let message = plan.message(id);
         // The record's own message does not count.
         if self.depth > MAX_DEPTH {
-            return Err(too_deep());
+            return Err(Fault::TooDeep.into());
         }
         self.depth = self.depth.saturating_add(1);
         if message.is_head {
@@ -166,7 +165,8 @@ impl<'a> Scanner<'a> {
             links: self.links.len(),
             is_head: message.is_head,
         };
-        self.slots.resize(frame.slots.saturating_add(message.slots), Slot::EMPTY);
+        self.slots
+            .resize(frame.slots.saturating_add(message.slots), Slot::EMPTY);
         match parts {
             Parts::Absent => return Ok(frame),
             Parts::One(span) => self.scan(message, frame, span)?,
@@ -216,7 +216,7 @@ impl<'a> Scanner<'a> {
 
     /// Takes the next element out of a run of them.
     #[inline]
-    pub(super) fn unpack(&self, scalar: Scalar, run: &mut Cursor<'a>) -> Result<Option<u64>, DataError> {
+    pub(super) fn unpack(&self, scalar: Scalar, run: &mut Cursor<'a>) -> Result<Option<u64>, Fault> {
         while !run.is_done() {
             let raw = value(scalar, run)?;
             if self.counts(scalar, raw) {
@@ -246,7 +246,7 @@ impl<'a> Scanner<'a> {
             match message.field(number) {
                 Some((index, field)) if wire == field.wire => {
                     if let Err(error) = self.found(frame, index, field, &mut cursor) {
-                        return Err(error.at(&format!("field `{}`", field.name)));
+                        return Err(DataError::from(error).at(&format!("field `{}`", field.name)));
                     }
                 }
                 Some((index, field)) if wire == Wire::Length && field.is_packable() => {
@@ -261,13 +261,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn found(
-        &mut self,
-        frame: Frame,
-        index: usize,
-        field: &Field,
-        cursor: &mut Cursor<'a>,
-    ) -> Result<(), DataError> {
+    fn found(&mut self, frame: Frame, index: usize, field: &Field, cursor: &mut Cursor<'a>) -> Result<(), Fault> {
         let raw = match field.node {
             Node::Scalar(scalar, _) => {
                 let raw = value(scalar, cursor)?;
@@ -414,7 +408,7 @@ impl Entries {
 
 /// The next value: a number in 64 bits, sign extended; of floats the bits; or a span.
 #[inline]
-fn value(scalar: Scalar, cursor: &mut Cursor<'_>) -> Result<u64, DataError> {
+fn value(scalar: Scalar, cursor: &mut Cursor<'_>) -> Result<u64, Fault> {
     let extended = |number: i32| i64::from(number).cast_unsigned();
     Ok(match scalar {
         Scalar::String { .. } | Scalar::Bytes => cursor.length()?.raw(),

@@ -1,4 +1,4 @@
-use klamm_connect_api::{Value, json};
+use klamm_connect_api::{Decimals, Natural, Timestamps, Value, json};
 use klamm_schema_registry::{Document, ReferencedDocument};
 use proptest::prelude::*;
 use prost::Message as _;
@@ -24,7 +24,7 @@ fn options() -> Options {
 fn document(text: &str) -> Arc<Document> {
     Arc::new(Document {
         id: Some(7),
-        subject: None,
+        subject: Some(Arc::from("t-value")),
         version: None,
         schema_type: SchemaType::Protobuf,
         text: text.to_owned(),
@@ -57,14 +57,18 @@ fn codec_with(text: &str, options: Options) -> Result<Arc<ProtobufCodec>, DataEr
     schema_with(text, &[], options)?.codec(&mut Bytes::from_static(&[0]))
 }
 
-/// The value as JSON, by way of values and straight, which has to be the same.
 fn json_of(codec: &ProtobufCodec, payload: &[u8]) -> Result<String, DataError> {
+    rendered(codec, payload, Rendering::Connect)
+}
+
+/// The value as JSON, by way of values and straight, which has to be the same.
+fn rendered(codec: &ProtobufCodec, payload: &[u8], rendering: Rendering) -> Result<String, DataError> {
     let payload = Bytes::copy_from_slice(payload);
     let mut straight = Vec::new();
-    let written = codec.write_json(&payload, &mut straight);
+    let written = codec.write_json(&payload, rendering, &mut straight);
     let decoded = codec.decode(&payload).and_then(|data| {
         let mut out = Vec::new();
-        json::write(&data, &mut out).map(|()| out)
+        json::write(&data, rendering, &mut out).map(|()| out)
     });
     match (&written, &decoded) {
         (Ok(()), Ok(decoded)) => assert_eq!(String::from_utf8_lossy(&straight), String::from_utf8_lossy(decoded)),
@@ -91,10 +95,30 @@ const NODE: &str = "message Node { int32 v = 1; Node next = 2; }";
 #[test]
 fn messages_are_written_as_json_converter_writes_them() {
     let cases = [
-        ("message M { int32 a = 1; int32 b = 2; }", "10 02 08 01", r#"{"a":1,"b":2}"#, "in the order of the schema"),
-        ("message M { string a = 1; }", "0a 01 'x' 0a 01 'y'", r#"{"a":"y"}"#, "the last one wins"),
-        ("message M { int32 a = 1; }", "0a 01 'x'", r#"{"a":0}"#, "another wire type is an unknown field"),
-        ("message M { int32 a = 1; }", "1b 20 01 1c 08 05", r#"{"a":5}"#, "an unknown group"),
+        (
+            "message M { int32 a = 1; int32 b = 2; }",
+            "10 02 08 01",
+            r#"{"a":1,"b":2}"#,
+            "in the order of the schema",
+        ),
+        (
+            "message M { string a = 1; }",
+            "0a 01 'x' 0a 01 'y'",
+            r#"{"a":"y"}"#,
+            "the last one wins",
+        ),
+        (
+            "message M { int32 a = 1; }",
+            "0a 01 'x'",
+            r#"{"a":0}"#,
+            "another wire type is an unknown field",
+        ),
+        (
+            "message M { int32 a = 1; }",
+            "1b 20 01 1c 08 05",
+            r#"{"a":5}"#,
+            "an unknown group",
+        ),
         (
             "message M { optional int32 a = 1; }",
             "",
@@ -177,16 +201,36 @@ fn messages_are_written_as_json_converter_writes_them() {
             r#"{"a":"BNI="}"#,
             "the shortest form of a decimal",
         ),
-        ("message M { double a = 1; float b = 2; }", "09 00 00 00 00 00 00 f0 7f 15 cd cc cc 3d", r#"{"a":"Infinity","b":0.1}"#, "floats"),
-        ("message M { Empty e = 1; } message Empty {}", "0a 00", r#"{"e":{}}"#, "a message without fields"),
-        (NODE, "08 01 12 04 08 02 12 00", r#"{"v":1,"next":{"v":2,"next":{"v":0,"next":null}}}"#, "a type that refers to itself"),
+        (
+            "message M { double a = 1; float b = 2; }",
+            "09 00 00 00 00 00 00 f0 7f 15 cd cc cc 3d",
+            r#"{"a":"Infinity","b":0.1}"#,
+            "floats",
+        ),
+        (
+            "message M { Empty e = 1; } message Empty {}",
+            "0a 00",
+            r#"{"e":{}}"#,
+            "a message without fields",
+        ),
+        (
+            NODE,
+            "08 01 12 04 08 02 12 00",
+            r#"{"v":1,"next":{"v":2,"next":{"v":0,"next":null}}}"#,
+            "a type that refers to itself",
+        ),
         (
             "message A { B b = 1; } message B { repeated A as = 1; C c = 2; } message C { A a = 1; }",
             "0a 06 0a 00 12 02 0a 00",
             r#"{"b":{"as":[{"b":null}],"c":{"a":{"b":null}}}}"#,
             "types that refer to each other",
         ),
-        ("message M { int32 far = 536870911; int32 x = 2000; }", "f8 ff ff ff 0f 01 80 7d 02", r#"{"far":1,"x":2}"#, "great numbers"),
+        (
+            "message M { int32 far = 536870911; int32 x = 2000; }",
+            "f8 ff ff ff 0f 01 80 7d 02",
+            r#"{"far":1,"x":2}"#,
+            "great numbers",
+        ),
     ];
     for (schema, payload, wanted, why) in cases {
         assert_eq!(json_of(&codec(schema), &hex(payload)).as_deref(), Ok(wanted), "{why}");
@@ -200,11 +244,31 @@ fn proto2_has_defaults_groups_and_closed_enums() {
                 optional int32 x = 1; } optional double d = 6 [default = -inf]; optional int32 i = 7 [default = -5]; \
                 optional bool t = 8 [default = true]; } enum E { A = 1; B = 2; }";
     let cases = [
-        (true, "", r#"{"s":null,"b":null,"e":null,"es":[],"g":null,"d":null,"i":null,"t":null}"#),
-        (false, "", r#"{"s":"d","b":"Af8=","e":"B","es":[],"g":null,"d":"-Infinity","i":-5,"t":true}"#),
-        (true, "18 07 20 01 20 07 22 02 02 09", r#"{"s":null,"b":null,"e":null,"es":["A","B"],"g":null,"d":null,"i":null,"t":null}"#),
-        (true, "2b 08 03 2c 2b 10 01 2c", r#"{"s":null,"b":null,"e":null,"es":[],"g":{"x":3},"d":null,"i":null,"t":null}"#),
-        (true, "0a 01 ff", "{\"s\":\"\u{fffd}\",\"b\":null,\"e\":null,\"es\":[],\"g\":null,\"d\":null,\"i\":null,\"t\":null}"),
+        (
+            true,
+            "",
+            r#"{"s":null,"b":null,"e":null,"es":[],"g":null,"d":null,"i":null,"t":null}"#,
+        ),
+        (
+            false,
+            "",
+            r#"{"s":"d","b":"Af8=","e":"B","es":[],"g":null,"d":"-Infinity","i":-5,"t":true}"#,
+        ),
+        (
+            true,
+            "18 07 20 01 20 07 22 02 02 09",
+            r#"{"s":null,"b":null,"e":null,"es":["A","B"],"g":null,"d":null,"i":null,"t":null}"#,
+        ),
+        (
+            true,
+            "2b 08 03 2c 2b 10 01 2c",
+            r#"{"s":null,"b":null,"e":null,"es":[],"g":{"x":3},"d":null,"i":null,"t":null}"#,
+        ),
+        (
+            true,
+            "0a 01 ff",
+            "{\"s\":\"\u{fffd}\",\"b\":null,\"e\":null,\"es\":[],\"g\":null,\"d\":null,\"i\":null,\"t\":null}",
+        ),
     ];
     for (optional_for_proto2, payload, wanted) in cases {
         let options = Options {
@@ -224,15 +288,30 @@ fn settings_change_what_is_read() {
     let enumeration = "message M { E e = 1; map<string, E> m = 2; } enum E { A = 0; B = 1; }";
     type Change = fn(&mut Options);
     let cases: [(Change, &str, &str, &str); 7] = [
-        (|options| options.flatten_unions = true, union, "10 05", r#"{"a":null,"b":5,"n":null}"#),
-        (|options| options.index_for_unions = false, union, "10 05", r#"{"o":{"a":null,"b":5},"n":null}"#),
+        (
+            |options| options.flatten_unions = true,
+            union,
+            "10 05",
+            r#"{"a":null,"b":5,"n":null}"#,
+        ),
+        (
+            |options| options.index_for_unions = false,
+            union,
+            "10 05",
+            r#"{"o":{"a":null,"b":5},"n":null}"#,
+        ),
         (
             |options| options.struct_for_nulls = true,
             union,
             "",
             r#"{"o_0":null,"n":{"x":0,"m":{"s":""}}}"#,
         ),
-        (|options| options.int_for_enums = true, enumeration, "08 01 12 02 10 07", r#"{"e":1,"m":{"":7}}"#),
+        (
+            |options| options.int_for_enums = true,
+            enumeration,
+            "08 01 12 02 10 07",
+            r#"{"e":1,"m":{"":7}}"#,
+        ),
         (
             |options| options.wrapper_for_raw_primitives = false,
             wrapped,
@@ -248,7 +327,12 @@ fn settings_change_what_is_read() {
             "0a 02 08 03",
             r#"{"a":3}"#,
         ),
-        (|options| options.optional_for_nullables = true, union, "", r#"{"o_0":null,"n":null}"#),
+        (
+            |options| options.optional_for_nullables = true,
+            union,
+            "",
+            r#"{"o_0":null,"n":null}"#,
+        ),
     ];
     for (change, schema, payload, wanted) in cases {
         let mut options = options();
@@ -256,6 +340,61 @@ fn settings_change_what_is_read() {
         let codec = codec_with(&proto3(schema), options.clone()).unwrap();
         assert_eq!(json_of(&codec, &hex(payload)).as_deref(), Ok(wanted), "{options:?}");
     }
+}
+
+#[test]
+fn the_natural_rendering_is_what_people_want_to_read() {
+    let union = "message M { oneof o { string a = 1; N n = 2; } oneof p { int32 x = 3; } map<int32, bool> m = 4; } \
+                 message N { oneof q { bool t = 1; } }";
+    let logical = "import \"google/protobuf/timestamp.proto\"; import \"google/type/date.proto\"; \
+                   import \"google/type/timeofday.proto\"; import \"confluent/type/decimal.proto\"; \
+                   message M { google.protobuf.Timestamp a = 1; google.type.Date b = 2; \
+                   google.type.TimeOfDay c = 3; confluent.type.Decimal d = 4 \
+                   [(confluent.field_meta) = { params: [{ key: \"scale\", value: \"2\" }] }]; }";
+    let values = "0a 02 08 01 12 07 08 e8 0f 10 05 18 01 1a 02 08 0a 22 06 0a 02 04 d2 18 02";
+    let natural = Natural::default();
+    let numbers = Natural {
+        decimals: Decimals::Number,
+        timestamps: Timestamps::Epoch,
+    };
+    let cases = [
+        (
+            union,
+            "12 02 08 01 22 04 08 05 10 01",
+            natural,
+            r#"{"n":{"t":true},"m":{"5":true}}"#,
+        ),
+        (union, "18 07", natural, r#"{"x":7,"m":{}}"#),
+        (union, "12 00", natural, r#"{"n":{},"m":{}}"#),
+        (
+            logical,
+            values,
+            natural,
+            r#"{"a":"1970-01-01T00:00:01.000Z","b":"2024-05-01","c":"10:00:00.000","d":"12.34"}"#,
+        ),
+        (
+            logical,
+            values,
+            numbers,
+            r#"{"a":1000,"b":19844,"c":36000000,"d":12.34}"#,
+        ),
+        (logical, "", natural, r#"{"a":null,"b":null,"c":null,"d":null}"#),
+    ];
+    for (schema, payload, natural, wanted) in cases {
+        let got = rendered(&codec(schema), &hex(payload), Rendering::Natural(natural));
+        assert_eq!(got.as_deref(), Ok(wanted), "{payload}");
+    }
+    let generalized = Options {
+        generalized: true,
+        ..options()
+    };
+    let codec = codec_with(&proto3(union), generalized).unwrap();
+    let got = rendered(&codec, &hex("0a 01 'x'"), Rendering::Natural(natural));
+    assert_eq!(
+        got.as_deref(),
+        Ok(r#"{"o_0":"x","p_1":null,"m":{}}"#),
+        "marked as in all formats"
+    );
 }
 
 #[test]
@@ -295,7 +434,10 @@ fn a_record_says_which_message_it_holds() {
     }
     for path in [&[2, 4][..], &[4, 2, 0], &[6, 0, 0, 0], &[1], &[]] {
         let error = schema.codec(&mut Bytes::copy_from_slice(path)).unwrap_err();
-        assert!(error.to_string().starts_with("schema id 7: "), "{path:?}: {error}");
+        assert!(
+            error.to_string().starts_with("schema id 7 (subject t-value): "),
+            "{path:?}: {error}"
+        );
     }
 }
 
@@ -323,15 +465,26 @@ fn schemas_come_as_text_or_compiled_with_what_they_import() {
         (&one, &[("common.proto", common)], "a compiled file with text"),
         (main, &[("common.proto", &common_compiled)], "text with a compiled file"),
         (&set, &[], "a set of compiled files"),
-        (main, &[("common.proto", common), ("again/common.proto", common)], "under two names"),
+        (
+            main,
+            &[("common.proto", common), ("again/common.proto", common)],
+            "under two names",
+        ),
     ];
     for (text, references, why) in cases {
         let schema = schema_with(text, references, options()).unwrap_or_else(|error| panic!("{why}: {error}"));
         let codec = schema.codec(&mut Bytes::from_static(&[0])).unwrap();
-        assert_eq!(json_of(&codec, &hex("0a 03 0a 01 'x'")).as_deref(), Ok(r#"{"meta":{"source":"x"}}"#), "{why}");
+        assert_eq!(
+            json_of(&codec, &hex("0a 03 0a 01 'x'")).as_deref(),
+            Ok(r#"{"meta":{"source":"x"}}"#),
+            "{why}"
+        );
     }
     let error = schema_with(main, &[], options()).unwrap_err().to_string();
-    assert!(error.contains("field `meta`: its type `c.Meta` is not defined"), "{error}");
+    assert!(
+        error.contains("field `meta`: its type `c.Meta` is not defined"),
+        "{error}"
+    );
     assert!(error.contains("common.proto"), "{error}");
 }
 
@@ -353,18 +506,34 @@ fn what_does_not_fit_says_where() {
                    message M { google.protobuf.Timestamp a = 1; google.type.Date b = 2; \
                    google.type.TimeOfDay c = 3; confluent.type.Decimal d = 4; }";
     let cases = [
-        (nested, "0a 03 0a 01 ff", "schema id 7 (Protobuf `t.M`): field `n`: field `s`: the bytes are no Protobuf"),
+        (
+            nested,
+            "0a 03 0a 01 ff",
+            "schema id 7 (subject t-value), message `t.M`: field `n`: field `s`: the bytes are no Protobuf",
+        ),
         (nested, "12 00 12 03 0a 01 ff", "field `ns`: element 1: field `s`: "),
-        (nested, "0a 02 0a 05", "field `n`: field `s`: the bytes are no Protobuf message of this type: the bytes end before"),
+        (
+            nested,
+            "0a 02 0a 05",
+            "field `n`: field `s`: the bytes are no Protobuf message of this type: the bytes end before",
+        ),
         (nested, "0a 03 12 01 ff", "field `i`: element 0: "),
         (nested, "0a ff ff ff ff 0f", "the bytes end before the value does"),
         (nested, "0c", "the end of a group that has not begun"),
-        (nested, "0f", "wire type 7"),
+        (nested, "0f", "wire type that does not exist"),
         (nested, "00", "a field of number 0"),
         (nested, "20 ff ff ff ff ff ff ff ff ff ff 01", "more than ten bytes"),
         (int8, "08 80 01", "field `a`: a number that is no int8"),
-        (logical, "0a 0a 08 ff ff ff ff ff ff ff ff 7f", "field `a`: a timestamp that is not within"),
-        (logical, "0a 0b 10 ff ff ff ff ff ff ff ff ff 01", "field `a`: a timestamp that is not within"),
+        (
+            logical,
+            "0a 0a 08 ff ff ff ff ff ff ff ff 7f",
+            "field `a`: a timestamp that is not within",
+        ),
+        (
+            logical,
+            "0a 0b 10 ff ff ff ff ff ff ff ff ff 01",
+            "field `a`: a timestamp that is not within",
+        ),
         (logical, "12 00", "field `b`: a date without"),
         (logical, "1a 02 08 18", "field `c`: a time of day that is not within"),
         (logical, "22 00", "field `d`: a decimal without bytes"),
@@ -390,12 +559,21 @@ fn schemas_that_mean_nothing_are_refused() {
         (proto3("message M {\n string = 1; }"), "cannot be parsed at line 4"),
         ("edition = \"2023\"; message M {}".to_owned(), "cannot be parsed"),
         ("AAAA".to_owned(), "descriptor cannot be read"),
-        (field("Nope a = 1;"), "message `t.M`, field `a`: its type `Nope` is not defined"),
+        (
+            field("Nope a = 1;"),
+            "message `t.M`, field `a`: its type `Nope` is not defined",
+        ),
         (field("int32 a = 1; int32 b = 1;"), "another field has the number 1 too"),
         (field("int32 a = 1; int32 a = 2;"), "already has a field `a`"),
-        (field("oneof a { int32 b = 1; } int32 a_0 = 2;"), "already has a field `a_0`"),
+        (
+            field("oneof a { int32 b = 1; } int32 a_0 = 2;"),
+            "already has a field `a_0`",
+        ),
         (proto3("message M {} message M {}"), "defines `t.M` twice"),
-        (proto3("message M { E e = 1; } enum E {}"), "the Protobuf enum `t.E` has no values"),
+        (
+            proto3("message M { E e = 1; } enum E {}"),
+            "the Protobuf enum `t.E` has no values",
+        ),
     ];
     for (text, wanted) in cases {
         let error = codec_with(&text, options()).map(|_| ()).unwrap_err().to_string();
@@ -454,7 +632,12 @@ fn little_data_does_not_stand_for_fields_without_end() {
     let error = json_of(&doubled, &[]).unwrap_err().to_string();
     assert!(error.contains("more fields"), "{error}");
     let endless = codec_with(&proto3(NODE), options).unwrap();
-    assert!(json_of(&endless, &[]).unwrap_err().to_string().contains("nested more than"));
+    assert!(
+        json_of(&endless, &[])
+            .unwrap_err()
+            .to_string()
+            .contains("nested more than")
+    );
 }
 
 #[test]
@@ -463,7 +646,10 @@ fn many_entries_of_a_map_keep_one_for_each_key() {
     let entry = |key: u8, value: u8| [0x0a, 4, 0x08, key, 0x10, value];
     let payload: Vec<u8> = (0..100).flat_map(|index| entry(index % 20, index)).collect();
     let wanted: Vec<String> = (80..100).map(|value| format!("[{},{value}]", value % 20)).collect();
-    assert_eq!(json_of(&codec, &payload), Ok(format!("{{\"m\":[{}]}}", wanted.join(","))));
+    assert_eq!(
+        json_of(&codec, &payload),
+        Ok(format!("{{\"m\":[{}]}}", wanted.join(",")))
+    );
 }
 
 #[test]
@@ -525,7 +711,10 @@ fn fields() -> impl Strategy<Value = Vec<u8>> {
     let text = || "[a-c\"é]{0,3}".prop_map(|text| text.into_bytes());
     let run = || proptest::collection::vec(number(), 0..4).prop_map(|run| run.concat());
     let leaf = prop_oneof![
-        (prop_oneof![Just(1_u64), Just(9), Just(10), Just(11), Just(4), Just(200)], number())
+        (
+            prop_oneof![Just(1_u64), Just(9), Just(10), Just(11), Just(4), Just(200)],
+            number()
+        )
             .prop_map(|(field, number)| tagged(field, 0, &number)),
         (prop_oneof![Just(2_u64), Just(5), Just(7), Just(14), Just(201)], text())
             .prop_map(|(field, text)| tagged(field, 2, &text)),
@@ -538,9 +727,8 @@ fn fields() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![
             (prop_oneof![Just(3_u64), Just(8), Just(15)], message.clone())
                 .prop_map(|(field, message)| tagged(field, 2, &message)),
-            (text(), message.clone()).prop_map(|(key, message)| {
-                tagged(6, 2, &[tagged(1, 2, &key), tagged(2, 2, &message)].concat())
-            }),
+            (text(), message.clone())
+                .prop_map(|(key, message)| { tagged(6, 2, &[tagged(1, 2, &key), tagged(2, 2, &message)].concat()) }),
             message,
         ]
     })
@@ -557,15 +745,17 @@ const SCHEMAS: [&str; 4] = [
 ];
 
 fn same(codec: &ProtobufCodec, payload: &Bytes) -> Result<(), TestCaseError> {
-    let mut straight = Vec::new();
-    let written = codec.write_json(payload, &mut straight);
     let decoded = codec.decode(payload);
-    prop_assert_eq!(written.as_ref().err(), decoded.as_ref().err());
-    if let (Ok(()), Ok(data)) = (written, decoded) {
-        let mut by_values = Vec::new();
-        json::write(&data, &mut by_values).unwrap();
-        prop_assert_eq!(String::from_utf8_lossy(&straight), String::from_utf8_lossy(&by_values));
-        prop_assert!(serde_json::from_slice::<serde_json::Value>(&straight).is_ok());
+    for rendering in [Rendering::Connect, Rendering::Natural(Natural::default())] {
+        let mut straight = Vec::new();
+        let written = codec.write_json(payload, rendering, &mut straight);
+        prop_assert_eq!(written.as_ref().err(), decoded.as_ref().err());
+        if let (Ok(()), Ok(data)) = (written, &decoded) {
+            let mut by_values = Vec::new();
+            json::write(data, rendering, &mut by_values).unwrap();
+            prop_assert_eq!(String::from_utf8_lossy(&straight), String::from_utf8_lossy(&by_values));
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&straight).is_ok());
+        }
     }
     Ok(())
 }

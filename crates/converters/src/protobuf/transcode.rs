@@ -2,27 +2,34 @@
 #![warn(clippy::indexing_slicing)]
 
 use bigdecimal::num_bigint::BigInt;
-use klamm_connect_api::{DataError, SchemaType, java_number, json};
+use klamm_connect_api::{DataError, Rendering, SchemaType, Semantic, Unit, java_number, json};
 
-use super::plan::{Absent, Branch, Entry, Field, Member, Message, Node, Plan, Scalar};
+use super::plan::{Absent, Field, Member, Message, Node, Plan, Scalar, Union};
 use super::read::{integer, no_elements, strict};
 use super::scan::{Chain, Entries, Frame, Parts, Scanner, float, number32};
 use super::types::MessageId;
 use crate::charset::utf8;
 
-/// Writes the data of a plan as JSON, the same bytes that Connect's `JsonConverter` writes for its Connect data.
+/// Writes the data of a plan as JSON, the same bytes that [`json::write`] makes of its Connect data.
 ///
 /// [`Writer::message`] and [`Writer::node`] are on the stack once for each level, so what has no others inside it is
 /// written by functions of its own.
 pub(super) struct Writer<'a> {
     pub(super) scanner: Scanner<'a>,
+    rendering: Rendering,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn try_new(plan: &'a Plan, payload: &'a [u8]) -> Result<Self, DataError> {
+    pub(super) fn try_new(plan: &'a Plan, payload: &'a [u8], rendering: Rendering) -> Result<Self, DataError> {
         Ok(Self {
             scanner: Scanner::try_new(plan, payload)?,
+            rendering,
         })
+    }
+
+    #[inline]
+    fn is_natural(&self) -> bool {
+        self.rendering.natural().is_some()
     }
 
     /// Appends the record's message.
@@ -35,55 +42,58 @@ impl<'a> Writer<'a> {
         let plan = self.scanner.plan;
         let message = plan.message(id);
         let frame = self.scanner.open(id, parts)?;
-        let mut before = b'{';
+        out.push(b'{');
+        let start = out.len();
         for member in &message.members {
-            out.push(before);
-            before = b',';
             match member {
                 Member::Field { index, json } => {
-                    out.extend_from_slice(json);
+                    begin(json, start, out);
                     self.named_field(frame, message, *index, out)?;
                 }
-                Member::Union {
-                    name,
-                    slot,
-                    json,
-                    branches,
-                    ..
-                } => {
-                    out.extend_from_slice(json);
-                    self.union(frame, message, *slot, branches, out)
-                        .map_err(|error| error.at(&format!("field `{name}`")))?;
-                }
+                Member::Union(union) => self
+                    .union(frame, message, union, start, out)
+                    .map_err(|error| error.at(&format!("field `{}`", union.name)))?,
             }
-        }
-        if message.members.is_empty() {
-            out.push(b'{');
         }
         out.push(b'}');
         self.scanner.close(frame);
         Ok(())
     }
 
+    /// A oneof: a struct of its own or, in the natural rendering, the field that is set.
     fn union(
         &mut self,
         frame: Frame,
         message: &Message,
-        slot: usize,
-        branches: &[Branch],
+        union: &Union,
+        start: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
-        let set = self.scanner.slot(frame, slot).field();
-        let Some(branch) = set.and_then(|set| branches.iter().find(|branch| branch.index == set)) else {
-            out.extend_from_slice(b"null");
+        let set = self.scanner.slot(frame, union.slot).field();
+        let branch = set.and_then(|set| union.branches.iter().find(|branch| branch.index == set));
+        let is_struct = !self.is_natural();
+        let is_member = is_struct || union.is_generalized;
+        if is_member {
+            begin(&union.json, start, out);
+        }
+        let Some(branch) = branch else {
+            if is_member {
+                out.extend_from_slice(b"null");
+            }
             return Ok(());
         };
-        out.extend_from_slice(&branch.before);
+        if is_struct {
+            out.extend_from_slice(&branch.before);
+        } else if !is_member {
+            begin(&branch.json, start, out);
+        }
         if let Some(field) = message.fields.get(branch.index) {
             self.field(frame, branch.index, field, &field.absent, out)
                 .map_err(|error| error.at(&format!("branch `{}`", field.name)))?;
         }
-        out.extend_from_slice(&branch.after);
+        if is_struct {
+            out.extend_from_slice(&branch.after);
+        }
         Ok(())
     }
 
@@ -114,18 +124,16 @@ impl<'a> Writer<'a> {
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
         let slot = self.scanner.slot(frame, field.slot);
-        if !slot.holds(index) {
-            return match absent {
+        match field.node {
+            Node::Entry(id) if field.is_repeated => self.map(id, slot.chain(), out),
+            node if field.is_repeated => self.list(node, slot.chain(), out),
+            node if !slot.holds(index) => match absent {
                 Absent::Value { json, .. } => {
                     out.extend_from_slice(json);
                     Ok(())
                 }
-                Absent::Message => self.node(field.node, Parts::Absent, out),
-            };
-        }
-        match field.node {
-            Node::Entry(id) if field.is_repeated => self.map(id, slot.chain(), out),
-            node if field.is_repeated => self.list(node, slot.chain(), out),
+                Absent::Message => self.node(node, Parts::Absent, out),
+            },
             Node::Scalar(scalar, schema_type) => self.scalar(scalar, schema_type, slot.raw, out),
             node => self.node(node, Parts::Chain(slot.chain()), out),
         }
@@ -145,9 +153,18 @@ impl<'a> Writer<'a> {
                 let raw = self.scanner.wrapped(id, parts)?;
                 return self.scalar(scalar, schema_type, raw, out);
             }
-            Node::Timestamp(id) => number(self.scanner.timestamp(id, parts)?, out),
-            Node::Date(id) => number(self.scanner.date(id, parts)?, out),
-            Node::Time(id) => number(self.scanner.time_of_day(id, parts)?, out),
+            Node::Timestamp(id) => {
+                let ms = self.scanner.timestamp(id, parts)?;
+                json::write_time(Semantic::Timestamp(Unit::Millis), ms, self.rendering, out);
+            }
+            Node::Date(id) => {
+                let days = self.scanner.date(id, parts)?;
+                json::write_time(Semantic::Date, days, self.rendering, out);
+            }
+            Node::Time(id) => {
+                let ms = self.scanner.time_of_day(id, parts)?;
+                json::write_time(Semantic::Time(Unit::Millis), ms, self.rendering, out);
+            }
             Node::Decimal { message, scale, .. } => {
                 let decimal = self.scanner.decimal(message, parts)?;
                 if decimal.scale != scale {
@@ -156,7 +173,8 @@ impl<'a> Writer<'a> {
                         decimal.scale
                     )));
                 }
-                self::decimal(decimal.unscaled, out);
+                let unscaled = BigInt::from_signed_bytes_be(decimal.unscaled);
+                json::write_decimal(&unscaled, scale, self.rendering, out)?;
             }
             Node::Message(_) | Node::Entry(_) | Node::Scalar(..) => {}
         }
@@ -215,10 +233,11 @@ impl<'a> Writer<'a> {
             return Err(no_elements());
         };
         let entries = self.scanner.open_entries(id, chain)?;
-        let (open, close) = if entry.is_object { (b'{', b'}') } else { (b'[', b']') };
-        out.push(open);
-        self.entries(entries, entry, key, value, out)?;
-        out.push(close);
+        // A key is text, a number, a boolean or bytes: all of them can name a member.
+        let is_object = entry.is_object || self.is_natural();
+        out.push(if is_object { b'{' } else { b'[' });
+        self.entries(entries, is_object, (key, &entry.key), (value, &entry.value), out)?;
+        out.push(if is_object { b'}' } else { b']' });
         self.scanner.close_entries(entries);
         Ok(())
     }
@@ -226,9 +245,9 @@ impl<'a> Writer<'a> {
     fn entries(
         &mut self,
         entries: Entries,
-        entry: &Entry,
-        key: &Field,
-        value: &Field,
+        is_object: bool,
+        (key, no_key): (&Field, &Absent),
+        (value, no_value): (&Field, &Absent),
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
         let start = out.len();
@@ -237,15 +256,19 @@ impl<'a> Writer<'a> {
                 continue;
             };
             separate(start, out);
-            if !entry.is_object {
+            if !is_object {
                 out.push(b'[');
             }
-            self.field(frame, 0, key, &entry.key, out)
+            let name = out.len();
+            self.field(frame, 0, key, no_key, out)
                 .map_err(|error| error.at("map key"))?;
-            out.push(if entry.is_object { b':' } else { b',' });
-            self.field(frame, 1, value, &entry.value, out)
+            if is_object {
+                json::quote_from(name, out);
+            }
+            out.push(if is_object { b':' } else { b',' });
+            self.field(frame, 1, value, no_value, out)
                 .map_err(|error| error.at("map value"))?;
-            if !entry.is_object {
+            if !is_object {
                 out.push(b']');
             }
         }
@@ -253,13 +276,7 @@ impl<'a> Writer<'a> {
     }
 
     #[inline]
-    fn scalar(
-        &self,
-        scalar: Scalar,
-        schema_type: SchemaType,
-        raw: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<(), DataError> {
+    fn scalar(&self, scalar: Scalar, schema_type: SchemaType, raw: u64, out: &mut Vec<u8>) -> Result<(), DataError> {
         match scalar {
             Scalar::String { is_strict: true } => json::write_string(strict(self.scanner.bytes(raw))?, out),
             Scalar::String { is_strict: false } => json::write_string(&utf8(self.scanner.bytes(raw)), out),
@@ -299,6 +316,13 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// The name of a member, which has a comma in front, unless nothing was written since `start`.
+#[inline]
+fn begin(json: &[u8], start: usize, out: &mut Vec<u8>) {
+    let from = usize::from(out.len() == start);
+    out.extend_from_slice(json.get(from..).unwrap_or_default());
+}
+
 /// A comma, unless nothing was written since `start`.
 #[inline]
 fn separate(start: usize, out: &mut Vec<u8>) {
@@ -319,14 +343,4 @@ fn real(is_number: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
     write(out);
     out.push(b'"');
-}
-
-/// Base64 of the shortest two's complement, as Java writes it: bytes that only repeat the sign go.
-fn decimal(bytes: &[u8], out: &mut Vec<u8>) {
-    let repeats_sign = matches!(bytes, [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..]);
-    if repeats_sign {
-        json::write_base64(&BigInt::from_signed_bytes_be(bytes).to_signed_bytes_be(), out);
-    } else {
-        json::write_base64(bytes, out);
-    }
 }

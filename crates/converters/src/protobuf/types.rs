@@ -284,9 +284,7 @@ impl Linker {
         let mut fields = Vec::with_capacity(declared.fields.len());
         for field in &declared.fields {
             let name = field.name.clone().unwrap_or_default();
-            let wrong = |what: String| {
-                DataError::data(format!("message `{}`, field `{name}`: {what}", message.full))
-            };
+            let wrong = |what: String| DataError::data(format!("message `{}`, field `{name}`: {what}", message.full));
             let number = field.number.unwrap_or_default();
             let number = u32::try_from(number)
                 .ok()

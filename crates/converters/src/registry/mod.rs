@@ -376,7 +376,7 @@ impl<C: Compile> Source<C> {
             SchemaId::Guid(guid) => Lookup::Guid(guid),
             SchemaId::VersionId(id) => Lookup::VersionId(id),
         };
-        let schema = self.registry.schema(&lookup).await?;
+        let mut schema = self.registry.schema(&lookup).await?;
         let named = |error: DataError| match &by_topic {
             Some(subject) => error.at(&format!("schema {id} (subject {subject})")),
             None => error.at(&format!("schema {id}")),
@@ -400,6 +400,12 @@ impl<C: Compile> Source<C> {
         } else {
             None
         };
+        // What reads the schema's data names the subject in its errors.
+        if schema.document.subject.is_none()
+            && let Some(subject) = &by_topic
+        {
+            Arc::make_mut(&mut schema.document).subject = Some(Arc::clone(subject));
+        }
         self.compiler.compile(&schema, id, version).map_err(named)
     }
 
