@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use klamm_connect_api::{Datum, Origin, RawConfig, Record, Rendering, Schema, SchemaAndValue, Struct, TopicPartition, Value};
+use klamm_connect_api::{
+    Datum, Origin, RawConfig, Record, Rendering, Schema, SchemaAndValue, Struct, TopicPartition, Value,
+};
 
 use crate::{Chain, predicates, transforms};
 

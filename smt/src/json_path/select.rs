@@ -58,7 +58,11 @@ impl<'a> Search<'a> {
     }
 
     pub(super) fn charge_match(&self, pattern: &Pattern, text: &str) -> Result<(), Stop> {
-        let cost = if pattern.backtracks_on(text) { BACKTRACKING_COST } else { 1 };
+        let cost = if pattern.backtracks_on(text) {
+            BACKTRACKING_COST
+        } else {
+            1
+        };
         self.charge(cost + text.len() / 16)
     }
 

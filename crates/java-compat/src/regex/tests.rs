@@ -59,7 +59,12 @@ fn patterns_mean_what_they_mean_in_java() {
         ("((?i)a)b", "Ab", true, "so it does here"),
         (r"(?i)(é?a)\1", "éaéA", true, "a back-reference ignores case"),
         ("[:alpha:]+", "a:", true, "no class of POSIX, but its letters"),
-        (r"(?i)\x41\p{Lu}", "aω", true, "case is ignored in numbers and properties"),
+        (
+            r"(?i)\x41\p{Lu}",
+            "aω",
+            true,
+            "case is ignored in numbers and properties",
+        ),
     ];
     for (java, text, wanted, why) in cases {
         let pattern = Pattern::try_new(java).unwrap_or_else(|error| panic!("{java}: {error}"));

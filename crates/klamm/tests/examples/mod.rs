@@ -203,7 +203,10 @@ pub(crate) const EXAMPLES: &[Example] = &[
     },
     Example {
         class: "io.confluent.connect.transforms.Filter$Value",
-        settings: &[("filter.condition", "$[?(@.state == 'paid' && @.total > 100)]"), ("filter.type", "include")],
+        settings: &[
+            ("filter.condition", "$[?(@.state == 'paid' && @.total > 100)]"),
+            ("filter.type", "include"),
+        ],
         record: r#"{"topic": "orders", "value": {"payload": {"state": "paid", "total": 99}}}"#,
     },
     Example {
@@ -228,7 +231,10 @@ pub(crate) const EXAMPLES: &[Example] = &[
     },
     Example {
         class: "io.klamm.transforms.predicates.EventPattern",
-        settings: &[("pattern", r#"{"value": {"state": ["paid", {"prefix": "ship"}], "total": [{"numeric": [">", 100]}]}}"#)],
+        settings: &[(
+            "pattern",
+            r#"{"value": {"state": ["paid", {"prefix": "ship"}], "total": [{"numeric": [">", 100]}]}}"#,
+        )],
         record: r#"{"topic": "orders", "value": {"payload": {"state": "shipped", "total": 250}}}"#,
     },
 ];

@@ -500,18 +500,22 @@ impl SinkTask {
     }
 
     /// Intake stops, what is in flight is finished, the commit goes out, then the partitions are handed over. A stop that
-    /// is wished for meanwhile leaves what is in flight only the time that a stop has.
+    /// is wished for meanwhile leaves what is in flight only the time that a stop has. Partitions that stay go on, and so do
+    /// their commits.
     async fn revoke(&mut self, partitions: &[TopicPartition], ack: RevokeAck) {
         debug!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions are being revoked");
         self.stop_actors(partitions).await;
         let done = {
             let mut revoke = std::pin::pin!(self.engine.revoke(partitions.to_vec(), self.revoke_timeout()));
-            tokio::select! {
-                done = &mut revoke => done,
-                () = stop_wished(&mut self.control) => {
-                    // The offsets of other partitions stay to be asked for when the task ends.
-                    drop(self.engine.shutdown(self.shared.worker.shutdown_timeout).await);
-                    revoke.await
+            loop {
+                tokio::select! {
+                    done = &mut revoke => break done,
+                    () = stop_wished(&mut self.control) => {
+                        // The offsets of other partitions stay to be asked for when the task ends.
+                        drop(self.engine.shutdown(self.shared.worker.shutdown_timeout).await);
+                        break revoke.await;
+                    }
+                    () = self.commits.due(&self.engine) => self.commits.start(&self.member, &self.engine),
                 }
             }
         };
