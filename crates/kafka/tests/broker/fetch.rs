@@ -525,10 +525,13 @@ async fn more_idle_sessions_than_the_budget_has_room_for_delay_nobody() {
     for session in 0..SESSIONS {
         readers.extend((0..8).map(|partition| open(session, partition)));
     }
-    // All polls are out; without room the last one would have to wait for them.
-    while pool.stats().asked < 8 * u64::try_from(SESSIONS).unwrap() {
-        tokio::task::yield_now().await;
-    }
+    // All polls are out; without room the last one would have to wait for them, or already they did.
+    let all_out = async {
+        while pool.stats().asked < 8 * u64::try_from(SESSIONS).unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_out).await.expect("all polls go out");
     let mut last = open(SESSIONS, 8);
     produce(&topic, 8, vec![record("now")]).await;
     next(&mut last).await;
