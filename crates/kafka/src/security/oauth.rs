@@ -147,7 +147,7 @@ fn source(p: &Properties<'_>, jaas: Option<&Jaas>) -> Result<TokenSource, Config
         // `file:/p` and `file:///p` are both written.
         let path = path.strip_prefix("//").unwrap_or(path);
         let path = PathBuf::from(path);
-        super::keystore::read_file(&path).map_err(|reason| invalid(key, url, reason))?;
+        klamm_keystore::read_file(&path).map_err(|reason| invalid(key, url, reason))?;
         return Ok(TokenSource::File(path.into()));
     }
     let parsed: http::Uri = url

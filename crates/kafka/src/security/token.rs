@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::oauth::{Claim, OAuthSettings, RefreshSettings, TokenSource};
 use super::tls::Tls;
-use super::{Secret, http as client, keystore, said, wall_clock};
+use super::{Secret, http as client, said, wall_clock};
 use crate::backoff::Backoff;
 use crate::client::lock;
 
@@ -114,7 +114,7 @@ impl Tokens {
             TokenSource::File(path) => {
                 let shown = path.display().to_string();
                 let path = Arc::clone(path);
-                let bytes = tokio::task::spawn_blocking(move || keystore::read_file(&path))
+                let bytes = tokio::task::spawn_blocking(move || klamm_keystore::read_file(&path))
                     .await
                     .map_err(|err| err.to_string())?;
                 let bytes = bytes.map_err(|reason| format!("token file {shown}: {reason}"))?;
