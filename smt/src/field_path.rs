@@ -11,8 +11,6 @@ use klamm_connect_api::{
 
 use crate::part::Nulls;
 
-const SYNTAX: &str = "field.syntax.version";
-
 /// The version of the notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldSyntax {
@@ -23,20 +21,26 @@ pub(crate) enum FieldSyntax {
 }
 
 impl FieldSyntax {
+    pub(crate) const KEY: &str = "field.syntax.version";
+
     pub(crate) fn key() -> ConfigKey {
         ConfigKey::new(
-            SYNTAX,
+            Self::KEY,
             ConfigType::String,
             Importance::High,
             "How field names are read: `V1` takes them literally, at the top level; `V2` takes paths such as `a.b`, \
              in which backticks enclose names that hold dots.",
         )
         .default("V1")
-        .validator(Validator::one_of(&["V1", "V2"]))
+        .validator(Self::validator())
+    }
+
+    pub(crate) fn validator() -> Validator {
+        Validator::one_of(&["V1", "V2"])
     }
 
     pub(crate) fn of(config: &ParsedConfig) -> Self {
-        match config.str(SYNTAX) {
+        match config.str(Self::KEY) {
             Some(version) if version.eq_ignore_ascii_case("V2") => Self::V2,
             _ => Self::V1,
         }

@@ -19,6 +19,15 @@ enum Node<T> {
     Below(FieldTree<T>),
 }
 
+/// What becomes of fields that schemaless data does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They are null for the change, and added: as Connect's transforms do it.
+    Added,
+    /// They stay missing.
+    Left,
+}
+
 impl<T> Default for FieldTree<T> {
     fn default() -> Self {
         Self { nodes: Vec::new() }
@@ -64,14 +73,14 @@ impl<T> FieldTree<T> {
         }
     }
 
-    /// Changes the fields of schemaless data. A missing one is null for `change`, and added, as Connect does it; what
-    /// is missing or null on the way to it stays so.
+    /// Changes the fields of schemaless data; what is missing or null on the way to one stays so.
     ///
     /// # Errors
     /// What `change` reports, with the field; something on the way that is no map.
     pub(crate) fn change_map(
         &self,
         map: &mut Map,
+        missing: Missing,
         change: &impl Fn(&T, &Value) -> Result<Value, DataError>,
     ) -> Result<(), DataError> {
         for (key, name, node) in &self.nodes {
@@ -79,13 +88,15 @@ impl<T> FieldTree<T> {
                 (Node::Leaf(leaf), Some(value)) => {
                     *value = change(leaf, value).map_err(|error| at(name, error))?;
                 }
+                (Node::Leaf(_), None) if missing == Missing::Left => {}
                 (Node::Leaf(leaf), None) => {
                     let value = change(leaf, &Value::Null).map_err(|error| at(name, error))?;
                     map.insert(key.clone(), value);
                 }
                 (Node::Below(_), None | Some(Value::Null)) => {}
                 (Node::Below(tree), Some(Value::Map(inner))) => {
-                    tree.change_map(inner, change).map_err(|error| at(name, error))?;
+                    tree.change_map(inner, missing, change)
+                        .map_err(|error| at(name, error))?;
                 }
                 (Node::Below(_), Some(other)) => return Err(no_container(name, "a map", other)),
             }
@@ -259,4 +270,38 @@ impl<T: Clone> Plan<T> {
         }
         Ok(data)
     }
+}
+
+/// The schema with `fields`, which stand in for those of their names or come at the end.
+///
+/// # Errors
+/// A name that no field may have.
+pub(crate) fn with_fields(schema: &Schema, fields: &[(Arc<str>, SchemaRef)]) -> Result<SchemaRef, DataError> {
+    let mut builder = Schema::structure()
+        .basics_of(schema)
+        .with_optional(schema.is_optional());
+    for field in schema.fields() {
+        let new = fields.iter().find(|(name, _)| *name == field.name);
+        let changed = new.map_or(&field.schema, |(_, schema)| schema);
+        builder = builder.field(Arc::clone(&field.name), Arc::clone(changed));
+    }
+    for (name, added) in fields {
+        if schema.field_index(name).is_none() {
+            builder = builder.field(Arc::clone(name), Arc::clone(added));
+        }
+    }
+    builder.build()
+}
+
+/// The values of `source` in a struct of the schema that [`with_fields`] made of its own. Those of the fields named
+/// there are still to be set.
+///
+/// # Errors
+/// A schema that is none of a struct.
+pub(crate) fn carried_over(source: &Struct, schema: &SchemaRef) -> Result<Struct, DataError> {
+    let mut changed = Struct::try_new(Arc::clone(schema))?;
+    for (index, value) in source.values().iter().enumerate() {
+        changed.set_unchecked(index, value.clone());
+    }
+    Ok(changed)
 }

@@ -10,10 +10,13 @@
 
 mod apache;
 mod chain;
+mod community;
 mod confluent;
 mod debezium;
 mod field_path;
 mod fields;
+mod json_path;
+mod klamm;
 mod part;
 mod predicates;
 mod schema_cache;
@@ -21,7 +24,7 @@ mod wall_clock;
 
 use klamm_connect_api::TransformPlugin;
 
-pub use chain::{Chain, ChainEvaluation, ChainKey, Stage, StageError, chain_config_def, evaluate};
+pub use chain::{Chain, ChainEvaluation, ChainKey, Stage, StageError, StageOutcome, chain_config_def, evaluate};
 pub use predicates::predicates;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -30,8 +33,10 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[must_use]
 pub fn transforms() -> Vec<TransformPlugin> {
     let mut transforms = apache::transforms();
+    transforms.extend(community::transforms());
     transforms.extend(confluent::transforms());
     transforms.extend(debezium::transforms());
+    transforms.extend(klamm::transforms());
     transforms.sort_by_key(|plugin| plugin.info.class);
     transforms
 }

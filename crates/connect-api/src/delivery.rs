@@ -35,6 +35,8 @@ pub enum ErrorPolicy {
     Log,
     /// The record is skipped and counted.
     Ignore,
+    /// The record goes to the dead letter queue, and is done when that has acknowledged it.
+    DeadLetter,
 }
 
 /// When and how often a call is tried again.
@@ -78,7 +80,7 @@ pub struct DeliverySettings {
     pub record_max_age: Option<Duration>,
     /// Whether a batch whose function fails is split (`delivery.bisect`).
     pub bisect: bool,
-    /// What happens when attempts run out.
+    /// What happens when attempts run out (`behavior.on.error`).
     pub error_policy: ErrorPolicy,
 }
 
@@ -161,13 +163,13 @@ pub fn config_keys(batch_size_aliases: &'static [&'static str], error_policy: &'
         key("delivery.bisect", ConfigType::Boolean, "Whether a batch whose function fails is split until the bad record stands alone.")
             .default("true"),
         key(
-            "behavior.on.error",
+            ErrorPolicy::KEY,
             ConfigType::String,
-            "What happens to a record whose attempts ran out: `fail` the task, skip it with a line in the `log`, or \
-             `ignore` it.",
+            "What happens to a record whose attempts ran out: `fail` the task, skip it with a line in the `log`, `ignore` \
+             it, or `dlq`: write it to `errors.deadletterqueue.topic.name`.",
         )
         .default(error_policy)
-        .validator(Validator::one_of(&["fail", "log", "ignore"])),
+        .validator(Validator::one_of(&["fail", "log", "ignore", "dlq"])),
     ]
 }
 
@@ -226,12 +228,28 @@ impl DeliverySettings {
 }
 
 impl ErrorPolicy {
+    /// The setting, also under the prefix of a route.
+    pub const KEY: &'static str = "behavior.on.error";
+
+    /// A key of the configuration, the connector's or a route's, that names [`ErrorPolicy::DeadLetter`].
+    #[must_use]
+    pub fn dead_letter_key(config: &ParsedConfig) -> Option<&str> {
+        let named = |(key, text): &(&str, &str)| {
+            let is_policy = key
+                .strip_suffix(Self::KEY)
+                .is_some_and(|route| route.is_empty() || route.ends_with('.'));
+            is_policy && *text == "dlq"
+        };
+        config.texts().filter(named).map(|(key, _)| key).min()
+    }
+
     /// The policy that `behavior.on.error` names; `fail` if it is not set.
     #[must_use]
     pub fn from_config(config: &Scope<'_>) -> Self {
-        match config.str("behavior.on.error") {
+        match config.str(Self::KEY) {
             Some("log") => Self::Log,
             Some("ignore") => Self::Ignore,
+            Some("dlq") => Self::DeadLetter,
             _ => Self::Fail,
         }
     }

@@ -231,7 +231,9 @@ impl Sum {
             return Some(Self::Value);
         }
         match schema.name()? {
-            "io.confluent.connect.avro.Union" | "io.confluent.connect.json.OneOf" => Some(Self::Value),
+            "io.confluent.connect.avro.Union"
+            | "com.amazonaws.services.schemaregistry.kafkaconnect.avrodata.Union"
+            | "io.confluent.connect.json.OneOf" => Some(Self::Value),
             name if name.starts_with("io.confluent.connect.protobuf.Union.") => Some(Self::Member),
             _ => None,
         }

@@ -1,6 +1,6 @@
 //! Converters between the bytes of the wire and Connect data.
 //!
-//! **Owns** what JSON, JSON Schema, Avro, strings, numbers, raw bytes and Connect's header literals mean, under the class
+//! **Owns** what JSON, JSON Schema, Avro, Protobuf, strings, numbers, raw bytes and Connect's header literals mean, under the class
 //! names and settings of Kafka Connect and of Confluent's converters.
 //! **Does not know** Kafka, transforms or destinations.
 //! **Invariants:** no bytes of the wire lead to a panic or to unbounded recursion; errors never repeat the payload; a
@@ -13,6 +13,7 @@ mod charset;
 mod json;
 mod json_schema;
 mod primitive;
+mod protobuf;
 mod registry;
 mod simple_header;
 mod string;
@@ -22,6 +23,8 @@ use klamm_connect_api::{
     ConfigKey, ConfigType, ConverterPlugin, HeaderConverterPlugin, Importance, PluginInfo, PluginKind,
 };
 
+pub use json::parse_json;
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The converters of keys and values.
@@ -29,9 +32,11 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn converters() -> Vec<ConverterPlugin> {
     let mut plugins = vec![
         avro::converter_plugin(),
+        avro::glue_converter_plugin(),
         byte_array::converter_plugin(),
         json::converter_plugin(),
         json_schema::converter_plugin(),
+        protobuf::converter_plugin(),
         string::converter_plugin(),
     ];
     plugins.extend(primitive::converter_plugins());

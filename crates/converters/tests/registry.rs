@@ -23,17 +23,24 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// The converters whose cases have to run.
-const READY: [&str; 2] = ["io.confluent.connect.avro.AvroConverter", JSON_SCHEMA];
+const READY: [&str; 3] = [
+    "io.confluent.connect.avro.AvroConverter",
+    JSON_SCHEMA,
+    "io.confluent.connect.protobuf.ProtobufConverter",
+];
 
 const JSON_SCHEMA: &str = "io.confluent.connect.json.JsonSchemaConverter";
 
 /// The files, and how many of their cases have to run; a floor only goes up.
-const FILES: [(&str, usize); 6] = [
+const FILES: [(&str, usize); 9] = [
     ("avro", 72),
     ("avro-from-connect", 7),
     ("avro-guid", 4),
     ("json", 37),
     ("json-from-connect", 6),
+    ("protobuf", 32),
+    ("protobuf-from-connect", 5),
+    ("protobuf-guid", 2),
     ("broken", 24),
 ];
 

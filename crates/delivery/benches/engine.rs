@@ -116,6 +116,8 @@ fn chunks(total: usize, size: usize) -> Vec<(i32, Vec<Delivery>)> {
                         },
                     ))
                     .collect(),
+                    original: None,
+                    dead_letter: None,
                 })
                 .collect();
             chunks.push((partition, records));
@@ -139,6 +141,7 @@ async fn run(settings: DeliverySettings, chunks: Vec<(i32, Vec<Delivery>)>, tota
         limits: PartitionLimits::default(),
         seed: 1,
         wall_clock: Arc::new(|| 0),
+        dead_letters: None,
     };
     let (engine, _events) = Engine::start(config, sink, Arc::new(WorkerMemory::new(64 << 20)), &mut actors);
     let mut intakes: Vec<_> = (0..PARTITIONS)

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use klamm_connect_api::Origin;
 use klamm_connect_api::Timestamp;
 use klamm_connect_api::delivery::Ordering;
 use klamm_connect_api::sink::{Encoded, Failure};
 use tokio::time::Instant;
 
-use crate::intake::encoded_size_bytes;
+use crate::intake::size_bytes;
 use crate::ledger::Ticket;
 
 /// A record on its way to one route.
@@ -16,6 +17,8 @@ use crate::ledger::Ticket;
 pub(crate) struct Item {
     pub(crate) origin: Origin,
     pub(crate) encoded: Encoded,
+    /// For its dead letter.
+    pub(crate) original: Option<Bytes>,
     pub(crate) ticket: Ticket,
     /// Index of the partition's entry in the actor.
     pub(crate) partition: usize,
@@ -26,7 +29,7 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn size_bytes(&self) -> usize {
-        encoded_size_bytes(&self.encoded)
+        size_bytes(&self.encoded, self.original.as_ref())
     }
 }
 
@@ -257,6 +260,7 @@ pub(crate) mod tests {
                 offset,
             },
             encoded: Encoded { bytes: Vec::new() },
+            original: None,
             ticket: Ledger::new(offset).arrive(offset, 1, now).unwrap(),
             partition,
             key_hash,

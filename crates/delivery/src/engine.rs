@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::actor::{Actor, Command};
+use crate::dead_letters::DeadLetters;
 use crate::event::EngineEvent;
 use crate::intake::Intake;
 use crate::memory::MemoryBudget;
@@ -64,6 +65,8 @@ pub struct EngineConfig {
     pub seed: u64,
     /// The time of day, for `delivery.record.max.age.ms`.
     pub wall_clock: WallClock,
+    /// Where records go that are given up under `behavior.on.error=dlq`, or failed before delivery.
+    pub dead_letters: Option<Arc<dyn DeadLetters>>,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -96,6 +99,7 @@ pub(crate) struct Shared {
     /// No more records: failed or shut down.
     is_closed: AtomicBool,
     pub(crate) filtered_records: AtomicU64,
+    pub(crate) dead_lettered_records: AtomicU64,
     pub(crate) failed_records: AtomicU64,
     pub(crate) dropped_records: AtomicU64,
     pub(crate) late_records: AtomicU64,
@@ -158,6 +162,7 @@ impl Engine {
             partitions: Mutex::new(HashMap::new()),
             is_closed: AtomicBool::new(false),
             filtered_records: AtomicU64::new(0),
+            dead_lettered_records: AtomicU64::new(0),
             failed_records: AtomicU64::new(0),
             dropped_records: AtomicU64::new(0),
             late_records: AtomicU64::new(0),
@@ -223,8 +228,8 @@ impl Engine {
     }
 
     /// Gives partitions back: drops what is not in a call, waits at most `timeout` for the calls, and answers with
-    /// what may be committed and has not been acknowledged. Nothing is sent for these partitions afterwards; answers
-    /// that come later are counted, never committed.
+    /// what may be committed and has not been acknowledged. Nothing is sent for these partitions afterwards, and no dead
+    /// letter written; answers that come later are counted, never committed. Dead letters are waited for at most 5 s.
     ///
     /// # Cancel safety
     /// The partitions are given back even if the future is dropped; only the answer is lost.
@@ -306,7 +311,7 @@ impl Engine {
     /// that have no answer by then are abandoned. Answers with what may be committed and has not been acknowledged.
     ///
     /// Nothing is sent to a destination that is throttled, unreachable or unusable, and its records do not hold the end:
-    /// they are not committed, and are read again.
+    /// they are not committed, and are read again. Nor do dead letters that are not acknowledged within 5 s.
     ///
     /// A failed engine sends nothing more: it only waits for the calls that are out.
     ///
@@ -340,6 +345,7 @@ impl Engine {
             routes: shared.routes.iter().map(|route| route.status(now)).collect(),
             partitions: shared.partitions().values().map(|handle| handle.status(now)).collect(),
             filtered_records: shared.filtered_records.load(Ordering::Relaxed),
+            dead_lettered_records: shared.dead_lettered_records.load(Ordering::Relaxed),
             failed_records: shared.failed_records.load(Ordering::Relaxed),
             dropped_records: shared.dropped_records.load(Ordering::Relaxed),
             late_records: shared.late_records.load(Ordering::Relaxed),

@@ -35,7 +35,7 @@ pub struct TaskFailure {
     pub origin: Option<Origin>,
     /// Records that share the fate.
     pub records: usize,
-    /// The route.
+    /// The route; empty if none is to blame.
     pub route: Arc<str>,
     /// The destination in words for people.
     pub destination: Arc<str>,
@@ -55,6 +55,9 @@ impl fmt::Display for TaskFailure {
             }
             Some(origin) => write!(f, "record {origin}")?,
             None => f.write_str("delivery")?,
+        }
+        if self.route.is_empty() {
+            return write!(f, " failed: {}", self.failure);
         }
         write!(
             f,

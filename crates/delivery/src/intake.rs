@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use klamm_connect_api::sink::{Encoded, RouteIndex};
 use klamm_connect_api::{Origin, Timestamp, TopicPartition};
 use smallvec::SmallVec;
@@ -25,18 +26,34 @@ pub struct Delivery {
     pub timestamp: Option<Timestamp>,
     /// Hash of its key, for `delivery.ordering=key`; none if it has no key, and it is then ordered with nothing.
     pub key_hash: Option<u64>,
-    /// Where it goes, each route at most once. Empty: filtered or skipped before, done at once.
+    /// Where it goes, each route at most once. Empty without a `dead_letter`: filtered or skipped before, done at once.
     pub routes: Destinations,
+    /// The record as it came, for the dead letters of routes under [`ErrorPolicy::DeadLetter`]; opaque here. Needed if
+    /// one of its routes has that policy, and held as long as the record is undone.
+    ///
+    /// [`ErrorPolicy::DeadLetter`]: klamm_connect_api::delivery::ErrorPolicy::DeadLetter
+    pub original: Option<Bytes>,
+    /// The record failed before delivery: its complete dead letter, opaque here. It is done when that is acknowledged.
+    pub dead_letter: Option<Bytes>,
 }
 
 impl Delivery {
-    fn size_bytes(&self) -> usize {
-        self.routes.iter().map(|(_, encoded)| encoded_size_bytes(encoded)).sum()
+    /// Memory that it takes as long as it is undone.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let original = self.original.as_ref();
+        let routes = self.routes.iter().map(|(_, encoded)| size_bytes(encoded, original));
+        let letter = self
+            .dead_letter
+            .as_ref()
+            .map(|letter| letter.len() + RECORD_OVERHEAD_BYTES);
+        routes.sum::<usize>() + letter.unwrap_or_default()
     }
 }
 
-pub(crate) fn encoded_size_bytes(encoded: &Encoded) -> usize {
-    encoded.bytes.len() + RECORD_OVERHEAD_BYTES
+/// Routes share the bytes of an original; it counts for each all the same, so that each can let go of it by itself.
+pub(crate) fn size_bytes(encoded: &Encoded, original: Option<&Bytes>) -> usize {
+    encoded.bytes.len() + original.map_or(0, Bytes::len) + RECORD_OVERHEAD_BYTES
 }
 
 /// The partition was revoked or lost, the engine has stopped or failed, or an earlier push was cancelled.

@@ -14,7 +14,10 @@
 //! - A payload never exceeds the route's `batch_bytes`.
 //! - What is held never exceeds the bounds of partition and worker, except that a partition that holds nothing may
 //!   always take one chunk.
-//! - Every record pushed counts exactly once: delivered, filtered, skipped, failed or given back by a revocation.
+//! - Every record pushed counts exactly once: delivered, filtered, skipped, failed, dead-lettered or given back by a
+//!   revocation.
+//! - A dead letter is done when it is acknowledged, holds its lane until then, and none is written for a partition that
+//!   was given back.
 //!
 //! # What the owner of an engine does
 //! 1. [`Engine::start`], with the `JoinSet` that will own the actor.
@@ -28,6 +31,7 @@
 
 mod actor;
 mod batch;
+mod dead_letters;
 mod engine;
 mod event;
 mod intake;
@@ -39,6 +43,7 @@ mod retry;
 mod route;
 mod status;
 
+pub use dead_letters::{DeadLetter, DeadLetters, GivenUp, LETTERS_AT_ONCE, LetterRefused};
 pub use engine::{Committable, Engine, EngineConfig, PartitionLimits, WallClock};
 pub use event::{EngineEvent, TaskFailure};
 pub use intake::{Delivery, Destinations, Intake, IntakeClosed};

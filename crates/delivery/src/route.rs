@@ -42,6 +42,8 @@ pub(crate) struct RouteState {
     pub(crate) open: OpenBatch,
     /// Records held for this route, wherever they are.
     pub(crate) items: usize,
+    /// Of these, on their way to the dead letters.
+    pub(crate) letters: usize,
     pub(crate) outage: Option<(Outage, Instant)>,
     /// When the last line about an outage was written, be it this one or an earlier one.
     pub(crate) outage_told: Option<Instant>,
@@ -148,6 +150,7 @@ impl RouteState {
             lingering: BTreeSet::new(),
             open: OpenBatch::new(open),
             items: 0,
+            letters: 0,
             outage: None,
             outage_told: None,
             is_outage_told: false,

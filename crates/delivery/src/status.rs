@@ -18,6 +18,8 @@ pub struct EngineStatus {
     pub partitions: Vec<PartitionStatus>,
     /// Records that had no route, since the start.
     pub filtered_records: u64,
+    /// Dead letters of records that failed before delivery, once they were acknowledged.
+    pub dead_lettered_records: u64,
     /// Records whose failure failed the task.
     pub failed_records: u64,
     /// Records taken in and given back undone: revoked, lost or left at shutdown, once per route.
@@ -79,6 +81,10 @@ pub struct RouteStatus {
     pub delivered_records: u64,
     /// Records that the error policy skipped.
     pub skipped_records: u64,
+    /// Records given up whose dead letter was acknowledged.
+    pub dead_lettered_records: u64,
+    /// Records given up whose dead letter is not acknowledged yet.
+    pub dead_letters_waiting: usize,
     /// Records whose outcome a call left unknown (time-out, reset), so that they may be delivered twice.
     pub possible_duplicates: u64,
 }
@@ -134,6 +140,8 @@ pub(crate) struct RouteBoard {
     pub(crate) throttled_calls: AtomicU64,
     pub(crate) delivered_records: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
+    pub(crate) dead_lettered_records: AtomicU64,
+    pub(crate) dead_letters_waiting: AtomicUsize,
     pub(crate) possible_duplicates: AtomicU64,
 }
 
@@ -150,6 +158,8 @@ impl RouteBoard {
             throttled_calls: AtomicU64::new(0),
             delivered_records: AtomicU64::new(0),
             skipped_records: AtomicU64::new(0),
+            dead_lettered_records: AtomicU64::new(0),
+            dead_letters_waiting: AtomicUsize::new(0),
             possible_duplicates: AtomicU64::new(0),
         }
     }
@@ -187,6 +197,8 @@ impl RouteBoard {
             throttled_calls: self.throttled_calls.load(Ordering::Relaxed),
             delivered_records: self.delivered_records.load(Ordering::Relaxed),
             skipped_records: self.skipped_records.load(Ordering::Relaxed),
+            dead_lettered_records: self.dead_lettered_records.load(Ordering::Relaxed),
+            dead_letters_waiting: self.dead_letters_waiting.load(Ordering::Relaxed),
             possible_duplicates: self.possible_duplicates.load(Ordering::Relaxed),
         }
     }

@@ -21,6 +21,8 @@ const LARGEST_CHUNK: usize = 40;
 const RECORD_BYTES: usize = 40;
 const MEMORY: usize = 20_000;
 const MAX_ATTEMPTS: u32 = 60;
+/// Of [`original`].
+const ORIGINAL_BYTES: usize = 19;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -37,6 +39,8 @@ struct Case {
     routes: Vec<DeliverySettings>,
     /// Of 100 calls so many are answered with a fault.
     faults: u32,
+    /// Longest time that a write of dead letters takes.
+    letters_ms: u64,
     steps: Vec<Step>,
     /// A destination in an outage does not hold a shutdown, so one that comes at once may leave records undone.
     waits_for_the_end: bool,
@@ -51,9 +55,10 @@ fn route() -> impl Strategy<Value = DeliverySettings> {
         prop_oneof![Just(0_u64), Just(30)],
         1..6_usize,
         any::<bool>(),
+        prop_oneof![Just(ErrorPolicy::Ignore), Just(ErrorPolicy::DeadLetter)],
     )
         .prop_map(
-            |(ordering, batch_scope, batch_records, batch_bytes, linger_ms, max_in_flight, bisect)| {
+            |(ordering, batch_scope, batch_records, batch_bytes, linger_ms, max_in_flight, bisect, error_policy)| {
                 let mut settings = settings();
                 settings.ordering = ordering;
                 settings.batch_scope = batch_scope;
@@ -65,7 +70,7 @@ fn route() -> impl Strategy<Value = DeliverySettings> {
                 settings.retry.max_attempts = MAX_ATTEMPTS;
                 settings.retry.backoff_max = Duration::from_secs(2);
                 settings.bisect = bisect;
-                settings.error_policy = ErrorPolicy::Ignore;
+                settings.error_policy = error_policy;
                 settings
             },
         )
@@ -86,13 +91,15 @@ fn case() -> impl Strategy<Value = Case> {
         any::<u64>(),
         prop::collection::vec(route(), 1..3),
         prop_oneof![Just(0), 1..60_u32],
+        prop_oneof![Just(0), 1..100_u64, Just(20_000)],
         prop::collection::vec(step(), 1..60),
         any::<bool>(),
     )
-        .prop_map(|(seed, routes, faults, steps, waits_for_the_end)| Case {
+        .prop_map(|(seed, routes, faults, letters_ms, steps, waits_for_the_end)| Case {
             seed,
             routes,
             faults,
+            letters_ms,
             steps,
             waits_for_the_end,
         })
@@ -105,11 +112,19 @@ fn is_poison(partition: i32, offset: i64) -> bool {
 
 /// Where a record goes: nowhere, to one route, or to all.
 fn routes_of(offset: i64, routes: usize) -> Vec<usize> {
+    if is_undeliverable(offset) {
+        return Vec::new();
+    }
     match offset % 7 {
         0 => Vec::new(),
         1 => vec![0],
         _ => (0..routes).collect(),
     }
+}
+
+/// Fails before delivery, and goes to the dead letters.
+fn is_undeliverable(offset: i64) -> bool {
+    offset % 13 == 7
 }
 
 /// Compaction holes.
@@ -185,6 +200,10 @@ impl Simulation {
             window_records: 150,
         };
         let world = World::with(&sink, limits, MEMORY, case.seed);
+        let (mut rng, longest) = (StdRng::seed_from_u64(case.seed), case.letters_ms);
+        world
+            .letters
+            .set_script(move |_| LetterReply::After(Duration::from_millis(rng.random_range(0..=longest))));
         Self {
             world,
             case,
@@ -249,12 +268,22 @@ impl Simulation {
         while chunk.len() < records {
             if exists(position) {
                 let size = usize::try_from(position).unwrap() * 7 % RECORD_BYTES;
-                chunk.push(sized(partition, position, &routes_of(position, routes), size));
+                chunk.push(if is_undeliverable(position) {
+                    undeliverable(partition, position)
+                } else {
+                    with_original(sized(partition, position, &routes_of(position, routes), size))
+                });
             }
             position += 1;
         }
-        let sent: usize = chunk.iter().map(|delivery| delivery.routes.len()).sum();
-        let filtered = chunk.iter().filter(|delivery| delivery.routes.is_empty()).count();
+        let sent = chunk
+            .iter()
+            .map(|delivery| delivery.routes.len() + usize::from(delivery.dead_letter.is_some()))
+            .sum::<usize>();
+        let filtered = chunk
+            .iter()
+            .filter(|delivery| delivery.routes.is_empty() && delivery.dead_letter.is_none())
+            .count();
         reader.position = position;
         let intake = reader.intake.as_mut().unwrap();
         let pushed = tokio::time::timeout(Duration::from_secs(3600), intake.push(chunk, position)).await;
@@ -278,6 +307,7 @@ impl Simulation {
     /// An offset is never committable before every record up to it is done on every route.
     fn note_commits(&mut self, commits: &[Committable]) -> Result<(), TestCaseError> {
         let routes = self.case.routes.len();
+        let kept = self.world.letters.kept();
         for commit in commits {
             let partition = commit.topic_partition.partition();
             let reader = self.readers.get_mut(&partition).unwrap();
@@ -292,13 +322,27 @@ impl Simulation {
                 reader.position
             );
             for offset in (reader.committed..commit.offset).filter(|offset| exists(*offset)) {
+                let is_kept = |route: Option<usize>| {
+                    let route = route.map(|route| format!("route-{route}"));
+                    kept.iter().any(|letter| {
+                        letter.origin.topic_partition == commit.topic_partition
+                            && letter.origin.offset == offset
+                            && letter.given_up.as_ref().map(|given_up| &*given_up.route) == route.as_deref()
+                    })
+                };
+                prop_assert!(
+                    !is_undeliverable(offset) || is_kept(None),
+                    "{commit:?}, but the dead letter of {partition}@{offset} is not acknowledged"
+                );
                 for route in routes_of(offset, routes) {
+                    let is_given_up = is_poison(partition, offset)
+                        && (self.case.routes[route].error_policy == ErrorPolicy::Ignore || is_kept(Some(route)));
                     let is_accepted = self
                         .world
                         .sink
                         .log(|log| log.accepted.contains_key(&(route, partition, offset)));
                     prop_assert!(
-                        is_accepted || is_poison(partition, offset),
+                        is_accepted || is_given_up,
                         "{commit:?}, but {partition}@{offset} is not done on route {route}: {:#?}",
                         self.world.sink.calls_of(route, partition, offset)
                     );
@@ -313,7 +357,7 @@ impl Simulation {
         let violations = self.world.sink.log(|log| log.violations.clone());
         prop_assert!(violations.is_empty(), "{violations:#?}");
         // The bound, and one chunk for each partition that holds nothing else.
-        let chunk = LARGEST_CHUNK * self.case.routes.len() * (128 + RECORD_BYTES);
+        let chunk = LARGEST_CHUNK * self.case.routes.len() * (128 + RECORD_BYTES + ORIGINAL_BYTES);
         let most = MEMORY + chunk * usize::try_from(PARTITIONS).unwrap();
         let used = self.world.memory.used_bytes();
         prop_assert!(used <= most, "{used} bytes are held, at most {most} may be");
@@ -372,8 +416,9 @@ impl Simulation {
         let settled: u64 = status
             .routes
             .iter()
-            .map(|r| r.delivered_records + r.skipped_records)
+            .map(|r| r.delivered_records + r.skipped_records + r.dead_lettered_records)
             .sum();
+        let settled = settled + status.dead_lettered_records;
         prop_assert_eq!(settled + status.dropped_records + status.late_records, self.pushed);
         prop_assert_eq!(status.filtered_records, self.filtered);
         prop_assert_eq!(status.failed_records, 0);
@@ -383,6 +428,28 @@ impl Simulation {
         if status.late_records == 0 {
             prop_assert_eq!(delivered, accepted as u64);
         }
+        // Only records that nobody takes are dead letters, each counted once it was acknowledged.
+        let kept = self.world.letters.kept();
+        for letter in &kept {
+            let (partition, offset) = (letter.origin.topic_partition.partition(), letter.origin.offset);
+            let is_right = match &letter.given_up {
+                Some(_) => is_poison(partition, offset),
+                None => is_undeliverable(offset),
+            };
+            prop_assert!(is_right, "{letter:?} could have been delivered");
+        }
+        let letters = status
+            .routes
+            .iter()
+            .map(|route| route.dead_lettered_records)
+            .sum::<u64>();
+        prop_assert!(letters + status.dead_lettered_records <= kept.len() as u64);
+        prop_assert!(
+            status
+                .routes
+                .iter()
+                .all(|route| route.dead_letters_waiting == 0 || !self.case.waits_for_the_end)
+        );
         Ok(())
     }
 }

@@ -142,53 +142,60 @@ impl ConnectorFile {
     /// # Errors
     /// The file cannot be read, is none of these, or names no connector.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        if path.extension().is_some_and(|extension| extension == "properties") {
-            let config = read_properties(path)?
-                .into_iter()
-                .map(|(key, value)| (key, Some(value)))
-                .collect();
-            return Self::flat(path, config);
-        }
-        let value: Value = serde_json::from_slice(&read(path)?).map_err(|error| invalid(path, error.to_string()))?;
-        let Value::Object(mut object) = value else {
-            return Err(invalid(path, "a connector is a JSON object"));
-        };
-        // Unknown members beside `name` and `config` are tolerated here, as in Connect.
-        match object.remove("config") {
-            Some(Value::Object(config)) => {
-                let config = texts(path, config)?;
-                let name = match object.get("name") {
-                    Some(Value::String(name)) => name.trim().to_owned(),
-                    _ => return Err(invalid(path, "`name` is missing: it names the connector")),
-                };
-                let initial_state = match object.get("initial_state") {
-                    None | Some(Value::Null) => None,
-                    Some(state) => Some(initial_state(path, state)?),
-                };
-                Ok(Self {
-                    name,
-                    config,
-                    initial_state,
-                })
-            }
-            Some(_) => Err(invalid(path, "`config` is a JSON object of settings")),
-            None => Self::flat(path, texts(path, object)?),
-        }
-    }
-
-    fn flat(path: &Path, config: SubmittedConfig) -> Result<Self, FileError> {
-        let name = config
-            .get("name")
-            .cloned()
-            .flatten()
-            .filter(|name| !name.trim().is_empty());
-        let name = name.ok_or_else(|| invalid(path, "`name` is missing: it names the connector"))?;
+        let (name, config, initial_state) = parts(path)?;
         Ok(Self {
-            name,
+            name: name.ok_or_else(|| invalid(path, "`name` is missing: it names the connector"))?,
             config,
-            initial_state: None,
+            initial_state,
         })
     }
+
+    /// Reads the configuration alone, of a connector that may have no name.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is neither of the shapes.
+    pub fn read_config(path: &Path) -> Result<SubmittedConfig, FileError> {
+        parts(path).map(|(_, config, _)| config)
+    }
+}
+
+/// Name, configuration and initial state of a connector.
+type Parts = (Option<String>, SubmittedConfig, Option<TargetState>);
+
+fn parts(path: &Path) -> Result<Parts, FileError> {
+    if path.extension().is_some_and(|extension| extension == "properties") {
+        let config = read_properties(path)?
+            .into_iter()
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
+        return Ok(flat(config));
+    }
+    let value: Value = serde_json::from_slice(&read(path)?).map_err(|error| invalid(path, error.to_string()))?;
+    let Value::Object(mut object) = value else {
+        return Err(invalid(path, "a connector is a JSON object"));
+    };
+    // Unknown members beside `name` and `config` are tolerated here, as in Connect.
+    match object.remove("config") {
+        Some(Value::Object(config)) => {
+            let config = texts(path, config)?;
+            let name = object
+                .get("name")
+                .and_then(Value::as_str)
+                .map(|name| name.trim().to_owned());
+            let initial_state = match object.get("initial_state") {
+                None | Some(Value::Null) => None,
+                Some(state) => Some(initial_state(path, state)?),
+            };
+            Ok((name, config, initial_state))
+        }
+        Some(_) => Err(invalid(path, "`config` is a JSON object of settings")),
+        None => Ok(flat(texts(path, object)?)),
+    }
+}
+
+fn flat(config: SubmittedConfig) -> Parts {
+    let name = config.get("name").cloned().flatten();
+    (name.filter(|name| !name.trim().is_empty()), config, None)
 }
 
 fn initial_state(path: &Path, state: &Value) -> Result<TargetState, FileError> {

@@ -51,6 +51,15 @@ enum Command {
     /// Exit codes: 0, or 1 if it failed; one line on standard error then says why.
     #[command(subcommand)]
     Group(tools::GroupCommand),
+    /// Shows what a connector's converters and transforms make of records.
+    ///
+    /// A record is a JSON object a line, `{"topic": …, "value": …}`; key, value and headers are bytes (`{"base64": …}`),
+    /// which the configured converters read, or data (`{"schema": …, "payload": …}`). Standard output has one line for each
+    /// of them, in order: `{"record": …}`, `{"dropped": true}` or `{"error": …}`.
+    ///
+    /// Exit codes: 0 when each record has its outcome, errors included; 1 if records cannot be read or outcomes not be
+    /// written; 2 for a command line or a file of settings that cannot be understood.
+    Preview(tools::PreviewArgs),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +105,10 @@ fn main() -> ExitCode {
         Command::Group(command) => {
             log_if_asked();
             tools::group(&command)
+        }
+        Command::Preview(args) => {
+            log_if_asked();
+            tools::preview(&args)
         }
     }
 }

@@ -3,39 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+#[allow(unreachable_pub, reason = "each test binary has its own")]
+mod support;
+
 use std::fmt::Write;
-use std::path::Path;
 
-use klamm_connect_api::{ConfigDef, ConfigKey, PluginKind};
-
-fn table(out: &mut String, def: &ConfigDef) {
-    if def.keys().is_empty() {
-        out.push_str("No settings.\n");
-        return;
-    }
-    out.push_str("| Setting | Type | Default | Meaning |\n|---|---|---|---|\n");
-    for key in def.keys() {
-        let default = match &key.default {
-            Some(text) if text.is_empty() => "empty".to_owned(),
-            Some(text) => format!("`{text}`"),
-            None if key.required => "required".to_owned(),
-            None => "none".to_owned(),
-        };
-        let names: Vec<String> = names(key).map(|name| format!("`{name}`")).collect();
-        let meaning = key.documentation.replace('|', "\\|").replace('\n', " ");
-        writeln!(
-            out,
-            "| {} | {} | {default} | {meaning} |",
-            names.join(", "),
-            key.config_type.name().to_lowercase()
-        )
-        .unwrap();
-    }
-}
-
-fn names(key: &ConfigKey) -> impl Iterator<Item = &str> {
-    std::iter::once(key.name.as_str()).chain(key.aliases.iter().copied())
-}
+use klamm_connect_api::PluginKind;
+use support::{check, table};
 
 fn reference() -> String {
     let mut out = String::from(
@@ -70,14 +44,5 @@ fn reference() -> String {
 
 #[test]
 fn the_settings_reference_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
-    let wanted = reference();
-    if std::env::var_os("KLAMM_UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &wanted).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == wanted,
-        "docs/settings.md is stale: run KLAMM_UPDATE_DOCS=1 cargo test -p klamm --test settings_reference"
-    );
+    check("settings.md", &reference(), "settings_reference");
 }

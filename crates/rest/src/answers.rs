@@ -20,8 +20,14 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
         Ok(bytes) => (status, bytes),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Vec::new()),
     };
-    let mut response = Response::new(Body::from(bytes));
+    let mut response = json_text(bytes);
     *response.status_mut() = status;
+    response
+}
+
+/// A response with a body that is JSON already.
+pub(crate) fn json_text(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

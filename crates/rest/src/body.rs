@@ -13,6 +13,8 @@ use crate::error::ApiError;
 
 /// Bytes in a request body: several thousand settings.
 const MAX_BYTES: usize = 1024 * 1024;
+/// Records in one preview.
+const MAX_RECORDS: usize = 100;
 /// How long a client may take to send a body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -25,6 +27,13 @@ pub(crate) struct Create {
     pub(crate) name: String,
     pub(crate) config: SubmittedConfig,
     pub(crate) initial_state: Option<TargetState>,
+}
+
+/// `POST /connectors/{name}/preview` and `POST /connector-plugins/{class}/config/preview`.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    pub(crate) config: Option<SubmittedConfig>,
+    pub(crate) records: Vec<Box<RawValue>>,
 }
 
 pub(crate) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
@@ -66,15 +75,50 @@ pub(crate) fn create(body: &[u8]) -> Result<Create, ApiError> {
     }
     let config =
         config.ok_or_else(|| ApiError::bad_request("Field `config` is missing: it holds the connector's settings"))?;
-    let config: Fields = serde_json::from_str(config.get())
-        .map_err(|_| ApiError::bad_request("Field `config` must be a JSON object of the connector's settings"))?;
+    let config = nested_config(&config)?;
     // Java's trim: everything up to the space.
     let name = name.trim_matches(|c| c <= ' ').to_owned();
     Ok(Create {
         name,
-        config: values(config)?,
+        config,
         initial_state,
     })
+}
+
+/// The body of a preview.
+pub(crate) fn preview(body: &[u8]) -> Result<Preview, ApiError> {
+    let mut fields = fields(body)?;
+    let config = fields.remove("config").filter(|config| config.get() != "null");
+    let records = fields
+        .remove("records")
+        .ok_or_else(|| ApiError::bad_request("Field `records` is missing: it holds an array of records"))?;
+    if let Some(unknown) = fields.keys().next() {
+        return Err(ApiError::bad_request(format!(
+            "Unknown field `{unknown}`: accepted are `config` and `records`"
+        )));
+    }
+    let records: Vec<Box<RawValue>> = serde_json::from_str(records.get())
+        .map_err(|_| ApiError::bad_request("Field `records` must be an array of records"))?;
+    if records.len() > MAX_RECORDS {
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "{} records are more than the {MAX_RECORDS} of one preview",
+                records.len()
+            ),
+        ));
+    }
+    Ok(Preview {
+        config: config.map(|config| nested_config(&config)).transpose()?,
+        records,
+    })
+}
+
+/// The settings that stand under `config`.
+fn nested_config(config: &RawValue) -> Result<SubmittedConfig, ApiError> {
+    let config: Fields = serde_json::from_str(config.get())
+        .map_err(|_| ApiError::bad_request("Field `config` must be a JSON object of the connector's settings"))?;
+    values(config)
 }
 
 /// A flat configuration.

@@ -7,14 +7,17 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use klamm_connect_api::{PluginInfo, PluginKind};
 use klamm_runtime::{
-    ConnectorInfo, ConnectorStatus, Herder, HerderError, Put, Restart, TargetState, connector_config_def,
+    ConnectorInfo, ConnectorStatus, Herder, HerderError, Preview, PreviewRecord, Put, Restart, StepsJson,
+    SubmittedConfig, TargetState, connector_config_def,
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use crate::About;
 use crate::answers::{
     ConnectorAnswer, Definition, Expanded, ExpandedConnectors, HealthAnswer, PluginAnswer, RootAnswer, StatusAnswer,
-    TaskAnswer, TaskStatusAnswer, ValidationAnswer, json,
+    TaskAnswer, TaskStatusAnswer, ValidationAnswer, json, json_text,
 };
 use crate::body;
 use crate::error::ApiError;
@@ -22,6 +25,13 @@ use crate::route::{Resource, flag, query};
 
 /// How long a request may take, as in Connect.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long the records of a preview may take together, waiting for a registry included.
+const PREVIEW_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the outcomes of a preview may take.
+const MAX_OUTCOMES_BYTES: usize = 16 * 1024 * 1024;
+/// Previews at once; others wait.
+const MAX_PREVIEWS: usize = 4;
 
 /// What a name in a `Location` must not hold as it is, so that the location can be requested. Connect leaves `/` and
 /// `%` as they are, and cannot serve the location then.
@@ -43,13 +53,23 @@ const LOCATION: &AsciiSet = &CONTROLS
     .add(b'}');
 
 pub(crate) struct Api {
-    pub(crate) herder: Herder,
-    pub(crate) about: About,
+    herder: Herder,
+    about: About,
+    /// What previews take in memory is bounded by their number.
+    previews: Semaphore,
 }
 
 type Answer = Result<Response, ApiError>;
 
 impl Api {
+    pub(crate) fn new(herder: Herder, about: About) -> Self {
+        Self {
+            herder,
+            about,
+            previews: Semaphore::new(MAX_PREVIEWS),
+        }
+    }
+
     /// Answers any request.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
         let is_head = request.method() == Method::HEAD;
@@ -102,12 +122,14 @@ impl Api {
             Resource::Pause(name) => self.target(&name, TargetState::Paused, StatusCode::ACCEPTED).await,
             Resource::Resume(name) => self.target(&name, TargetState::Started, StatusCode::ACCEPTED).await,
             Resource::Stop(name) => self.target(&name, TargetState::Stopped, StatusCode::NO_CONTENT).await,
+            Resource::Preview(name) => self.preview(&name, &parameters, body).await,
             Resource::Tasks(name) => self.tasks(&name),
             Resource::TaskStatus(name, task) => self.task_status(&name, task),
             Resource::TaskRestart(name, task) => self.restart_task(&name, task).await,
             Resource::Plugins => Ok(self.plugins(flag(&parameters, "connectorsOnly", true))),
             Resource::PluginConfig(name) => self.plugin_config(&name),
             Resource::PluginValidate(kind) => self.validate(&kind, body).await,
+            Resource::PluginPreview(kind) => self.preview_proposed(&kind, &parameters, body).await,
         }
     }
 
@@ -246,14 +268,65 @@ impl Api {
 
     async fn validate(&self, kind: &str, body: Body) -> Answer {
         let config = body::config(&body::read(body).await?)?;
-        let class = config.get("connector.class").cloned().flatten().unwrap_or_default();
-        let short = |name: &str| name.strip_suffix("Connector").unwrap_or(name).to_owned();
-        if !class.is_empty() && !short(&class).ends_with(&short(kind)) {
-            let text = format!("Included connector type {class} does not match request type {kind}");
-            return Err(ApiError::bad_request(text));
-        }
+        let class = class_of_kind(&config, kind)?;
         let validation = self.herder.validate(config)?;
         Ok(json(StatusCode::OK, &ValidationAnswer::new(class, &validation)))
+    }
+
+    async fn preview(&self, name: &str, parameters: &[(String, String)], body: Body) -> Answer {
+        let body::Preview { config, records } = body::preview(&body::read(body).await?)?;
+        let preview = self.herder.preview(name, config)?;
+        self.outcomes(&preview, &records, flag(parameters, "explain", false))
+            .await
+    }
+
+    async fn preview_proposed(&self, kind: &str, parameters: &[(String, String)], body: Body) -> Answer {
+        self.herder.plugin(kind)?;
+        let body::Preview { config, records } = body::preview(&body::read(body).await?)?;
+        let missing = || ApiError::bad_request("Field `config` is missing: it holds the connector's settings");
+        let config = config.ok_or_else(missing)?;
+        class_of_kind(&config, kind)?;
+        let preview = self.herder.preview_config(config);
+        self.outcomes(&preview, &records, flag(parameters, "explain", false))
+            .await
+    }
+
+    /// The outcome of each record, in order.
+    async fn outcomes(&self, preview: &Preview, records: &[Box<RawValue>], explain: bool) -> Answer {
+        let mut done = 0;
+        let run = async {
+            // Never closed.
+            let _turn = self.previews.acquire().await;
+            let mut outcomes = String::from("[");
+            for record in records {
+                if done > 0 {
+                    outcomes.push(',');
+                }
+                outcomes.push_str(&outcome(preview, record, explain).await);
+                done += 1;
+                if outcomes.len() > MAX_OUTCOMES_BYTES {
+                    let text = format!(
+                        "The outcomes take more than {MAX_OUTCOMES_BYTES} bytes after {done} of {} records: send fewer",
+                        records.len()
+                    );
+                    return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+                }
+                // Transforms do not wait; others want their turn as well.
+                tokio::task::yield_now().await;
+            }
+            outcomes.push(']');
+            Ok(json_text(outcomes))
+        };
+        let ended = tokio::time::timeout(PREVIEW_TIMEOUT, run).await;
+        ended.unwrap_or_else(|_| {
+            let text = format!(
+                "The preview did not end within {} s, {done} of {} records are done: send fewer, and see whether the schema \
+                 registry answers",
+                PREVIEW_TIMEOUT.as_secs(),
+                records.len()
+            );
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
+        })
     }
 
     fn info(&self, info: ConnectorInfo) -> ConnectorAnswer {
@@ -277,6 +350,31 @@ impl Api {
         let class = info.config.get("connector.class")?;
         self.herder.plugins().sink(class.trim()).map(|sink| sink.info())
     }
+}
+
+/// One outcome as JSON.
+async fn outcome(preview: &Preview, record: &RawValue, explain: bool) -> String {
+    let record = match PreviewRecord::parse(record.get().as_bytes()) {
+        Ok(record) => record,
+        Err(message) => return preview.run_bad_input(&message).to_json(),
+    };
+    if !explain {
+        return preview.run(&record).await.to_json();
+    }
+    let mut steps = StepsJson::default();
+    let outcome = preview.run_observed(&record, &mut |step| steps.add(&step)).await;
+    outcome.to_json_with(&steps)
+}
+
+/// The class of a configuration that was sent for connectors of `kind`; empty if it has none.
+fn class_of_kind(config: &SubmittedConfig, kind: &str) -> Result<String, ApiError> {
+    let class = config.get("connector.class").cloned().flatten().unwrap_or_default();
+    let short = |name: &str| name.strip_suffix("Connector").unwrap_or(name).to_owned();
+    if !class.is_empty() && !short(&class).ends_with(&short(kind)) {
+        let text = format!("Included connector type {class} does not match request type {kind}");
+        return Err(ApiError::bad_request(text));
+    }
+    Ok(class)
 }
 
 fn kind(plugin: Option<&PluginInfo>) -> &'static str {

@@ -49,7 +49,7 @@ impl fmt::Debug for About {
 /// Paths are matched by hand, not by axum: Connect's rules for slashes, escapes and matrix parameters, and its answers
 /// without a content type, are not axum's.
 pub fn router(herder: Herder, about: About) -> Router {
-    let api = Arc::new(handlers::Api { herder, about });
+    let api = Arc::new(handlers::Api::new(herder, about));
     Router::new().fallback(move |request| {
         let api = Arc::clone(&api);
         async move { api.answer(request).await }

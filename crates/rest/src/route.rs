@@ -18,12 +18,14 @@ pub(crate) enum Resource {
     Pause(String),
     Resume(String),
     Stop(String),
+    Preview(String),
     Tasks(String),
     TaskStatus(String, i32),
     TaskRestart(String, i32),
     Plugins,
     PluginConfig(String),
     PluginValidate(String),
+    PluginPreview(String),
 }
 
 impl Resource {
@@ -43,12 +45,14 @@ impl Resource {
             ["connectors", name, "pause"] => Self::Pause(name.to_owned()),
             ["connectors", name, "resume"] => Self::Resume(name.to_owned()),
             ["connectors", name, "stop"] => Self::Stop(name.to_owned()),
+            ["connectors", name, "preview"] => Self::Preview(name.to_owned()),
             ["connectors", name, "tasks"] => Self::Tasks(name.to_owned()),
             ["connectors", name, "tasks", task, "status"] => Self::TaskStatus(name.to_owned(), number(task)?),
             ["connectors", name, "tasks", task, "restart"] => Self::TaskRestart(name.to_owned(), number(task)?),
             ["connector-plugins"] => Self::Plugins,
             ["connector-plugins", name, "config"] => Self::PluginConfig(name.to_owned()),
             ["connector-plugins", name, "config", "validate"] => Self::PluginValidate(name.to_owned()),
+            ["connector-plugins", name, "config", "preview"] => Self::PluginPreview(name.to_owned()),
             _ => return Err(ApiError::plain(StatusCode::NOT_FOUND)),
         };
         Ok(resource)
@@ -63,7 +67,7 @@ impl Resource {
             Self::Connector(_) => &[Method::DELETE, Method::GET],
             Self::Config(_) => &[Method::PUT, Method::GET],
             Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::PluginValidate(_) => &[Method::PUT],
-            Self::Restart(_) | Self::TaskRestart(..) => &[Method::POST],
+            Self::Restart(_) | Self::TaskRestart(..) | Self::Preview(_) | Self::PluginPreview(_) => &[Method::POST],
         }
     }
 

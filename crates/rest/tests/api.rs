@@ -259,3 +259,148 @@ async fn failed_tasks_show_their_trace_and_restarts_have_connects_codes() {
         );
     }
 }
+
+async fn post(router: &Router, path: &str, body: &Value) -> Answer {
+    send(router, "POST", path, &[JSON], body.to_string()).await
+}
+
+/// A record whose value is JSON on the wire: `{"a":1}`.
+fn record() -> Value {
+    json!({"topic": "t", "value": {"base64": "eyJhIjoxfQ=="}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preview_answers_with_an_outcome_for_each_record() {
+    let router = router().await;
+    let config = json!({"connector.class": CLASS, "topics": "t", "value.converter": "StringConverter"});
+    assert_eq!(put(&router, "/connectors/a/config", &config).await.status, 201);
+
+    let records = json!([record(), {"topic": "t"}, record()]);
+    let answer = post(&router, "/connectors/a/preview", &json!({ "records": records })).await;
+    assert_eq!(answer.status, 200);
+    let outcomes = answer.body.as_array().unwrap();
+    let payload = |outcome: &Value| outcome["record"]["value"]["payload"].clone();
+    assert_eq!(outcomes.len(), 3);
+    assert_eq!(payload(&outcomes[0]), json!("{\"a\":1}"), "by the stored configuration");
+    assert_eq!(outcomes[1]["error"]["stage"], "input");
+    assert!(outcomes[1]["error"]["message"].as_str().unwrap().contains("no `value`"));
+    assert_eq!(outcomes[0], outcomes[2]);
+    assert_eq!(outcomes[0].get("steps"), None);
+
+    let proposed = json!({"config": {"value.converter": "JsonConverter", "value.converter.schemas.enable": "false"},
+        "records": [record()]});
+    for path in [
+        "/connectors/a/preview?explain=true".to_owned(),
+        format!("/connector-plugins/{CLASS}/config/preview?explain=true"),
+    ] {
+        let answer = post(&router, &path, &proposed).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(
+            payload(&answer.body[0]),
+            json!({"a": 1}),
+            "{path}: by the proposed configuration"
+        );
+        assert_eq!(answer.body[0]["steps"][0]["step"], "convert", "{path}");
+    }
+
+    let refused = json!({"config": {"value.converter": "Nope"}, "records": [record(), record()]});
+    let answer = post(&router, "/connectors/a/preview", &refused).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body[0], answer.body[1]);
+    let error = &answer.body[0]["error"];
+    assert_eq!(error["stage"], "config");
+    assert!(error["errors"]["value.converter"][0].as_str().unwrap().contains("Nope"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preview_that_makes_no_sense_is_refused_as_any_other_request() {
+    let router = router().await;
+    let config = json!({"connector.class": CLASS, "topics": "t"});
+    assert_eq!(put(&router, "/connectors/a/config", &config).await.status, 201);
+    let plugin = &format!("/connector-plugins/{CLASS}/config/preview");
+    let many: Vec<Value> = vec![json!(1); 101];
+    let cases = [
+        ("/connectors/a/preview", json!({}), 400, "`records` is missing"),
+        ("/connectors/a/preview", json!({"records": {}}), 400, "must be an array"),
+        (
+            "/connectors/a/preview",
+            json!({"records": [], "record": 1}),
+            400,
+            "Unknown field `record`",
+        ),
+        (
+            "/connectors/a/preview",
+            json!({"records": [], "config": []}),
+            400,
+            "`config` must be a JSON object",
+        ),
+        (
+            "/connectors/a/preview",
+            json!({ "records": many }),
+            413,
+            "101 records are more than the 100",
+        ),
+        (
+            "/connectors/b/preview",
+            json!({"records": []}),
+            404,
+            "Connector b not found",
+        ),
+        (plugin, json!({"records": []}), 400, "`config` is missing"),
+        (
+            plugin,
+            json!({"records": [], "config": {"connector.class": "io.acme.Other"}}),
+            400,
+            "does not match",
+        ),
+        (
+            "/connector-plugins/Nope/config/preview",
+            json!({"records": [], "config": {}}),
+            404,
+            "Unknown plugin Nope",
+        ),
+    ];
+    for (path, body, status, wanted) in cases {
+        let answer = post(&router, path, &body).await;
+        assert_eq!(answer.status, status, "{path} {body}: {:?}", answer.body);
+        let message = answer.body["message"].as_str().unwrap();
+        assert!(message.contains(wanted), "{path} {body}: {message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preview_knows_stored_secrets_and_never_shows_them() {
+    let router = router().await;
+    let settings = |password: &str, url: &str| {
+        json!({
+            "connector.class": CLASS, "topics": "t", "file.key": "s3cret",
+            "value.converter": "io.confluent.connect.avro.AvroConverter",
+            "value.converter.schema.registry.url": url,
+            "value.converter.basic.auth.credentials.source": "USER_INFO",
+            "value.converter.basic.auth.user.info": password,
+        })
+    };
+    let stored = settings("user:s3cret", "http://127.0.0.1:1");
+    assert_eq!(put(&router, "/connectors/a/config", &stored).await.status, 201);
+    let proposed =
+        json!({"config": settings("[hidden]", "http://127.0.0.1:1"), "records": [{"topic": "t", "value": null}]});
+    let answer = post(&router, "/connectors/a/preview?explain=true", &proposed).await;
+    assert!(
+        answer.body[0]["record"].is_object(),
+        "the stored secret serves: {:?}",
+        answer.body
+    );
+    let plugin = format!("/connector-plugins/{CLASS}/config/preview");
+    let answer = post(&router, &plugin, &proposed).await;
+    let errors = &answer.body[0]["error"]["errors"];
+    let keys: Vec<&String> = errors.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        ["value.converter.basic.auth.user.info"],
+        "the sink's own mask is no matter"
+    );
+    let bad = json!({"config": settings("s3cret-without-colon", "no url"), "records": [record()]});
+    let answer = post(&router, &plugin, &bad).await;
+    assert_eq!(answer.body[0]["error"]["stage"], "config");
+    assert!(!answer.body.to_string().contains("s3cret"), "{:?}", answer.body);
+}

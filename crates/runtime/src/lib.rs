@@ -12,6 +12,7 @@ mod config;
 mod config_log;
 mod herder;
 mod plugins;
+mod preview;
 mod state_dir;
 mod task;
 mod wall_clock;
@@ -29,6 +30,7 @@ pub use herder::{
     TaskPlan, TaskReport, TaskSpec, Tasks,
 };
 pub use plugins::Plugins;
+pub use preview::{Failure, Observer, Outcome, Part, Preview, PreviewRecord, Step, StepsJson, Story, describe};
 pub use state_dir::StateDirError;
 pub use worker::{StartError, Worker};
 

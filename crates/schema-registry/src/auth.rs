@@ -28,8 +28,8 @@ pub(crate) enum Authentication {
         user: String,
         /// Marked sensitive, so that `Debug` does not show it.
         header: HeaderValue,
-        /// Where the credentials come from.
-        settings: &'static str,
+        /// Where the credentials come from, and what else to check.
+        check: &'static str,
     },
     Token(HeaderValue),
     OAuth(OAuth),
@@ -99,13 +99,16 @@ impl Authenticator {
         }
     }
 
-    /// The settings to check if the registry does not accept the request.
-    pub(crate) fn settings(&self) -> &'static str {
+    /// What to check if the registry does not accept the request.
+    pub(crate) fn check(&self) -> &'static str {
         match &self.authentication {
             Authentication::None => "whether the registry wants `basic.auth.*` or `bearer.auth.*`",
-            Authentication::Basic { settings, .. } => settings,
-            Authentication::Token(_) => "`bearer.auth.token`",
-            Authentication::OAuth(_) => OAUTH_SETTINGS,
+            Authentication::Basic { check, .. } => check,
+            Authentication::Token(_) => "`bearer.auth.token`, and that its owner may read the subject",
+            Authentication::OAuth(_) => {
+                "`bearer.auth.client.id`, `bearer.auth.client.secret` and `bearer.auth.scope`, and that this client may \
+                 read the subject"
+            }
         }
     }
 
@@ -150,6 +153,7 @@ impl OAuth {
             url: self.issuer.clone(),
             what: "a token".to_owned(),
             reason: reason.to_owned(),
+            settings: "`bearer.auth.issuer.endpoint.url`",
         };
         let mut authorization = HeaderValue::from_str(&format!("Basic {}", BASE64.encode(credentials)))
             .map_err(|_| wrong("the client's credentials cannot be sent"))?;

@@ -6,10 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use klamm_connect_api::config::Validator;
-use klamm_connect_api::{ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, ParsedConfig, Secret};
+use klamm_connect_api::{
+    BoxFuture, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, ParsedConfig, Secret,
+};
 use percent_encoding::percent_decode_str;
+use tokio::time::sleep;
+use tracing::debug;
 
 use crate::auth::{Authentication, OAuth};
+use crate::error::RegistryError;
 use crate::tls::{self, TlsPlan};
 
 const GROUP: &str = "Schema Registry";
@@ -149,7 +154,7 @@ pub fn config_keys() -> Vec<ConfigKey> {
     keys
 }
 
-fn is_url(text: &str) -> Result<(), String> {
+pub(crate) fn is_url(text: &str) -> Result<(), String> {
     endpoint(text).map(drop)
 }
 
@@ -211,6 +216,51 @@ pub(crate) struct Retries {
     pub(crate) max_wait: Duration,
 }
 
+impl HttpSettings {
+    pub(crate) fn new(config: &ParsedConfig, proxy: Option<http::Uri>, tls: Option<TlsPlan>) -> Self {
+        Self {
+            proxy,
+            tls,
+            connect_timeout: millis(config, CONNECT_TIMEOUT),
+            read_timeout: millis(config, READ_TIMEOUT),
+        }
+    }
+}
+
+fn millis(config: &ParsedConfig, key: &str) -> Duration {
+    config.millis(key).unwrap_or(Duration::from_secs(60))
+}
+
+impl Retries {
+    pub(crate) fn of(config: &ParsedConfig) -> Self {
+        Self {
+            count: config.usize(MAX_RETRIES).unwrap_or(3),
+            wait: millis(config, RETRY_WAIT),
+            max_wait: millis(config, RETRY_MAX_WAIT),
+        }
+    }
+
+    /// The answer. A failure that may pass is tried again, after the wait that it asks for or one that grows.
+    pub(crate) async fn run<'a, T>(
+        self,
+        ask: impl Fn() -> BoxFuture<'a, Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let mut wait = self.wait;
+        let mut round = 0;
+        loop {
+            let failure = match ask().await {
+                Err(failure) if failure.is_retriable() && round < self.count => failure,
+                answer => return answer,
+            };
+            let delay = failure.retry_after().unwrap_or(wait).min(self.max_wait);
+            debug!(round, delay_ms = delay.as_millis(), error = %failure, "the schema registry is asked again");
+            sleep(delay).await;
+            wait = wait.saturating_mul(2).min(self.max_wait);
+            round += 1;
+        }
+    }
+}
+
 impl Settings {
     pub(crate) fn try_new(config: &ParsedConfig) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
@@ -238,23 +288,13 @@ impl Settings {
             TlsPlan::default()
         });
         ConfigErrors::check(errors)?;
-        let millis = |key| config.millis(key).unwrap_or(Duration::from_secs(60));
         Ok(Self {
             urls,
             context: config.str(CONTEXT).filter(|name| !name.is_empty()).map(context_path),
             authentication: authentication.unwrap_or(Authentication::None),
             headers,
-            http: HttpSettings {
-                proxy,
-                tls: needs_tls.then_some(tls),
-                connect_timeout: millis(CONNECT_TIMEOUT),
-                read_timeout: millis(READ_TIMEOUT),
-            },
-            retries: Retries {
-                count: config.usize(MAX_RETRIES).unwrap_or(3),
-                wait: millis(RETRY_WAIT),
-                max_wait: millis(RETRY_MAX_WAIT),
-            },
+            http: HttpSettings::new(config, proxy, needs_tls.then_some(tls)),
+            retries: Retries::of(config),
             max_schemas: config.usize(MAX_SCHEMAS).unwrap_or(1000),
             latest_lives: config
                 .int(LATEST_TTL)
@@ -322,7 +362,10 @@ fn authentication(
             if given.is_none() {
                 missing(USER_INFO, format!("is needed by `{BASIC_SOURCE}=USER_INFO`"));
             }
-            (given?, "`basic.auth.user.info`")
+            (
+                given?,
+                "`basic.auth.user.info`, and that this user may read the subject",
+            )
         }
         Some("SASL_INHERIT") => {
             let jaas = config.secret(JAAS).map(Secret::reveal).unwrap_or_default();
@@ -333,17 +376,23 @@ fn authentication(
                 );
                 return None;
             };
-            (Secret::new(format!("{user}:{password}")), "`sasl.jaas.config`")
+            (
+                Secret::new(format!("{user}:{password}")),
+                "`sasl.jaas.config`, and that this user may read the subject",
+            )
         }
         _ => match in_url {
-            Some(user_info) => (user_info, "the credentials in `schema.registry.url`"),
+            Some(user_info) => (
+                user_info,
+                "the credentials in `schema.registry.url`, and that this user may read the subject",
+            ),
             None => return Some(Authentication::None),
         },
     };
-    let (user_info, settings) = user_info;
+    let (user_info, check) = user_info;
     let user = user_info.reveal().split(':').next().unwrap_or_default().to_owned();
     let header = sensitive(&format!("Basic {}", BASE64.encode(user_info.reveal())))?;
-    Some(Authentication::Basic { user, header, settings })
+    Some(Authentication::Basic { user, header, check })
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {

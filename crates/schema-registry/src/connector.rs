@@ -56,7 +56,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let is_tls = uri.scheme_str() == Some("https");
         let mut direct = self.direct.clone();
-        let proxy = self.proxy.clone();
+        let proxy = self.proxy.clone().filter(|_| !is_link_local(&uri));
         Box::pin(async move {
             let (io, is_proxied) = match proxy {
                 None => (direct.call(uri).await?, false),
@@ -66,6 +66,12 @@ impl Service<Uri> for Connector {
             Ok(Stream { io, is_proxied })
         })
     }
+}
+
+/// Whether only this machine reaches it: metadata and credentials of an instance or container in AWS.
+fn is_link_local(uri: &Uri) -> bool {
+    let is_link_local = |host: &str| host.starts_with("169.254.") || host.starts_with("[fd00:ec2:");
+    uri.host().is_some_and(is_link_local)
 }
 
 /// A connection that knows whether its other end is a proxy that wants to be told the whole URL.

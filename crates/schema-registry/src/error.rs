@@ -31,7 +31,7 @@ pub enum RegistryError {
     /// The registry, or the one who issues tokens, does not accept who asks: 401 or 403.
     #[error(
         "the schema registry at {url} answered {status} to the request for {what} made {principal}: {answer}. Check \
-         {settings}, and that this principal may read the subject"
+         {check}"
     )]
     Refused {
         /// URL without credentials.
@@ -42,16 +42,13 @@ pub enum RegistryError {
         status: u16,
         /// How the request was authenticated, such as "with basic authentication as `key`".
         principal: String,
-        /// The settings to check.
-        settings: &'static str,
+        /// What to check.
+        check: &'static str,
         /// The registry's message.
         answer: String,
     },
     /// There is no such schema, or the registry cannot make sense of the request: any other 4xx.
-    #[error(
-        "the schema registry at {url} has no {what}: it answered {status}: {answer}. Check `schema.registry.url` and \
-         `schema.context`, and that the producer registers its schemas in this registry"
-    )]
+    #[error("the schema registry at {url} has no {what}: it answered {status}: {answer}. Check {check}")]
     NotFound {
         /// URL without credentials.
         url: String,
@@ -61,17 +58,27 @@ pub enum RegistryError {
         status: u16,
         /// The registry's message.
         answer: String,
+        /// What to check.
+        check: &'static str,
     },
     /// The answer is not what a registry says: no JSON, no schema, too long.
-    #[error(
-        "the answer of {url} to the request for {what} is not a schema registry's: {reason}. Check `schema.registry.url`"
-    )]
+    #[error("the answer of {url} to the request for {what} is not a schema registry's: {reason}. Check {settings}")]
     Answer {
         /// URL without credentials.
         url: String,
         /// What was asked for.
         what: String,
         /// What is wrong with it.
+        reason: String,
+        /// The settings to check.
+        settings: &'static str,
+    },
+    /// AWS has no credentials for the request, at the moment.
+    #[error("no AWS credentials for the schema registry, by {principal}: {reason}")]
+    Credentials {
+        /// Whose they would be.
+        principal: String,
+        /// What happened.
         reason: String,
     },
     /// The references of a schema cannot be followed: a cycle, or too many.
@@ -100,7 +107,10 @@ impl RegistryError {
     /// Whether this may pass by itself.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Unavailable { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Unavailable { .. } | Self::Credentials { .. }
+        )
     }
 
     /// How long the registry asks to wait before the next attempt.
@@ -116,7 +126,7 @@ impl RegistryError {
     #[must_use]
     pub fn kind(&self) -> DataErrorKind {
         match self {
-            Self::Unreachable { .. } | Self::Unavailable { .. } => DataErrorKind::Retriable,
+            Self::Unreachable { .. } | Self::Unavailable { .. } | Self::Credentials { .. } => DataErrorKind::Retriable,
             Self::Refused { .. } | Self::Token { .. } => DataErrorKind::Config,
             Self::NotFound { .. } | Self::Answer { .. } | Self::References { .. } => DataErrorKind::Data,
         }

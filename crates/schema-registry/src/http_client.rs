@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use http::header::RETRY_AFTER;
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -67,33 +67,36 @@ impl HttpClient {
 
     /// The answer, read to its end within the read timeout; or why there is none.
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Answer, String> {
-        let client = self.client.get_or_try_init(|| self.connect()).await?;
         let limit = self.settings.connect_timeout + self.settings.read_timeout;
-        let exchange = async {
-            let response = client
-                .request(request.map(Full::new))
-                .await
-                .map_err(|error| crate::chain(&error))?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES)
-                .collect()
-                .await
-                .map_err(|error| format!("the answer breaks off or is longer than {ANSWER_BYTES} bytes: {error}"))?;
-            let retry_after = head
-                .headers
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-                .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
-            Ok(Answer {
-                status: head.status.as_u16(),
-                retry_after,
-                body: body.to_bytes(),
-            })
+        let response = match timeout(limit, self.exchange(request)).await {
+            Ok(response) => response?,
+            Err(_) => return Err(format!("no answer within {} ms", limit.as_millis())),
         };
-        match timeout(limit, exchange).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {} ms", limit.as_millis())),
-        }
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+        Ok(Answer {
+            status: response.status().as_u16(),
+            retry_after,
+            body: response.into_body(),
+        })
+    }
+
+    /// The answer, read to its end, however long that takes.
+    pub(crate) async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        let client = self.client.get_or_try_init(|| self.connect()).await?;
+        let response = client
+            .request(request.map(Full::new))
+            .await
+            .map_err(|error| crate::chain(&error))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|error| format!("the answer breaks off or is longer than {ANSWER_BYTES} bytes: {error}"))?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     }
 
     async fn connect(&self) -> Result<Client<HttpsConnector<Connector>, Body>, String> {

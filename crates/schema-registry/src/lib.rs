@@ -1,6 +1,7 @@
-//! Schemas by id, GUID or subject and version, from a schema registry that speaks Confluent's REST API.
+//! Schemas by id, GUID or subject and version, from a schema registry that speaks Confluent's REST API; or by version id
+//! from AWS Glue.
 //!
-//! **Owns** the registry's settings under Confluent's names, authentication, failover between URLs, retries, and the
+//! **Owns** the registries' settings under Confluent's and AWS's names, authentication, failover between URLs, retries, and the
 //! cache of what the registry answered.
 //! **Does not know** Kafka, and no schema language: a schema is text with the texts it refers to.
 //! **Invariants:** what may pass is never cached as an answer; every answer, cache, wait and retry is bounded; no error
@@ -12,6 +13,7 @@ mod cache;
 mod config;
 mod connector;
 mod error;
+pub mod glue;
 mod http_client;
 mod registry;
 mod rest;

@@ -9,6 +9,7 @@ use klamm_connect_api::{BoxFuture, ConfigErrors, ParsedConfig};
 use crate::cache::{Cache, Limits};
 use crate::config::Settings;
 use crate::error::RegistryError;
+use crate::glue::{self, GlueClient};
 use crate::rest::RestClient;
 use crate::schema::{Document, Lookup, ReferencedDocument, RegisteredSchema};
 
@@ -56,16 +57,38 @@ impl SchemaRegistry {
     /// Settings that are missing or do not fit together, and certificates that cannot be read.
     pub fn try_new(config: &ParsedConfig) -> Result<Self, ConfigErrors> {
         let settings = Settings::try_new(config)?;
+        let (max_schemas, latest_lives) = (settings.max_schemas, settings.latest_lives);
+        Ok(Self::new(
+            max_schemas,
+            latest_lives,
+            Box::new(RestClient::new(settings)),
+        ))
+    }
+
+    /// The client of AWS Glue's registry. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// As [`SchemaRegistry::try_new`].
+    pub fn try_new_glue(config: &ParsedConfig) -> Result<Self, ConfigErrors> {
+        let settings = glue::Settings::try_new(config, |name| std::env::var(name).ok())?;
+        Ok(Self::new(
+            settings.max_schemas,
+            None,
+            Box::new(GlueClient::new(settings)),
+        ))
+    }
+
+    fn new(max_schemas: usize, latest_lives: Option<Duration>, backend: Box<dyn Backend>) -> Self {
         let limits = |answers_live| Limits {
-            entries: settings.max_schemas,
+            entries: max_schemas,
             answers_live,
         };
-        Ok(Self {
+        Self {
             documents: Cache::new(limits(None)),
-            latest: Cache::new(limits(settings.latest_lives)),
+            latest: Cache::new(limits(latest_lives)),
             versions: Cache::new(limits(None)),
-            backend: Box::new(RestClient::new(settings)),
-        })
+            backend,
+        }
     }
 
     /// The schema of a lookup with everything that it refers to.
@@ -106,7 +129,7 @@ impl SchemaRegistry {
     async fn document(&self, lookup: &Lookup) -> Result<Arc<Document>, RegistryError> {
         let cache = match lookup {
             Lookup::Latest { .. } | Lookup::LatestWith { .. } => &self.latest,
-            Lookup::Id { .. } | Lookup::Guid(_) | Lookup::Version { .. } => &self.documents,
+            Lookup::Id { .. } | Lookup::Guid(_) | Lookup::VersionId(_) | Lookup::Version { .. } => &self.documents,
         };
         let fetch = async { self.backend.document(lookup).await.map(Arc::new) };
         cache.get_or_fetch(lookup, |error| self.holds(error), fetch).await

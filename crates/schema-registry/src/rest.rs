@@ -10,8 +10,6 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use klamm_connect_api::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
-use tracing::debug;
 
 use crate::auth::Authenticator;
 use crate::config::{Retries, Settings};
@@ -21,9 +19,10 @@ use crate::registry::Backend;
 use crate::schema::{Document, Lookup, Reference, SchemaType};
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.schemaregistry.v1+json");
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("klamm/", env!("CARGO_PKG_VERSION")));
+pub(crate) const AGENT: HeaderValue = HeaderValue::from_static(concat!("klamm/", env!("CARGO_PKG_VERSION")));
 /// Characters of a registry's message that are shown.
 const MESSAGE_CHARS: usize = 300;
+const SETTINGS: &str = "`schema.registry.url`";
 /// What RFC 3986 lets stand in a part of a path or query.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -66,19 +65,9 @@ impl RestClient {
         path: &str,
         body: &Bytes,
     ) -> Result<(usize, Bytes), RegistryError> {
-        let mut wait = self.retries.wait;
-        let mut round = 0;
-        loop {
-            let failure = match self.ask_all(what, method, path, body).await {
-                Err(failure) if failure.is_retriable() && round < self.retries.count => failure,
-                answer => return answer,
-            };
-            let delay = failure.retry_after().unwrap_or(wait).min(self.retries.max_wait);
-            debug!(round, delay_ms = delay.as_millis(), error = %failure, "the schema registry is asked again");
-            sleep(delay).await;
-            wait = wait.saturating_mul(2).min(self.retries.max_wait);
-            round += 1;
-        }
+        self.retries
+            .run(|| Box::pin(self.ask_all(what, method, path, body)))
+            .await
     }
 
     async fn ask_all(
@@ -126,6 +115,7 @@ impl RestClient {
                 url: url.clone(),
                 what: what.to_owned(),
                 reason: format!("it cannot be asked for: {error}"),
+                settings: SETTINGS,
             })?;
             let headers = request.headers_mut();
             headers.clone_from(&self.headers);
@@ -172,7 +162,7 @@ impl RestClient {
                 what,
                 status,
                 principal: self.authenticator.principal(),
-                settings: self.authenticator.settings(),
+                check: self.authenticator.check(),
                 answer: text,
             },
             400..=499 => RegistryError::NotFound {
@@ -180,11 +170,14 @@ impl RestClient {
                 what,
                 status,
                 answer: text,
+                check: "`schema.registry.url` and `schema.context`, and that the producer registers its schemas in this \
+                        registry",
             },
             _ => RegistryError::Answer {
                 url,
                 what,
                 reason: format!("status {status}"),
+                settings: SETTINGS,
             },
         }
     }
@@ -202,6 +195,7 @@ impl RestClient {
             what: what.to_owned(),
             // Serde's text would hold pieces of the answer.
             reason: format!("no JSON of a schema, line {} column {}", error.line(), error.column()),
+            settings: SETTINGS,
         })
     }
 }
@@ -227,6 +221,14 @@ impl Backend for RestClient {
                     }
                     path
                 }
+                Lookup::VersionId(_) => {
+                    return Err(RegistryError::Answer {
+                        url: self.url(0),
+                        what,
+                        reason: "only AWS Glue has schemas by version id".to_owned(),
+                        settings: SETTINGS,
+                    });
+                }
             };
             let answer: SchemaAnswer = self.read(&what, Method::GET, &path, Bytes::new()).await?;
             let Some(schema_type) = SchemaType::of(answer.schema_type.as_deref()) else {
@@ -234,11 +236,14 @@ impl Backend for RestClient {
                     url: self.url(self.answers.load(Ordering::Relaxed)),
                     what,
                     reason: "its schema type is none of AVRO, JSON and PROTOBUF".to_owned(),
+                    settings: SETTINGS,
                 });
             };
             let (asked, subject) = match lookup {
                 Lookup::Id { id, subject } => (Some(*id), subject.clone()),
-                Lookup::Guid(_) | Lookup::Version { .. } | Lookup::Latest { .. } | Lookup::LatestWith { .. } => {
+                Lookup::Guid(_)
+                | Lookup::VersionId(_)
+                | Lookup::Version { .. } | Lookup::Latest { .. } | Lookup::LatestWith { .. } => {
                     (None, None)
                 }
             };
@@ -275,6 +280,7 @@ impl Backend for RestClient {
                 url: self.url(0),
                 what: what.clone(),
                 reason: error.to_string(),
+                settings: SETTINGS,
             })?;
             let path = format!("/subjects/{}", encoded(subject));
             let answer: Result<SchemaVersion, _> = self.read(&what, Method::POST, &path, Bytes::from(body)).await;

@@ -10,6 +10,8 @@ pub enum SchemaId {
     Id(i32),
     /// The identifier that follows from the schema's content.
     Guid(Uuid),
+    /// The identifier of a schema version in AWS Glue.
+    VersionId(Uuid),
 }
 
 impl fmt::Display for SchemaId {
@@ -17,6 +19,7 @@ impl fmt::Display for SchemaId {
         match self {
             Self::Id(id) => write!(f, "id {id}"),
             Self::Guid(guid) => write!(f, "GUID {guid}"),
+            Self::VersionId(id) => write!(f, "version id {id}"),
         }
     }
 }
@@ -33,6 +36,8 @@ pub enum Lookup {
     },
     /// The schema of a GUID.
     Guid(Uuid),
+    /// The schema of a version id of AWS Glue.
+    VersionId(Uuid),
     /// A version of a subject.
     Version {
         /// The subject.
@@ -63,6 +68,7 @@ impl fmt::Display for Lookup {
                 subject: Some(subject),
             } => write!(f, "schema id {id} (subject {subject})"),
             Self::Guid(guid) => write!(f, "schema GUID {guid}"),
+            Self::VersionId(id) => write!(f, "schema version id {id}"),
             Self::Version { subject, version } => write!(f, "version {version} of subject {subject}"),
             Self::Latest { subject } => write!(f, "the latest version of subject {subject}"),
             Self::LatestWith { subject, metadata } => {

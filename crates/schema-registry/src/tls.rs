@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{ConfigError, ConfigKey, ConfigType, Importance, ParsedConfig, Secret};
-use rustls::pki_types::pem::PemObject as _;
+use klamm_keystore::{KeyAndChain, StoreType, key_and_chain, pem, read_file, trusted};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tracing::info;
 
 const TRUST_LOCATION: &str = "schema.registry.ssl.truststore.location";
 const TRUST_TYPE: &str = "schema.registry.ssl.truststore.type";
+const TRUST_PASSWORD: &str = "schema.registry.ssl.truststore.password";
 const TRUST_CERTIFICATES: &str = "schema.registry.ssl.truststore.certificates";
 const KEYSTORE_LOCATION: &str = "schema.registry.ssl.keystore.location";
 const KEYSTORE_TYPE: &str = "schema.registry.ssl.keystore.type";
+const KEYSTORE_PASSWORD: &str = "schema.registry.ssl.keystore.password";
+const KEY_PASSWORD: &str = "schema.registry.ssl.key.password";
 const KEYSTORE_CHAIN: &str = "schema.registry.ssl.keystore.certificate.chain";
 const KEYSTORE_KEY: &str = "schema.registry.ssl.keystore.key";
 const IDENTIFICATION: &str = "schema.registry.ssl.endpoint.identification.algorithm";
@@ -28,9 +31,7 @@ pub(crate) fn config_keys(group: &'static str) -> Vec<ConfigKey> {
             .optional()
     };
     let format = |name: &str, documentation: &str| {
-        key(name, String, documentation)
-            .default("PEM")
-            .validator(Validator::one_of(&["PEM"]))
+        key(name, String, documentation).validator(Validator::one_of(&["JKS", "PKCS12", "PEM"]))
     };
     vec![
         key(
@@ -40,8 +41,9 @@ pub(crate) fn config_keys(group: &'static str) -> Vec<ConfigKey> {
         ),
         format(
             TRUST_TYPE,
-            "Format of the trust store. Convert others with `keytool -exportcert -rfc`.",
+            "Format of the trust store: JKS, PKCS12 or PEM. Default: what the file looks like.",
         ),
+        key(TRUST_PASSWORD, Password, "Password of the trust store."),
         key(
             TRUST_CERTIFICATES,
             Password,
@@ -54,7 +56,13 @@ pub(crate) fn config_keys(group: &'static str) -> Vec<ConfigKey> {
         ),
         format(
             KEYSTORE_TYPE,
-            "Format of the key store. Convert PKCS12 with `openssl pkcs12 -nodes`.",
+            "Format of the key store: JKS, PKCS12 or PEM. Default: what the file looks like.",
+        ),
+        key(KEYSTORE_PASSWORD, Password, "Password of the key store."),
+        key(
+            KEY_PASSWORD,
+            Password,
+            "Password of the private key; without it that of the key store.",
         ),
         key(
             KEYSTORE_CHAIN,
@@ -98,30 +106,14 @@ impl fmt::Debug for ClientCertificate {
 
 impl TlsPlan {
     pub(crate) fn try_new(config: &ParsedConfig) -> Result<Self, ConfigError> {
-        let roots = match pem(config, TRUST_CERTIFICATES, TRUST_LOCATION)? {
+        let roots = match trust(config)? {
             None => None,
-            Some((key, text)) => Some(Arc::new(roots(key, &text)?)),
+            Some((key, certificates)) => Some(Arc::new(roots(key, certificates)?)),
         };
-        let chain = pem(config, KEYSTORE_CHAIN, KEYSTORE_LOCATION)?;
-        let key = pem(config, KEYSTORE_KEY, KEYSTORE_LOCATION)?;
-        let client = match (chain, key) {
-            (None, None) => None,
-            (Some((chain_key, chain)), Some((key_key, key))) => Some(ClientCertificate {
-                chain: certificates(chain_key, &chain)?,
-                key: Arc::new(PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| {
-                    ConfigError::new(
-                        key_key,
-                        format!("has no private key in PEM that is not encrypted: {error}"),
-                    )
-                })?),
-            }),
-            (Some((key, _)), None) => {
-                return Err(ConfigError::new(key, format!("needs `{KEYSTORE_KEY}` with it")));
-            }
-            (None, Some((key, _))) => {
-                return Err(ConfigError::new(key, format!("needs `{KEYSTORE_CHAIN}` with it")));
-            }
-        };
+        let client = identity(config)?.map(|KeyAndChain { key, chain }| ClientCertificate {
+            chain,
+            key: Arc::new(key),
+        });
         let plan = Self { roots, client };
         if plan.roots.is_some() && plan.client.is_some() {
             // What can be checked without reading the machine's certificates is checked with the configuration.
@@ -159,44 +151,87 @@ impl TlsPlan {
     }
 }
 
-/// The text of an inline setting, or else of a file.
-fn pem(
+fn secret<'a>(config: &'a ParsedConfig, key: &str) -> Option<&'a str> {
+    config.secret(key).map(Secret::reveal).filter(|text| !text.is_empty())
+}
+
+/// A PEM text in a setting. One line is how properties files hold it.
+fn inline(config: &ParsedConfig, key: &str) -> Option<String> {
+    secret(config, key).map(|text| text.replace("\\n", "\n"))
+}
+
+/// The store in a file: where it is for errors, its bytes and its format.
+fn store(
     config: &ParsedConfig,
-    inline: &'static str,
     location: &'static str,
-) -> Result<Option<(&'static str, String)>, ConfigError> {
-    if let Some(text) = config
-        .secret(inline)
-        .map(Secret::reveal)
-        .filter(|text| !text.is_empty())
-    {
-        // One line is how properties files hold it.
-        return Ok(Some((inline, text.replace("\\n", "\n"))));
+    store_type: &'static str,
+) -> Result<Option<(String, Vec<u8>, StoreType)>, ConfigError> {
+    let Some(path) = config.str(location).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let bytes = read_file(Path::new(path)).map_err(|reason| ConfigError::new(location, format!("{path}: {reason}")))?;
+    let kind = match config.str(store_type) {
+        Some(name) if name.eq_ignore_ascii_case("PEM") => StoreType::Pem,
+        Some(_) => StoreType::Java,
+        None => StoreType::of(&bytes),
+    };
+    Ok(Some((path.to_owned(), bytes, kind)))
+}
+
+/// The certificates to trust, and the setting that names them.
+fn trust(config: &ParsedConfig) -> Result<Option<(&'static str, Vec<CertificateDer<'static>>)>, ConfigError> {
+    if let Some(text) = inline(config, TRUST_CERTIFICATES) {
+        let found = pem::certificates(text.as_bytes());
+        let found = found.map_err(|reason| ConfigError::new(TRUST_CERTIFICATES, reason))?;
+        return Ok(Some((TRUST_CERTIFICATES, found)));
     }
-    match config.str(location).filter(|path| !path.is_empty()) {
-        None => Ok(None),
-        Some(path) => match std::fs::read_to_string(Path::new(path)) {
-            Ok(text) => Ok(Some((location, text))),
-            Err(error) => Err(ConfigError::new(
-                location,
-                format!("{path} cannot be read as PEM: {error}"),
-            )),
-        },
+    let Some((path, bytes, kind)) = store(config, TRUST_LOCATION, TRUST_TYPE)? else {
+        return Ok(None);
+    };
+    match trusted(&bytes, kind, secret(config, TRUST_PASSWORD)) {
+        Ok(found) => Ok(Some((TRUST_LOCATION, found))),
+        Err(reason) => Err(ConfigError::new(TRUST_LOCATION, format!("{path}: {reason}"))),
     }
 }
 
-fn certificates(key: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(ConfigError::new(key, "has no certificate in PEM")),
-        Err(error) => Err(ConfigError::new(key, format!("is not PEM: {error}"))),
+/// The client's key with its certificates.
+fn identity(config: &ParsedConfig) -> Result<Option<KeyAndChain>, ConfigError> {
+    let key_password = secret(config, KEY_PASSWORD);
+    match (inline(config, KEYSTORE_CHAIN), inline(config, KEYSTORE_KEY)) {
+        (Some(chain), Some(key)) => {
+            let chain = pem::certificates(chain.as_bytes());
+            let key = pem::key(key.as_bytes(), key_password);
+            return Ok(Some(KeyAndChain {
+                chain: chain.map_err(|reason| ConfigError::new(KEYSTORE_CHAIN, reason))?,
+                key: key.map_err(|reason| ConfigError::new(KEYSTORE_KEY, reason))?,
+            }));
+        }
+        (Some(_), None) => {
+            return Err(ConfigError::new(
+                KEYSTORE_CHAIN,
+                format!("needs `{KEYSTORE_KEY}` with it"),
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(ConfigError::new(
+                KEYSTORE_KEY,
+                format!("needs `{KEYSTORE_CHAIN}` with it"),
+            ));
+        }
+        (None, None) => {}
+    }
+    let Some((path, bytes, kind)) = store(config, KEYSTORE_LOCATION, KEYSTORE_TYPE)? else {
+        return Ok(None);
+    };
+    match key_and_chain(&bytes, kind, secret(config, KEYSTORE_PASSWORD), key_password) {
+        Ok(found) => Ok(Some(found)),
+        Err(reason) => Err(ConfigError::new(KEYSTORE_LOCATION, format!("{path}: {reason}"))),
     }
 }
 
-fn roots(key: &str, text: &str) -> Result<RootCertStore, ConfigError> {
+fn roots(key: &str, certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(key, text)? {
+    for certificate in certificates {
         roots
             .add(certificate)
             .map_err(|error| ConfigError::new(key, format!("has a certificate that cannot be trusted: {error}")))?;
@@ -213,4 +248,78 @@ fn machine_roots() -> RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_connect_api::{ConfigDef, RawConfig};
+
+    use super::*;
+
+    fn seed(name: &str) -> String {
+        format!("{}/../kafka/src/fuzzing/seeds/{name}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    fn plan(entries: &[(&str, &str)]) -> Result<TlsPlan, String> {
+        let raw: RawConfig = entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let parsed = ConfigDef::new().with(config_keys("TLS")).parse(&raw);
+        let parsed = parsed.map_err(|errors| errors.to_string())?;
+        TlsPlan::try_new(&parsed).map_err(|error| format!("`{}`: {}", error.key, error.message))
+    }
+
+    #[test]
+    fn stores_of_java_clients_open_with_their_password_and_need_no_type() {
+        for (name, store_type) in [
+            ("trust.jks", None),
+            ("trust.jks", Some("JKS")),
+            ("trust.p12", Some("pkcs12")),
+        ] {
+            let (location, mut entries) = (seed(name), vec![(TRUST_PASSWORD, "secret")]);
+            entries.push((TRUST_LOCATION, &location));
+            entries.extend(store_type.map(|store_type| (TRUST_TYPE, store_type)));
+            let plan = plan(&entries).unwrap();
+            assert!(!plan.roots.unwrap().is_empty(), "{name}");
+        }
+        for name in ["key.jks", "key.p12"] {
+            let location = seed(name);
+            let entries = [(KEYSTORE_LOCATION, location.as_str()), (KEYSTORE_PASSWORD, "secret")];
+            let client = plan(&entries).unwrap().client.unwrap();
+            assert!(!client.chain.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_setting_the_file_and_the_way_out() {
+        let jks = seed("trust.jks");
+        let cases: [(&[(&str, &str)], &str); 6] = [
+            (
+                &[(TRUST_LOCATION, "/nowhere")],
+                "`schema.registry.ssl.truststore.location`: /nowhere: it cannot be read",
+            ),
+            (
+                &[(TRUST_LOCATION, &jks), (TRUST_PASSWORD, "sesame")],
+                "the password does not open it",
+            ),
+            (
+                &[(TRUST_LOCATION, &jks), (TRUST_TYPE, "PEM")],
+                "it holds no `-----BEGIN CERTIFICATE-----`",
+            ),
+            (
+                &[(TRUST_CERTIFICATES, "x")],
+                "`schema.registry.ssl.truststore.certificates`: it holds no",
+            ),
+            (
+                &[(KEYSTORE_KEY, "x")],
+                "`schema.registry.ssl.keystore.key`: needs `schema.registry.ssl.keystore.certificate.chain`",
+            ),
+            (&[(KEYSTORE_TYPE, "BKS")], "must be one of: JKS, PKCS12, PEM"),
+        ];
+        for (entries, wanted) in cases {
+            let error = plan(entries).unwrap_err();
+            assert!(error.contains(wanted) && !error.contains("sesame"), "{error}");
+        }
+    }
 }

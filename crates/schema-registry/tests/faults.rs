@@ -1,104 +1,18 @@
 //! A scripted registry: what the client asks, in which order, and what it makes of bad answers.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+mod support;
 
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use klamm_connect_api::{ConfigDef, DataErrorKind, RawConfig};
 use klamm_schema_registry::{Lookup, RegistryError, SchemaRegistry, config_keys};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
-/// What the server does with its next request.
-#[derive(Clone)]
-enum Answer {
-    Status(u16, &'static str),
-    Header(u16, &'static str, &'static str),
-    Close,
-}
+use crate::support::{Answer, Server};
 
 const AVRO_STRING: Answer = Answer::Status(200, r#"{"schema":"\"string\""}"#);
-
-/// Answers in order, the last one for ever; keeps the heads of the requests.
-struct Server {
-    url: String,
-    requests: Arc<Mutex<Vec<String>>>,
-    _tasks: JoinSet<()>,
-}
-
-impl Server {
-    async fn start(script: impl IntoIterator<Item = Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let script: Arc<Mutex<VecDeque<Answer>>> = Arc::new(Mutex::new(script.into_iter().collect()));
-        let seen = Arc::clone(&requests);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                connections.spawn(async move {
-                    let mut bytes = Vec::new();
-                    loop {
-                        let mut chunk = [0; 4096];
-                        match stream.read(&mut chunk).await {
-                            Ok(0) | Err(_) => return,
-                            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
-                        }
-                        let text = String::from_utf8_lossy(&bytes).into_owned();
-                        let Some((head, body)) = text.split_once("\r\n\r\n") else {
-                            continue;
-                        };
-                        let length = head
-                            .lines()
-                            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok())
-                            .unwrap_or(0);
-                        if body.len() < length {
-                            continue;
-                        }
-                        seen.lock().unwrap().push(format!("{head}\n\n{body}"));
-                        bytes.clear();
-                        let answer = {
-                            let mut script = script.lock().unwrap();
-                            if script.len() > 1 {
-                                script.pop_front().unwrap()
-                            } else {
-                                script.front().cloned().unwrap()
-                            }
-                        };
-                        let (status, header, body) = match answer {
-                            Answer::Close => return,
-                            Answer::Status(status, body) => (status, "", body),
-                            Answer::Header(status, header, body) => (status, header, body),
-                        };
-                        let answer = format!(
-                            "HTTP/1.1 {status} x\r\n{header}content-length: {}\r\n\r\n{body}",
-                            body.len()
-                        );
-                        stream.write_all(answer.as_bytes()).await.unwrap();
-                    }
-                });
-            }
-        });
-        Self {
-            url,
-            requests,
-            _tasks: tasks,
-        }
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    fn paths(&self) -> Vec<String> {
-        let path = |request: &String| request.split(' ').nth(1).unwrap().to_owned();
-        self.requests().iter().map(path).collect()
-    }
-}
 
 fn registry(url: &str, entries: &[(&str, &str)]) -> SchemaRegistry {
     let mut raw = RawConfig::from([
@@ -280,21 +194,113 @@ async fn tokens_are_kept_and_replaced_when_they_are_refused() {
     );
     registry.schema(&id(1)).await.unwrap();
     registry.schema(&id(2)).await.unwrap();
-    let sent: Vec<String> = server
-        .requests()
-        .iter()
-        .filter_map(|request| {
-            request
-                .lines()
-                .find_map(|line| line.strip_prefix("authorization: "))
-                .map(str::to_owned)
-        })
-        .collect();
+    let sent = server.header("authorization");
     assert_eq!(sent, ["Bearer t1", "Bearer t1", "Bearer t2"]);
     assert!(server.requests()[0].contains("target-sr-cluster: lsrc-1"));
     assert!(server.requests()[0].contains("x-team: blue"));
     let asked = &issuer.requests()[0];
     assert!(asked.ends_with("grant_type=client_credentials&scope=a%20b"), "{asked}");
+}
+
+#[tokio::test]
+async fn requests_carry_the_credentials_and_headers_of_the_settings() {
+    let basic = |text: &str| format!("Basic {}", BASE64.encode(text));
+    let jaas = r#"org.apache.kafka.common.security.scram.ScramLoginModule required username="ann" password="a;b";"#;
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, String);
+    let cases: [Case<'_>; 8] = [
+        (
+            "",
+            &[
+                ("basic.auth.credentials.source", "USER_INFO"),
+                ("basic.auth.user.info", "key:se:same"),
+            ],
+            "authorization",
+            basic("key:se:same"),
+        ),
+        ("us%40er:p%3As@", &[], "authorization", basic("us@er:p:s")),
+        (
+            "",
+            &[
+                ("basic.auth.credentials.source", "SASL_INHERIT"),
+                ("sasl.jaas.config", jaas),
+            ],
+            "authorization",
+            basic("ann:a;b"),
+        ),
+        (
+            "",
+            &[
+                ("bearer.auth.credentials.source", "STATIC_TOKEN"),
+                ("bearer.auth.token", "t"),
+            ],
+            "authorization",
+            "Bearer t".to_owned(),
+        ),
+        (
+            "",
+            &[("bearer.auth.logical.cluster", "lsrc-1")],
+            "target-sr-cluster",
+            "lsrc-1".to_owned(),
+        ),
+        (
+            "",
+            &[("bearer.auth.identity.pool.id", "pool-1")],
+            "confluent-identity-pool-id",
+            "pool-1".to_owned(),
+        ),
+        ("", &[("request.header.X-Team", "blue")], "x-team", "blue".to_owned()),
+        ("", &[], "accept", "application/vnd.schemaregistry.v1+json".to_owned()),
+    ];
+    for (user_info, entries, header, wanted) in cases {
+        let server = Server::start([AVRO_STRING]).await;
+        let url = server.url.replace("http://", &format!("http://{user_info}"));
+        registry(&url, entries).schema(&id(1)).await.unwrap();
+        assert_eq!(server.header(header), [wanted], "{entries:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_through_the_proxy_leads_to_a_registry_with_tls() {
+    let proxy = Server::start([Answer::Status(502, "")]).await;
+    let port = proxy.url.rsplit_once(':').unwrap().1.to_owned();
+    let registry = registry(
+        "https://registry.invalid:81",
+        &[("proxy.host", "127.0.0.1"), ("proxy.port", &port), ("max.retries", "0")],
+    );
+    let error = registry.schema(&id(3)).await.unwrap_err();
+    assert!(error.is_retriable(), "{error}");
+    assert!(
+        proxy.requests()[0].starts_with("CONNECT registry.invalid:81 HTTP/1.1"),
+        "{:?}",
+        proxy.requests()
+    );
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_refuses_says_which_settings_to_check() {
+    let issuer = Server::start([Answer::Status(
+        401,
+        r#"{"error":"invalid_client","error_description":"no such client"}"#,
+    )])
+    .await;
+    let server = Server::start([AVRO_STRING]).await;
+    let registry = registry(
+        &server.url,
+        &[
+            ("bearer.auth.credentials.source", "OAUTHBEARER"),
+            ("bearer.auth.issuer.endpoint.url", &issuer.url),
+            ("bearer.auth.client.id", "me"),
+            ("bearer.auth.client.secret", "sesame"),
+        ],
+    );
+    let error = registry.schema(&id(1)).await.unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::Config);
+    let text = error.to_string();
+    assert!(
+        text.contains("invalid_client no such client. Check `bearer.auth.client.id`"),
+        "{text}"
+    );
+    assert!(!text.contains("sesame") && server.requests().is_empty(), "{text}");
 }
 
 #[tokio::test]

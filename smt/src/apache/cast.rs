@@ -13,7 +13,7 @@ use klamm_connect_api::{
 use klamm_java_compat::{instant_to_string, number};
 
 use crate::field_path::FieldSyntax;
-use crate::fields::{FieldTree, Keep, Plan};
+use crate::fields::{FieldTree, Keep, Missing, Plan};
 use crate::part::{Nulls, Part, PartTransform, non_empty_list};
 use crate::schema_cache::SchemaCache;
 
@@ -173,7 +173,7 @@ impl Transform for Cast {
                 data.schema = Some(changed);
             }
             (What::Fields(tree), None, Value::Map(map)) => {
-                tree.change_map(map, &|target, value| cast(*target, None, value))?;
+                tree.change_map(map, Missing::Added, &|target, value| cast(*target, None, value))?;
             }
             (What::Fields(tree), Some(_), Value::Struct(source)) => {
                 let change = |target: &Target, schema: &SchemaRef, value: Value| cast(*target, Some(schema), &value);

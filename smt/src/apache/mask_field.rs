@@ -12,7 +12,7 @@ use klamm_connect_api::{
 use klamm_java_compat::number;
 
 use crate::field_path::FieldSyntax;
-use crate::fields::{FieldTree, Plan};
+use crate::fields::{FieldTree, Missing, Plan};
 use crate::part::{Nulls, Part, PartTransform, distinct_names, names_key};
 use crate::schema_cache::SchemaCache;
 
@@ -177,7 +177,9 @@ impl Transform for MaskField {
     fn apply(&self, mut record: Record) -> Result<Option<Record>, DataError> {
         let data = self.part.of(&mut record).decoded()?;
         match (&data.schema, &mut data.value) {
-            (None, Value::Map(map)) => self.fields.change_map(map, &|(), value| self.mask.masked(value))?,
+            (None, Value::Map(map)) => self
+                .fields
+                .change_map(map, Missing::Added, &|(), value| self.mask.masked(value))?,
             (Some(_), Value::Struct(source)) => {
                 let plan = self.plans.get(source.schema(), |schema| {
                     Plan::in_place(schema, &self.fields).map(Arc::new)

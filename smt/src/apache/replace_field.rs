@@ -94,13 +94,16 @@ impl PartTransform for ReplaceField {
     }
 
     fn try_new(part: Part, config: &ParsedConfig) -> Result<Self, ConfigErrors> {
-        let mut renames = HashMap::new();
-        let mut sources = HashMap::new();
+        let mut pairs: Vec<(Arc<str>, Arc<str>)> = Vec::new();
         for mapping in config.list(RENAMES) {
             let (old, new) = rename(mapping).map_err(|message| ConfigError::new(RENAMES, message))?;
-            renames.insert(Arc::from(old), Arc::from(new));
-            sources.insert(Arc::from(new), Arc::from(old));
+            // The last new name of a field counts.
+            pairs.retain(|(known, _)| **known != *old);
+            pairs.push((old.into(), new.into()));
         }
+        let sources = pairs.iter().map(|(old, new)| (Arc::clone(new), Arc::clone(old)));
+        let sources = sources.collect();
+        let renames = pairs.into_iter().collect();
         Ok(Self {
             part,
             exclude: names(config, EXCLUDE, BLACKLIST)?,

@@ -12,7 +12,7 @@ use klamm_java_compat::DateFormat;
 use tracing::warn;
 
 use crate::field_path::FieldSyntax;
-use crate::fields::{FieldTree, Keep, Plan};
+use crate::fields::{FieldTree, Keep, Missing, Plan};
 use crate::part::{Nulls, Part, PartTransform};
 use crate::schema_cache::SchemaCache;
 use crate::wall_clock;
@@ -294,7 +294,7 @@ impl Transform for TimestampConverter {
                 data.schema = Some(conversion.schema(schema.is_optional())?);
             }
             (Some(tree), None, Value::Map(map)) => {
-                tree.change_map(map, &|(), value| conversion.convert_schemaless(value))?;
+                tree.change_map(map, Missing::Added, &|(), value| conversion.convert_schemaless(value))?;
             }
             (Some(tree), Some(schema), value @ (Value::Null | Value::Struct(_))) => {
                 let schema = match value {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use klamm_connect_api::config::{Evaluated, EvaluatedKey, Width};
+use klamm_connect_api::config::{Evaluated, EvaluatedKey, Width, nearest};
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, ParsedConfig, PluginInfo, Predicate,
     PredicatePlugin, RawConfig, TransformPlugin,
@@ -58,6 +58,8 @@ pub struct ChainEvaluation {
     pub keys: Vec<ChainKey>,
     /// What is wrong with the lists `transforms` and `predicates` themselves.
     pub errors: Vec<ConfigError>,
+    /// Keys that change nothing, with the one that may have been meant; Connect ignores them without a word.
+    pub warnings: Vec<String>,
     /// The chain, unless anything is wrong.
     pub chain: Option<Chain>,
 }
@@ -83,6 +85,7 @@ pub fn evaluate(raw: &RawConfig, transforms: &[TransformPlugin], predicates: &[P
     let mut errors = Vec::new();
     let predicate_aliases = aliases(raw, PREDICATES, &mut errors);
     let mut predicate_keys = Vec::new();
+    let mut groups = Vec::new();
     let mut known = BTreeMap::new();
     for alias in &predicate_aliases {
         let mut group = Group::new(raw, "predicate", PREDICATES, alias);
@@ -90,16 +93,19 @@ pub fn evaluate(raw: &RawConfig, transforms: &[TransformPlugin], predicates: &[P
         let plugin = group.plugin(plugins).and_then(|index| predicates.get(index));
         let created = plugin.and_then(|plugin| group.create(plugin.config_def, plugin.create));
         known.insert(alias.clone(), created);
+        groups.push(group.known(plugin.is_some()));
         predicate_keys.extend(group.keys);
     }
     let mut keys = Vec::new();
     let mut stages = Vec::new();
-    for alias in aliases(raw, TRANSFORMS, &mut errors) {
-        let mut group = Group::new(raw, "transformation", TRANSFORMS, &alias);
+    let transform_aliases = aliases(raw, TRANSFORMS, &mut errors);
+    for alias in &transform_aliases {
+        let mut group = Group::new(raw, "transformation", TRANSFORMS, alias);
         let plugins = transforms.iter().map(|plugin| &plugin.info);
         let plugin = group.plugin(plugins).and_then(|index| transforms.get(index));
         let transform = plugin.and_then(|plugin| group.create(plugin.config_def, plugin.create));
         let condition = group.condition(&known);
+        groups.push(group.known(plugin.is_some()));
         if let (Some(plugin), Some(transform)) = (plugin, transform) {
             stages.push(Stage {
                 alias: alias.as_str().into(),
@@ -112,10 +118,59 @@ pub fn evaluate(raw: &RawConfig, transforms: &[TransformPlugin], predicates: &[P
     }
     keys.extend(predicate_keys);
     let is_fine = errors.is_empty() && keys.iter().all(|key| key.errors.is_empty());
+    let mut warnings = unknown_keys(raw, TRANSFORMS, &transform_aliases, &groups);
+    warnings.extend(unknown_keys(raw, PREDICATES, &predicate_aliases, &groups));
     ChainEvaluation {
         keys,
         errors,
+        warnings,
         chain: is_fine.then(|| Chain { stages: stages.into() }),
+    }
+}
+
+/// What one alias knows.
+struct KnownKeys {
+    /// `transforms.a.`
+    prefix: String,
+    /// The full keys; none if its class is not known, so that any key may be right.
+    keys: Option<HashSet<String>>,
+}
+
+/// What to say of the keys under a list that mean nothing.
+fn unknown_keys(raw: &RawConfig, list: &str, aliases: &[String], groups: &[KnownKeys]) -> Vec<String> {
+    let under = format!("{list}.");
+    let is_known = |key: &str| {
+        groups
+            .iter()
+            .any(|group| group.keys.as_ref().is_some_and(|keys| keys.contains(key)))
+    };
+    let unknown = raw.keys().filter(|key| key.starts_with(&under) && !is_known(key));
+    unknown
+        .filter_map(|key| {
+            // An alias may hold dots: the longest one that fits is meant.
+            let fitting = groups.iter().filter(|group| key.starts_with(&group.prefix));
+            let advice = match fitting.max_by_key(|group| group.prefix.len()) {
+                Some(group) => advice_on_key(key, &group.prefix, group.keys.as_ref()?),
+                None => {
+                    let alias = key.strip_prefix(&under).and_then(|rest| rest.split('.').next());
+                    let alias = alias.unwrap_or_default();
+                    match nearest(alias, aliases.iter().map(String::as_str)) {
+                        Some(listed) => format!("`{list}` does not list `{alias}`; did you mean `{listed}`?"),
+                        None => format!("`{list}` does not list `{alias}`"),
+                    }
+                }
+            };
+            Some(format!("`{key}` is unknown and changes nothing: {advice}"))
+        })
+        .collect()
+}
+
+fn advice_on_key(key: &str, prefix: &str, known: &HashSet<String>) -> String {
+    let mut known: Vec<&str> = known.iter().filter_map(|known| known.strip_prefix(prefix)).collect();
+    known.sort_unstable();
+    match nearest(key.strip_prefix(prefix).unwrap_or(key), known.iter().copied()) {
+        Some(meant) => format!("did you mean `{prefix}{meant}`?"),
+        None => format!("under `{prefix}` there are {}", known.join(", ")),
     }
 }
 
@@ -164,6 +219,18 @@ impl<'a> Group<'a> {
             name: format!("{title}: {alias}"),
             alias,
             keys: Vec::new(),
+        }
+    }
+
+    /// The keys that have been added, with their other names.
+    fn known(&self, has_plugin: bool) -> KnownKeys {
+        let names = self.keys.iter().flat_map(|known| {
+            let aliases = known.key.aliases.iter().map(|alias| format!("{}{alias}", self.prefix));
+            std::iter::once(known.key.name.clone()).chain(aliases)
+        });
+        KnownKeys {
+            prefix: self.prefix.clone(),
+            keys: has_plugin.then(|| names.collect()),
         }
     }
 
@@ -311,6 +378,7 @@ impl<'a> Group<'a> {
             return None;
         };
         Some(Condition {
+            alias: alias.into(),
             predicate: Arc::clone(found.as_ref()?),
             negate: negate.bool("negate")?,
         })
@@ -330,8 +398,49 @@ fn answers_to(info: &PluginInfo, name: &str) -> bool {
     info.class == name || is_simple || info.aliases.contains(&name)
 }
 
+/// Classes that users have in their configurations and that are left out on purpose, each with what does their work.
+const LEFT_OUT: [(&str, &str); 8] = [
+    (
+        "com.github.jcustenborder.kafka.connect.transform.common.HeaderToField$Value",
+        "use io.debezium.transforms.HeaderToValue",
+    ),
+    (
+        "com.github.jcustenborder.kafka.connect.transform.common.ToJSON$Value",
+        "use io.klamm.transforms.WriteJson$Value",
+    ),
+    (
+        "io.debezium.transforms.ByLogicalTableRouter",
+        "it routes records on their way into Kafka; on the way out use RegexRouter",
+    ),
+    (
+        "io.debezium.transforms.ContentBasedRouter",
+        "it runs scripts, which are not supported: use io.confluent.connect.transforms.ExtractTopic$Value, or RegexRouter \
+         under the predicate io.klamm.transforms.predicates.EventPattern",
+    ),
+    (
+        "io.debezium.transforms.Filter",
+        "it runs scripts, which are not supported: use io.confluent.connect.transforms.Filter$Value, or \
+         org.apache.kafka.connect.transforms.Filter under the predicate io.klamm.transforms.predicates.EventPattern",
+    ),
+    (
+        "io.debezium.transforms.outbox.EventRouter",
+        "it routes records on their way into Kafka; on the way out use io.confluent.connect.transforms.ExtractTopic$Value",
+    ),
+    (
+        "io.debezium.transforms.ToLogicalTopicRouter",
+        "it routes records on their way into Kafka; on the way out use RegexRouter",
+    ),
+    (
+        "io.confluent.connect.cloud.transforms.TopicRegexRouter",
+        "use org.apache.kafka.connect.transforms.RegexRouter, whose patterns are Java's",
+    ),
+];
+
 /// Which classes the user may have meant.
 fn advice<'p>(class: &str, known: impl Iterator<Item = &'p str>) -> String {
+    if let Some((_, instead)) = LEFT_OUT.iter().find(|(left_out, _)| *left_out == class) {
+        return format!("It is left out on purpose: {instead}");
+    }
     let known: Vec<&str> = known.collect();
     let simple = |class: &str| class.rsplit('.').next().unwrap_or_default().to_owned();
     let variants: Vec<&str> = known
@@ -340,7 +449,13 @@ fn advice<'p>(class: &str, known: impl Iterator<Item = &'p str>) -> String {
         .filter(|known| simple(known).split('$').next() == simple(class).split(['$', '.']).next())
         .collect();
     if variants.is_empty() {
-        format!("There are: {}", known.join(", "))
+        let meant = nearest(
+            &simple(class),
+            known.iter().map(|known| known.rsplit('.').next().unwrap_or(known)),
+        )
+        .and_then(|meant| known.iter().find(|known| known.ends_with(meant)));
+        let meant = meant.map(|meant| format!("Did you mean {meant}? ")).unwrap_or_default();
+        format!("{meant}There are: {}", known.join(", "))
     } else {
         format!("Did you mean {}?", variants.join(", "))
     }

@@ -28,8 +28,25 @@ pub struct Stage {
 
 #[derive(Debug)]
 struct Condition {
+    /// Alias of the predicate in `predicates`.
+    alias: Arc<str>,
     predicate: Arc<dyn Predicate>,
     negate: bool,
+}
+
+/// What a stage did with a record, for whoever looks on.
+#[derive(Debug)]
+pub enum StageOutcome<'a> {
+    /// The predicate kept the transform from running.
+    Skipped,
+    /// The transform ran, and this is the record now; none if it dropped it.
+    Applied(Option<&'a Record>),
+}
+
+/// A record behind a stage.
+enum Passed {
+    Skipped(Record),
+    Applied(Option<Record>),
 }
 
 /// A stage failed for a record.
@@ -41,6 +58,14 @@ pub struct StageError {
     pub class: &'static str,
     /// What went wrong.
     pub error: DataError,
+}
+
+impl StageError {
+    /// The error with the transform's alias in front, for whoever names the class elsewhere.
+    #[must_use]
+    pub fn into_error(self) -> DataError {
+        self.error.at(&format!("transform `{}`", self.alias))
+    }
 }
 
 impl fmt::Display for StageError {
@@ -64,13 +89,22 @@ impl Stage {
         self.class
     }
 
-    fn apply(&self, mut record: Record) -> Result<Option<Record>, DataError> {
-        if let Some(Condition { predicate, negate }) = &self.condition
-            && predicate.test(&mut record)? == *negate
-        {
-            return Ok(Some(record));
+    /// Alias of the predicate in `predicates`, and whether its answer is negated; none for a stage that always runs.
+    #[must_use]
+    pub fn condition(&self) -> Option<(&str, bool)> {
+        let condition = self.condition.as_ref()?;
+        Some((&condition.alias, condition.negate))
+    }
+
+    fn apply(&self, mut record: Record) -> Result<Passed, DataError> {
+        if let Some(condition) = &self.condition {
+            let holds = condition.predicate.test(&mut record);
+            let holds = holds.map_err(|error| error.at(&format!("predicate `{}`", condition.alias)))?;
+            if holds == condition.negate {
+                return Ok(Passed::Skipped(record));
+            }
         }
-        self.transform.apply(record)
+        self.transform.apply(record).map(Passed::Applied)
     }
 }
 
@@ -98,11 +132,31 @@ impl Chain {
     /// # Errors
     /// The first stage that failed; later ones have not seen the record.
     pub fn apply(&self, record: Record) -> Result<Option<Record>, StageError> {
-        let mut record = record;
+        self.apply_observed(record, |_, _| {})
+    }
+
+    /// As [`Chain::apply`], with every stage that did not fail shown to `observe`.
+    ///
+    /// # Errors
+    /// As [`Chain::apply`].
+    pub fn apply_observed(
+        &self,
+        mut record: Record,
+        mut observe: impl FnMut(&Stage, StageOutcome<'_>),
+    ) -> Result<Option<Record>, StageError> {
         for stage in &*self.stages {
             match stage.apply(record) {
-                Ok(Some(changed)) => record = changed,
-                Ok(None) => return Ok(None),
+                Ok(Passed::Skipped(same)) => {
+                    observe(stage, StageOutcome::Skipped);
+                    record = same;
+                }
+                Ok(Passed::Applied(changed)) => {
+                    observe(stage, StageOutcome::Applied(changed.as_ref()));
+                    match changed {
+                        Some(changed) => record = changed,
+                        None => return Ok(None),
+                    }
+                }
                 Err(error) => {
                     return Err(StageError {
                         alias: Arc::clone(&stage.alias),

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
-    ConfigDef, ConfigErrors, ConfigKey, ConfigType, DataError, Importance, ParsedConfig, Record, SchemaAndValue,
-    Transform, TransformPlugin, Value,
+    ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Importance, ParsedConfig, Record,
+    SchemaAndValue, Transform, TransformPlugin, Value,
 };
 use klamm_java_compat::number;
 
-use crate::part::{Part, PartTransform, plugin};
+use crate::field_path::{FieldPath, FieldSyntax};
+use crate::json_path::{JsonPath, Selection, Stop};
+use crate::part::{Nulls, Part, PartTransform, plugin};
 
 const FIELD: &str = "field";
 const FORMAT: &str = "field.format";
+const FIELD_NAME: &str = "field.name";
 const SKIP: &str = "skip.missing.or.null";
 
 pub(super) fn header_transform() -> TransformPlugin {
@@ -22,7 +25,10 @@ pub(super) fn header_transform() -> TransformPlugin {
             let field = ConfigKey::new(FIELD, ConfigType::String, Importance::Medium, "The name of the header.");
             ConfigDef::new()
                 .key(field.validator(Validator::non_empty()))
-                .key(format_key())
+                .key(format_key(
+                    "How `field` is read: `PLAIN`, the header's name.",
+                    &["PLAIN"],
+                ))
                 .key(skip_key())
         },
         |config| {
@@ -34,15 +40,36 @@ pub(super) fn header_transform() -> TransformPlugin {
     )
 }
 
-fn format_key() -> ConfigKey {
-    ConfigKey::new(
-        FORMAT,
+/// Aiven's variant: `field.name` instead of `field`, with dots between nested fields, and no other format.
+pub(super) fn aiven() -> [TransformPlugin; 2] {
+    [
+        plugin(
+            "io.aiven.kafka.connect.transforms.ExtractTopic$Key",
+            aiven_def,
+            |config| Ok(Arc::new(ExtractTopic::aiven(Part::Key, config)?)),
+        ),
+        plugin(
+            "io.aiven.kafka.connect.transforms.ExtractTopic$Value",
+            aiven_def,
+            |config| Ok(Arc::new(ExtractTopic::aiven(Part::Value, config)?)),
+        ),
+    ]
+}
+
+fn aiven_def() -> ConfigDef {
+    let field = ConfigKey::new(
+        FIELD_NAME,
         ConfigType::String,
-        Importance::Medium,
-        "How `field` is read: `PLAIN`, the name of a field at the top. (Confluent's `JSON_PATH` is not supported.)",
-    )
-    .default("PLAIN")
-    .validator(Validator::one_of(&["PLAIN"]))
+        Importance::High,
+        "The field that holds the topic, with dots between nested ones; empty for the whole key or value.",
+    );
+    ConfigDef::new().key(field.optional()).key(skip_key())
+}
+
+fn format_key(documentation: &str, formats: &'static [&'static str]) -> ConfigKey {
+    ConfigKey::new(FORMAT, ConfigType::String, Importance::Medium, documentation)
+        .default("PLAIN")
+        .validator(Validator::one_of(formats))
 }
 
 fn skip_key() -> ConfigKey {
@@ -59,6 +86,8 @@ fn skip_key() -> ConfigKey {
 enum Source {
     Whole(Part),
     Field(Part, Arc<str>),
+    Nested(Part, FieldPath),
+    Path(Part, JsonPath),
     Header(Arc<str>),
 }
 
@@ -80,19 +109,56 @@ impl PartTransform for ExtractTopic {
                 )
                 .default(""),
             )
-            .key(format_key())
+            .key(format_key(
+                "How `field` is read: `PLAIN`, the name of a field at the top, or `JSON_PATH`, a path such as \
+                 `$.meta['topic']` in the dialect of Jayway's JsonPath that names one field.",
+                &["PLAIN", "JSON_PATH"],
+            ))
             .key(skip_key())
     }
 
     fn try_new(part: Part, config: &ParsedConfig) -> Result<Self, ConfigErrors> {
+        let is_path = config
+            .str(FORMAT)
+            .is_some_and(|format| format.eq_ignore_ascii_case("JSON_PATH"));
         let source = match config.str(FIELD).unwrap_or_default() {
             "" => Source::Whole(part),
+            path if is_path => Source::Path(
+                part,
+                one_field(path).map_err(|message| ConfigError::new(FIELD, message))?,
+            ),
             field => Source::Field(part, field.into()),
         };
         Ok(Self {
             source,
             skips: config.bool(SKIP).unwrap_or(false),
         })
+    }
+}
+
+impl ExtractTopic {
+    fn aiven(part: Part, config: &ParsedConfig) -> Result<Self, ConfigErrors> {
+        let source = match config.str(FIELD_NAME).unwrap_or_default() {
+            "" => Source::Whole(part),
+            path => Source::Nested(part, FieldSyntax::V2.path(FIELD_NAME, path)?),
+        };
+        Ok(Self {
+            source,
+            skips: config.bool(SKIP).unwrap_or(false),
+        })
+    }
+}
+
+/// A path that names one field.
+fn one_field(text: &str) -> Result<JsonPath, String> {
+    let path =
+        JsonPath::parse(text).map_err(|error| format!("Invalid value {text} for configuration {FIELD}: {error}"))?;
+    if path.is_definite() {
+        Ok(path)
+    } else {
+        Err(format!(
+            "Invalid value {text} for configuration {FIELD}: the path may select several values, and a topic is one"
+        ))
     }
 }
 
@@ -103,6 +169,22 @@ impl Source {
             Self::Header(name) => {
                 let header = record.headers.last(name);
                 return header.map_or(Ok(Value::Null), |header| Ok(header.value.decode()?.value));
+            }
+            Self::Path(part, path) => {
+                return match path.select(&part.of(record).decoded()?.value) {
+                    Ok(Selection::One(value)) => Ok(value.into_owned()),
+                    Ok(Selection::Many(_)) | Err(Stop::NotFound | Stop::Unfit(_)) => Ok(Value::Null),
+                    Err(Stop::Failed(why)) => Err(DataError::data(format!("{}: {why}", self.described()))),
+                };
+            }
+            Self::Nested(part, path) => {
+                let SchemaAndValue { schema, value } = part.of(record).decoded()?;
+                return match value {
+                    Value::Map(map) => path.in_map(map),
+                    Value::Struct(data) => path.in_struct(data, Nulls::Replaced),
+                    // Null fails here even where missing fields are skipped, as it does with Aiven.
+                    other => Err(part.neither_map_nor_struct(schema.is_some(), other)),
+                };
             }
             Self::Field(part, field) => (*part, field),
         };
@@ -119,6 +201,8 @@ impl Source {
         match self {
             Self::Whole(part) => format!("the {}", part.name()),
             Self::Field(part, field) => format!("field `{field}` of the {}", part.name()),
+            Self::Nested(part, path) => format!("field `{path}` of the {}", part.name()),
+            Self::Path(part, path) => format!("`{path}` of the {}", part.name()),
             Self::Header(name) => format!("header `{name}`"),
         }
     }

@@ -3,6 +3,7 @@
 
 mod drop;
 mod extract_topic;
+mod filter;
 mod gzip_decompress;
 mod message_timestamp_router;
 mod tombstone_handler;
@@ -21,6 +22,10 @@ pub(crate) fn transforms() -> Vec<TransformPlugin> {
             "io.confluent.connect.transforms.ExtractTopic$Key",
             "io.confluent.connect.transforms.ExtractTopic$Value",
         ),
+        key_and_value::<filter::Filter>(
+            "io.confluent.connect.transforms.Filter$Key",
+            "io.confluent.connect.transforms.Filter$Value",
+        ),
         key_and_value::<gzip_decompress::GzipDecompress>(
             "io.confluent.connect.transforms.GzipDecompress$Key",
             "io.confluent.connect.transforms.GzipDecompress$Value",
@@ -32,7 +37,8 @@ pub(crate) fn transforms() -> Vec<TransformPlugin> {
         tombstone_handler::confluent(),
         tombstone_handler::aiven(),
     ];
-    double.into_iter().flatten().chain(single).collect()
+    let double = double.into_iter().flatten();
+    double.chain(single).chain(extract_topic::aiven()).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -8,21 +9,28 @@ use klamm_connect_api::{
 
 use crate::{Chain, StageError, predicates, transforms};
 
+fn raw(class: &str, settings: &[(&str, &str)]) -> RawConfig {
+    let own = settings
+        .iter()
+        .map(|(key, value)| (format!("transforms.t.{key}"), (*value).to_owned()));
+    let chain = [("transforms", "t"), ("transforms.t.type", class)];
+    let chain = chain.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    chain.chain(own).collect()
+}
+
+fn build(raw: &RawConfig) -> Chain {
+    Chain::build(raw, &transforms(), &predicates()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
 fn apply(transform: &str, record: Record) -> Result<Option<Record>, StageError> {
     let mut words = transform.split(' ');
-    let mut raw = RawConfig::new();
-    raw.insert("transforms".to_owned(), "t".to_owned());
     let class = words.next().unwrap_or_default();
-    let class = match class.starts_with("io.") {
+    let class = match class.contains('.') {
         true => class.to_owned(),
         false => format!("io.confluent.connect.transforms.{class}"),
     };
-    raw.insert("transforms.t.type".to_owned(), class);
-    for (key, value) in words.filter_map(|word| word.split_once('=')) {
-        raw.insert(format!("transforms.t.{key}"), value.to_owned());
-    }
-    let chain = Chain::build(&raw, &transforms(), &predicates()).unwrap_or_else(|errors| panic!("{errors}"));
-    chain.apply(record)
+    let settings: Vec<_> = words.filter_map(|word| word.split_once('=')).collect();
+    build(&raw(&class, &settings)).apply(record)
 }
 
 fn record(key: SchemaAndValue, value: SchemaAndValue) -> Record {
@@ -118,6 +126,21 @@ fn topics_are_taken_from_fields_keys_and_headers() {
             map(&[("dst", Value::Array(Vec::new()))]),
             None,
         ),
+        (
+            "ExtractTopic$Value field=$[\"f1\"]['f3'] field.format=JSON_PATH",
+            map(&[("f1", map(&[("f3", text("z"))]).value)]),
+            Some("z"),
+        ),
+        (
+            "ExtractTopic$Value field=$.f1.f3 field.format=JSON_PATH",
+            map(&[("f1", text("z"))]),
+            None,
+        ),
+        (
+            "ExtractTopic$Value field=f1.f3 field.format=json_path skip.missing.or.null=true",
+            map(&[]),
+            Some("bar"),
+        ),
         ("ExtractTopic$Key", map(&[]), Some("k")),
         ("ExtractTopic$Header field=h", map(&[]), Some("q")),
         (
@@ -142,6 +165,92 @@ fn topics_are_taken_from_fields_keys_and_headers() {
             wanted,
             "{transform}"
         );
+    }
+}
+
+const R: &str = r#"{"shop":"us","n":5,"nul":null,"key":{"nestedKey":"value1"},"items":[{"p":1},{"p":20}]}"#;
+
+#[test]
+fn records_are_kept_or_dropped_by_a_path() {
+    let value = |text: &str| SchemaAndValue::schemaless(klamm_converters::parse_json(text).unwrap());
+    let (kept, dropped, fails) = (Ok(true), Ok(false), Err(()));
+    let cases = [
+        // condition, type, missing or null, value, fate
+        ("$[?(@.shop == 'us')]", "include", "fail", R, kept),
+        ("$[?(@.shop == 'us')]", "exclude", "fail", R, dropped),
+        ("$[?(@.absent == 1)]", "include", "fail", R, dropped),
+        ("$[?(@.absent == 1)]", "exclude", "fail", R, kept),
+        ("$.absent", "include", "exclude", R, dropped),
+        ("$.absent", "include", "fail", R, fails),
+        ("$.absent[?(@.x == 1)]", "exclude", "include", R, kept),
+        ("$.nul", "include", "include", R, kept),
+        ("$.nul", "exclude", "fail", R, fails),
+        ("$.key.nestedKey", "include", "exclude", R, kept),
+        ("$.key.nestedKey", "EXCLUDE", "include", R, dropped),
+        ("$.shop[?(@.x == 1)]", "include", "exclude", R, dropped),
+        ("$.items[?(@.p > 10)]", "include", "fail", R, kept),
+        ("$.items[?(@.p > 100)]", "include", "fail", R, dropped),
+        (
+            "$.key[?(@.nestedKey == \"value1\" || @.nestedKey == 'v2')]",
+            "include",
+            "fail",
+            R,
+            kept,
+        ),
+        ("$[?(@.a)]", "include", "exclude", "null", dropped),
+        ("$[?(@.a)]", "include", "fail", "null", fails),
+        ("$[?(@.a)]", "include", "include", "\"text\"", kept),
+        ("$[?(@.n > 4 && @.shop =~ /u.*/)]", "include", "fail", R, kept),
+        ("$[?(@.shop =~ /((u|s)+)+\\1\\1x/)]", "include", "include", R, dropped),
+    ];
+    for (condition, kind, missing, json, fate) in cases {
+        let transform = raw(
+            "io.confluent.connect.transforms.Filter$Value",
+            &[
+                ("filter.condition", condition),
+                ("filter.type", kind),
+                ("missing.or.null.behavior", missing),
+            ],
+        );
+        let got = build(&transform).apply(record(SchemaAndValue::NULL, value(json)));
+        let got = got.map(|record| record.is_some()).map_err(|_| ());
+        assert_eq!(got, fate, "{condition} {kind} {missing} {json}");
+    }
+}
+
+#[test]
+fn a_path_is_followed_through_structs() {
+    let inner = Schema::structure()
+        .field("state", Schema::string())
+        .field(
+            "n",
+            Schema::builder(klamm_connect_api::SchemaType::Int32)
+                .default_value(Value::Int32(5))
+                .build()
+                .unwrap(),
+        )
+        .build()
+        .unwrap();
+    let outer = Schema::structure().field("after", Arc::clone(&inner)).build().unwrap();
+    let mut after = klamm_connect_api::Struct::try_new(inner).unwrap();
+    after.put("state", Value::from("paid")).unwrap();
+    let mut value = klamm_connect_api::Struct::try_new(Arc::clone(&outer)).unwrap();
+    value.put("after", Value::Struct(Box::new(after))).unwrap();
+    let record = record(
+        SchemaAndValue::NULL,
+        SchemaAndValue::new(outer, Value::Struct(Box::new(value))),
+    );
+    let cases = [
+        ("$.after[?(@.state == 'paid' && @.n == 5)]", true),
+        ("$[?(@.after.state == 'new')]", false),
+    ];
+    for (condition, kept) in cases {
+        let transform = raw(
+            "io.confluent.connect.transforms.Filter$Value",
+            &[("filter.condition", condition), ("filter.type", "include")],
+        );
+        let got = build(&transform).apply(record.clone()).unwrap();
+        assert_eq!(got.is_some(), kept, "{condition}");
     }
 }
 

@@ -143,6 +143,8 @@ struct DropFields {
 struct Plan {
     schema: SchemaRef,
     slots: Vec<Slot>,
+    /// Whether the row is copied to leave fields out.
+    drops: bool,
 }
 
 #[derive(Debug)]
@@ -200,11 +202,16 @@ impl ExtractNewRecordState {
         (!self.drops_tombstones).then_some(record)
     }
 
-    fn route(&self, record: &mut Record, row: &Struct) -> Result<(), DataError> {
+    /// `nulls` says whether a default of the column counts.
+    fn route(&self, record: &mut Record, row: &Struct, nulls: Nulls) -> Result<(), DataError> {
         let Some(column) = &self.route_by else {
             return Ok(());
         };
-        match row.get_without_default(column) {
+        let value = match nulls {
+            Nulls::Replaced => row.get(column),
+            Nulls::Kept => row.get_without_default(column),
+        };
+        match value {
             Some(Value::String(topic)) if topic.trim().is_empty() => {}
             Some(Value::String(topic)) => record.topic = Arc::clone(topic),
             Some(Value::Null) if row.schema().field(column).is_some_and(|field| is_text(&field.schema)) => {}
@@ -215,9 +222,11 @@ impl ExtractNewRecordState {
     }
 
     fn upsert(&self, mut record: Record, envelope: &Struct, after: &Struct) -> Result<Record, DataError> {
-        self.route(&mut record, after)?;
-        let names = self.fields_to_drop(&record)?;
         let is_rewrite = self.deletes == Deletes::Rewrite;
+        // The mark that a row is not deleted comes first, and with it the defaults.
+        let nulls = if is_rewrite { self.nulls } else { Nulls::Kept };
+        self.route(&mut record, after, nulls)?;
+        let names = self.fields_to_drop(&record)?;
         let row = self.row(envelope, after, is_rewrite.then_some("false"), &names)?;
         self.drop_from_key(&mut record, &names)?;
         record.value = row.into();
@@ -228,7 +237,7 @@ impl ExtractNewRecordState {
         if self.deletes == Deletes::Drop {
             return Ok(None);
         }
-        self.route(&mut record, before)?;
+        self.route(&mut record, before, Nulls::Kept)?;
         let names = self.fields_to_drop(&record)?;
         let value = match self.deletes {
             Deletes::Rewrite => self.row(envelope, before, Some("true"), &names)?.into(),
@@ -260,10 +269,10 @@ impl ExtractNewRecordState {
             ([], false) => self.upserts.get(envelope.schema(), make)?,
         };
         // As upstream, where these two are done by other transforms with settings of their own.
-        let nulls = match (names, deleted) {
-            ([_, ..], _) => Nulls::Replaced,
-            ([], Some(_)) => self.nulls,
-            ([], None) => Nulls::Kept,
+        let nulls = match deleted {
+            _ if plan.drops => Nulls::Replaced,
+            Some(_) => self.nulls,
+            None => Nulls::Kept,
         };
         let mut row = Struct::try_new(Arc::clone(&plan.schema))?;
         for (index, slot) in plan.slots.iter().enumerate() {
@@ -300,17 +309,20 @@ impl ExtractNewRecordState {
         }
         // What is added to a deleted row is added after the others have been dropped.
         let is_delete = deleted == Some("true");
-        if is_delete {
-            fields.retain(|(name, schema, _)| !is_dropped(name, schema));
-        }
+        let mut added: Vec<(Arc<str>, SchemaRef, Slot)> = Vec::new();
         for reference in &self.fields {
             if let Some(schema) = reference.schema(envelope)? {
-                fields.push((Arc::clone(&reference.new_name), schema, Slot::Added(reference.clone())));
+                added.push((Arc::clone(&reference.new_name), schema, Slot::Added(reference.clone())));
             }
         }
         if !is_delete {
-            fields.retain(|(name, schema, _)| !is_dropped(name, schema));
+            fields.append(&mut added);
         }
+        let count = fields.len();
+        fields.retain(|(name, schema, _)| !is_dropped(name, schema));
+        // Without that condition Debezium copies the row even if there is nothing to leave out.
+        let drops = fields.len() < count || (!is_compatible && !names.is_empty());
+        fields.append(&mut added);
         let mut builder = basics(columns);
         let mut slots = Vec::with_capacity(fields.len());
         for (name, schema, slot) in fields {
@@ -320,6 +332,7 @@ impl ExtractNewRecordState {
         Ok(Plan {
             schema: builder.build()?,
             slots,
+            drops,
         })
     }
 

@@ -1,4 +1,4 @@
-//! The predicates of Apache Kafka Connect (`org.apache.kafka.connect.transforms.predicates`).
+//! The predicates: those of Apache Kafka Connect (`org.apache.kafka.connect.transforms.predicates`), and our own.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use klamm_connect_api::{
 };
 use klamm_java_compat::Pattern;
 
-use crate::VERSION;
+use crate::{VERSION, klamm};
 
 const NAME: &str = "name";
 const PATTERN: &str = "pattern";
@@ -18,6 +18,7 @@ const PATTERN: &str = "pattern";
 #[must_use]
 pub fn predicates() -> Vec<PredicatePlugin> {
     vec![
+        klamm::predicate(),
         plugin(
             "org.apache.kafka.connect.transforms.predicates.HasHeaderKey",
             has_header_key_def,
@@ -40,7 +41,7 @@ pub fn predicates() -> Vec<PredicatePlugin> {
     ]
 }
 
-fn plugin(
+pub(crate) fn plugin(
     class: &'static str,
     config_def: fn() -> ConfigDef,
     create: fn(&ParsedConfig) -> Result<Arc<dyn Predicate>, ConfigErrors>,

@@ -2,6 +2,7 @@
 //! generated reference.
 
 mod def;
+mod nearest;
 mod parsed;
 mod validator;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use def::{ConfigDef, ConfigKey, Evaluated, EvaluatedKey};
+pub use nearest::nearest;
 pub use parsed::{ConfigValue, ParsedConfig, Scope};
 pub use validator::Validator;
 

@@ -49,6 +49,14 @@ impl ParsedConfig {
         }
     }
 
+    /// The STRING and CLASS keys with their texts, in no order.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().filter_map(|(key, value)| match value {
+            ConfigValue::String(text) => Some((key.as_str(), text.as_str())),
+            _ => None,
+        })
+    }
+
     /// A BOOLEAN key.
     #[must_use]
     pub fn bool(&self, key: &str) -> Option<bool> {

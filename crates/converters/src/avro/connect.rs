@@ -10,20 +10,10 @@ use tracing::warn;
 
 use super::schema::{Field, Kind, Name, Type, TypeId, Types};
 
-const UNION: &str = "io.confluent.connect.avro.Union";
-const ENUM: &str = "io.confluent.connect.avro.Enum";
 const GENERALIZED_UNION: &str = "org.apache.kafka.connect.data.Union";
 const GENERALIZED_ENUM: &str = "org.apache.kafka.connect.data.Enum";
 const GENERALIZED_PREFIX: &str = "connect_union_";
-/// Records that stand for a struct without a name begin with it.
-const NO_NAME: &str = "io.confluent.connect.avro.ConnectDefault";
-const NAMESPACE: &str = "io.confluent.connect.avro";
 const MAP_ENTRY: &str = "MapEntry";
-const RECORD_DOC: &str = "io.confluent.connect.avro.record.doc";
-const FIELD_DOC: &str = "io.confluent.connect.avro.field.doc.";
-const ENUM_DOC: &str = "io.confluent.connect.avro.enum.doc.";
-const ENUM_DEFAULT: &str = "io.confluent.connect.avro.enum.default.";
-const FIELD_DEFAULT: &str = "io.confluent.connect.avro.field.default";
 const FIXED_SIZE: &str = "connect.fixed.size";
 const PRECISION: &str = "connect.decimal.precision";
 /// A precision that is not worth a parameter.
@@ -34,6 +24,34 @@ pub(super) const MAX_DEPTH: usize = 300;
 /// Types of a schema that refers to itself, at most, counted for each time that it is unrolled.
 const MAX_UNROLLED: usize = 200_000;
 
+/// Whose `AvroData` a schema is made like. That of AWS's converters was split off from an older one of Confluent's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Confluent,
+    Glue,
+}
+
+impl Dialect {
+    fn namespace(self) -> &'static str {
+        match self {
+            Self::Confluent => "io.confluent.connect.avro",
+            Self::Glue => "com.amazonaws.services.schemaregistry.kafkaconnect.avrodata",
+        }
+    }
+
+    fn in_namespace(self, name: &str) -> String {
+        format!("{}.{name}", self.namespace())
+    }
+
+    /// The name that a type has in Connect. For AWS a fixed has none.
+    fn name(self, kind: &Kind) -> Option<&Name> {
+        match (self, kind) {
+            (Self::Glue, Kind::Fixed { .. }) => None,
+            _ => kind.name(),
+        }
+    }
+}
+
 /// The settings of Confluent's `AvroData` that matter when data is read.
 #[derive(Debug, Clone)]
 #[expect(
@@ -41,6 +59,7 @@ const MAX_UNROLLED: usize = 200_000;
     reason = "settings that are on or off, each on its own"
 )]
 pub(super) struct Options {
+    pub(super) dialect: Dialect,
     pub(super) enhanced: bool,
     pub(super) meta_data: bool,
     pub(super) flatten_singletons: bool,
@@ -183,7 +202,7 @@ impl<'a> Builder<'a> {
     }
 
     fn array(&mut self, items: TypeId, below: Place<'a>) -> Result<SchemaBuilder, DataError> {
-        Ok(match map_entry(self.types, items)? {
+        Ok(match map_entry(self.types, items, self.options)? {
             Some((key, value)) => Schema::map(self.schema(key.type_id, below)?, self.schema(value.type_id, below)?),
             None => Schema::array(self.schema(items, below)?),
         })
@@ -203,7 +222,13 @@ impl<'a> Builder<'a> {
             Kind::Long if is_logical(avro, "timestamp-millis") => logical::timestamp(),
             Kind::Long => noted(Schema::builder(SchemaType::Int64), avro),
             Kind::Bytes => bytes(avro)?,
-            Kind::Fixed { size, .. } => noted(bytes(avro)?, avro).parameter(FIXED_SIZE, size.to_string()),
+            Kind::Fixed { size, .. } => {
+                let builder = noted(bytes(avro)?, avro);
+                match self.options.dialect {
+                    Dialect::Confluent => builder.parameter(FIXED_SIZE, size.to_string()),
+                    Dialect::Glue => builder,
+                }
+            }
             Kind::Enum { name, symbols } => self.enumeration(avro, name, symbols),
             Kind::Null | Kind::Array(_) | Kind::Map(_) | Kind::Record { .. } | Kind::Union(_) => {
                 return Err(DataError::data(
@@ -223,11 +248,12 @@ impl<'a> Builder<'a> {
         let mut builder = Schema::structure();
         let documents = self.options.meta_data && !self.options.discard_type_doc_default;
         if documents && let Some(doc) = avro.text("doc") {
-            builder = builder.parameter(RECORD_DOC, doc);
+            builder = builder.parameter(self.options.dialect.in_namespace("record.doc"), doc);
         }
         for field in fields {
             if documents && let Some(doc) = &field.doc {
-                builder = builder.parameter(format!("{FIELD_DOC}{}", field.name), doc);
+                let key = self.options.dialect.in_namespace("field.doc.");
+                builder = builder.parameter(format!("{key}{}", field.name), doc);
             }
             let place = Place {
                 default: field.default.as_ref(),
@@ -246,26 +272,27 @@ impl<'a> Builder<'a> {
 
     fn enumeration(&self, avro: &Type, name: &Name, symbols: &[String]) -> SchemaBuilder {
         let discards = self.options.discard_type_doc_default;
+        let in_namespace = |name| self.options.dialect.in_namespace(name);
         let mut builder = Schema::builder(SchemaType::String);
         if self.options.meta_data {
             if let Some(doc) = avro.text("doc") {
                 let key = if discards {
                     "connect.enum.doc".to_owned()
                 } else {
-                    format!("{ENUM_DOC}{}", name.short)
+                    format!("{}{}", in_namespace("enum.doc."), name.short)
                 };
                 builder = builder.parameter(key, doc);
             }
             if let Some(default) = avro.text("default").filter(|_| !discards) {
-                builder = builder.parameter(format!("{ENUM_DEFAULT}{}", name.short), default);
+                builder = builder.parameter(format!("{}{}", in_namespace("enum.default."), name.short), default);
             }
         }
         let key = if self.options.generalized {
-            GENERALIZED_ENUM
+            GENERALIZED_ENUM.to_owned()
         } else {
-            ENUM
+            in_namespace("Enum")
         };
-        builder = builder.parameter(key, name.full());
+        builder = builder.parameter(key.as_str(), name.full());
         for (index, symbol) in symbols.iter().enumerate() {
             let value = if self.options.generalized {
                 index.to_string()
@@ -284,7 +311,7 @@ impl<'a> Builder<'a> {
             let name = format!("{GENERALIZED_PREFIX}{number}");
             builder.parameter(GENERALIZED_UNION, name.as_str()).name(name)
         } else {
-            builder.name(UNION)
+            builder.name(self.options.dialect.in_namespace("Union"))
         };
         let mut names = HashSet::new();
         for (index, branch) in branches.iter().enumerate() {
@@ -344,11 +371,11 @@ impl<'a> Builder<'a> {
         for (name, value) in avro.attributes().filter(|(name, _)| name.starts_with("avro")) {
             builder = builder.parameter(name, attribute_text(value));
         }
-        builder = name(avro, &plain, builder)?;
+        builder = name(avro, &plain, builder, self.options.dialect)?;
         let connect_default = avro.attribute("connect.default");
         let default = place.default.or(connect_default);
         if place.default.is_some() && connect_default.is_none() && meta_data && !discards {
-            builder = builder.parameter(FIELD_DEFAULT, "true");
+            builder = builder.parameter(self.options.dialect.in_namespace("field.default"), "true");
         }
         if place.optional {
             builder = builder.optional();
@@ -393,7 +420,7 @@ fn version(
     }
 }
 
-fn name(avro: &Type, plain: &Schema, builder: SchemaBuilder) -> Result<SchemaBuilder, DataError> {
+fn name(avro: &Type, plain: &Schema, builder: SchemaBuilder, dialect: Dialect) -> Result<SchemaBuilder, DataError> {
     let given = match avro.attribute("connect.name") {
         None => None,
         Some(Value::String(name)) => Some(name.to_string()),
@@ -401,8 +428,9 @@ fn name(avro: &Type, plain: &Schema, builder: SchemaBuilder) -> Result<SchemaBui
     };
     let is_given = given.is_some();
     let name = given
-        .or_else(|| avro.kind.name().map(Name::full))
-        .filter(|name| !name.starts_with(NO_NAME));
+        .or_else(|| dialect.name(&avro.kind).map(Name::full))
+        // Records that stand for a struct without a name begin with it.
+        .filter(|name| !name.starts_with(&dialect.in_namespace("ConnectDefault")));
     match (name, plain.name()) {
         (None, _) => Ok(builder),
         (Some(name), None) => Ok(builder.name(name)),
@@ -505,7 +533,7 @@ pub(super) fn simple_union(types: &Types, branches: &[TypeId], options: &Options
 
 /// The field of a union's struct that a branch is.
 fn branch_name(kind: &Kind, index: usize, options: &Options) -> String {
-    match kind.name() {
+    match options.dialect.name(kind) {
         _ if options.generalized => format!("{GENERALIZED_PREFIX}field_{index}"),
         Some(name) if options.enhanced => name.full(),
         Some(name) => name.short.clone(),
@@ -514,12 +542,16 @@ fn branch_name(kind: &Kind, index: usize, options: &Options) -> String {
 }
 
 /// Key and value of the record that stands for the entry of a map whose keys are not strings.
-pub(super) fn map_entry(types: &Types, items: TypeId) -> Result<Option<(&Field, &Field)>, DataError> {
+pub(super) fn map_entry<'a>(
+    types: &'a Types,
+    items: TypeId,
+    options: &Options,
+) -> Result<Option<(&'a Field, &'a Field)>, DataError> {
     let avro = types.get(items);
     let Kind::Record { name, fields } = &avro.kind else {
         return Ok(None);
     };
-    let is_entry = (name.namespace == NAMESPACE && name.short == MAP_ENTRY)
+    let is_entry = (name.namespace == options.dialect.namespace() && name.short == MAP_ENTRY)
         || avro.text("connect.internal.type") == Some(MAP_ENTRY);
     if !is_entry {
         return Ok(None);

@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
     Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue, SchemaRef, Value,
@@ -24,7 +25,7 @@ use klamm_connect_api::{
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 
-use self::connect::{Builder, Options, Order};
+use self::connect::{Builder, Dialect, Options, Order};
 use self::cursor::Cursor;
 use self::plan::{Branch, Node, Plan, Planner};
 use self::read::Reader;
@@ -34,6 +35,7 @@ use self::transcode::Transcoder;
 use crate::registry::{self, Compile, Schemas};
 
 const CLASS: &str = "io.confluent.connect.avro.AvroConverter";
+const GLUE_CLASS: &str = "com.amazonaws.services.schemaregistry.kafkaconnect.AWSKafkaAvroConverter";
 const ENHANCED: &str = "enhanced.avro.schema.support";
 const META_DATA: &str = "connect.meta.data";
 const FLATTEN_SINGLETONS: &str = "flatten.singleton.unions";
@@ -46,6 +48,31 @@ pub(crate) fn converter_plugin() -> ConverterPlugin {
         config_def,
         create: |config, role| Ok(Arc::new(AvroConverter::try_new(config, role)?)),
     }
+}
+
+/// With its schema in AWS Glue, as AWS's converter reads it.
+pub(crate) fn glue_converter_plugin() -> ConverterPlugin {
+    ConverterPlugin {
+        info: crate::info(PluginKind::Converter, GLUE_CLASS),
+        config_def: glue_config_def,
+        create: |config, role| Ok(Arc::new(AvroConverter::try_new_glue(config, role)?)),
+    }
+}
+
+fn glue_config_def() -> ConfigDef {
+    let avro = config_def().keys().to_vec().into_iter();
+    registry::glue_config_def()
+        .with(avro.filter(|key| matches!(key.name.as_str(), ENHANCED | META_DATA)))
+        .key(
+            ConfigKey::new(
+                "avroRecordType",
+                ConfigType::String,
+                Importance::Low,
+                "Which Java class data is read into. It has no effect: Connect data comes out of either.",
+            )
+            .optional()
+            .validator(Validator::one_of(&["GENERIC_RECORD", "SPECIFIC_RECORD", "UNKNOWN"])),
+        )
 }
 
 fn config_def() -> ConfigDef {
@@ -105,6 +132,7 @@ impl AvroConverter {
     fn try_new(config: &ParsedConfig, role: ConverterRole) -> Result<Self, ConfigErrors> {
         let flag = |key| config.bool(key) == Some(true);
         let compiler = AvroCompiler(Options {
+            dialect: Dialect::Confluent,
             enhanced: flag(ENHANCED),
             meta_data: flag(META_DATA),
             flatten_singletons: flag(FLATTEN_SINGLETONS),
@@ -113,6 +141,20 @@ impl AvroConverter {
         });
         Ok(Self {
             schemas: Schemas::try_new(config, role, compiler)?,
+        })
+    }
+
+    fn try_new_glue(config: &ParsedConfig, role: ConverterRole) -> Result<Self, ConfigErrors> {
+        let compiler = AvroCompiler(Options {
+            dialect: Dialect::Glue,
+            enhanced: config.bool(ENHANCED) == Some(true),
+            meta_data: config.bool(META_DATA) == Some(true),
+            flatten_singletons: false,
+            generalized: false,
+            discard_type_doc_default: false,
+        });
+        Ok(Self {
+            schemas: Schemas::try_new_glue(config, role, compiler)?,
         })
     }
 }
@@ -145,7 +187,7 @@ impl Converter for AvroConverter {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct AvroCompiler(Options);
 
 impl AvroCompiler {

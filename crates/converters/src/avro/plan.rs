@@ -249,7 +249,7 @@ impl<'a> Planner<'a> {
                 Some(_) => decimal(schema, Some(*size)).ok_or_else(unfit)?,
             },
             Kind::Enum { symbols, .. } => Node::Enum(symbols.iter().map(|symbol| self::symbol(symbol)).collect()),
-            Kind::Array(items) => match map_entry(types, *items)? {
+            Kind::Array(items) => match map_entry(types, *items, self.options)? {
                 Some((key, value)) => {
                     let (keys, values) = schema.key_schema().zip(schema.value_schema()).ok_or_else(unfit)?;
                     Node::Entries {

@@ -21,6 +21,7 @@ fn codec_with(schema: &str, options: Options) -> Result<AvroCodec, DataError> {
 
 fn options() -> Options {
     Options {
+        dialect: Dialect::Confluent,
         enhanced: false,
         meta_data: true,
         flatten_singletons: true,

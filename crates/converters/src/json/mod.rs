@@ -239,6 +239,28 @@ pub(crate) fn parse_text(text: &str) -> Result<Value, DataError> {
     schemaless::read(&mut Scanner::new(text))
 }
 
+/// A JSON text as schemaless data, as `JsonConverter` with `schemas.enable=false` reads it, but for what follows the
+/// value: only blanks may.
+///
+/// # Errors
+/// A text that is no JSON, with the place.
+///
+/// ```
+/// let value = klamm_converters::parse_json(r#"{"a": [1, 2.5]}"#).unwrap();
+/// assert!(matches!(value, klamm_connect_api::Value::Map(_)));
+/// assert!(klamm_converters::parse_json("1 2").is_err());
+/// ```
+pub fn parse_json(text: &str) -> Result<Value, DataError> {
+    let mut scanner = Scanner::new(text);
+    let value = schemaless::read(&mut scanner)?;
+    if scanner.is_at_end() {
+        Ok(value)
+    } else {
+        let message = format!("not JSON: there is more text after the value, at byte {}", scanner.at());
+        Err(DataError::new(DataErrorKind::Serialization, message))
+    }
+}
+
 /// The texts of an envelope's two members.
 struct Envelope<'a> {
     schema: &'a str,

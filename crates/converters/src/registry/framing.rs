@@ -1,13 +1,22 @@
-//! How a record names its schema: in a prefix of its bytes, or in a header.
+//! How a record names its schema: in a prefix of its bytes, or in a header; with AWS Glue in a header of its bytes.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::io::Read as _;
+
 use bytes::Bytes;
+use flate2::read::ZlibDecoder;
 use klamm_connect_api::{ConverterRole, DataError, DataErrorKind, RawHeader};
 use klamm_schema_registry::SchemaId;
 use uuid::Uuid;
 
 const MAGIC_ID: u8 = 0;
 const MAGIC_GUID: u8 = 1;
+/// AWS Glue's version of its header, which is followed by a byte for the compression and the id of a schema version.
+const GLUE_VERSION: u8 = 3;
+const GLUE_PLAIN: u8 = 0;
+const GLUE_ZLIB: u8 = 5;
+/// Longest payload that is inflated: more than a call of a function takes, and no bomb.
+const MAX_INFLATED: usize = 16 * 1024 * 1024;
 
 /// The header that names the schema, if the bytes do not.
 pub(crate) fn header_name(role: ConverterRole) -> &'static [u8] {
@@ -25,6 +34,19 @@ pub(crate) struct Framed {
     pub(crate) header_rest: Option<Bytes>,
     /// The bytes after the prefix.
     pub(crate) payload: Bytes,
+    /// Whether the payload is still compressed, with zlib.
+    is_compressed: bool,
+}
+
+impl Framed {
+    /// With its payload as it was before it was compressed, if it was.
+    pub(crate) fn inflated(mut self) -> Result<Self, DataError> {
+        if self.is_compressed {
+            self.payload = inflate(&self.payload)?;
+            self.is_compressed = false;
+        }
+        Ok(self)
+    }
 }
 
 /// Where a record's schema is named.
@@ -55,6 +77,7 @@ pub(crate) fn split(
             id,
             header_rest: Some(Bytes::from_static(FIRST_MESSAGE)),
             payload: bytes.clone(),
+            is_compressed: false,
         });
     }
     let headers = if id_place == IdPlace::Prefix { &[] } else { headers };
@@ -75,6 +98,7 @@ pub(crate) fn split(
             id,
             header_rest: Some(rest),
             payload: bytes.clone(),
+            is_compressed: false,
         });
     }
     if id_place == IdPlace::Header {
@@ -93,7 +117,69 @@ pub(crate) fn split(
         id,
         header_rest: None,
         payload,
+        is_compressed: false,
     })
+}
+
+/// Whether the bytes begin as AWS Glue's serializers begin theirs.
+pub(crate) fn is_of_glue(bytes: &Bytes) -> bool {
+    bytes.first() == Some(&GLUE_VERSION)
+}
+
+/// Takes AWS Glue's header off.
+pub(crate) fn split_glue(bytes: &Bytes) -> Result<Framed, DataError> {
+    let is_compressed = match bytes.get(..2) {
+        Some([GLUE_VERSION, GLUE_PLAIN]) => false,
+        Some([GLUE_VERSION, GLUE_ZLIB]) => true,
+        Some([GLUE_VERSION, compression]) => {
+            return Err(malformed(format!(
+                "unknown compression byte {compression} in AWS Glue's header"
+            )));
+        }
+        _ => {
+            let first = match bytes.first() {
+                Some(first) => format!("first byte {first}"),
+                None => "empty bytes".to_owned(),
+            };
+            return Err(malformed(format!(
+                "{first} where AWS Glue's header has {GLUE_VERSION}: the record was not written with AWS Glue's \
+                 serializer; use the converter of its format, or set `secondaryDeserializer` if it was written with \
+                 Confluent's"
+            )));
+        }
+    };
+    let header = bytes.get(2..).and_then(|rest| rest.first_chunk::<16>());
+    let Some(id) = header else {
+        return Err(malformed(format!(
+            "{} bytes are too short for AWS Glue's header",
+            bytes.len()
+        )));
+    };
+    Ok(Framed {
+        id: SchemaId::VersionId(Uuid::from_bytes(*id)),
+        header_rest: None,
+        payload: bytes.slice(18..),
+        is_compressed,
+    })
+}
+
+fn inflate(payload: &[u8]) -> Result<Bytes, DataError> {
+    let mut inflated = Vec::new();
+    let limit = u64::try_from(MAX_INFLATED).unwrap_or(u64::MAX).saturating_add(1);
+    ZlibDecoder::new(payload)
+        .take(limit)
+        .read_to_end(&mut inflated)
+        .map_err(|error| {
+            malformed(format!(
+                "the payload is not compressed with zlib, as its header says: {error}"
+            ))
+        })?;
+    if inflated.len() > MAX_INFLATED {
+        return Err(malformed(format!(
+            "the payload has more than {MAX_INFLATED} bytes without its compression"
+        )));
+    }
+    Ok(Bytes::from(inflated))
 }
 
 fn malformed(message: String) -> DataError {
@@ -164,6 +250,56 @@ mod tests {
         }
         let framed = split(IdPlace::Dual, HEADER, &[header(HEADER, Some(in_header))], &plain).unwrap();
         assert_eq!(framed.header_rest.as_deref(), Some(&[42][..]));
+    }
+
+    fn glue(compression: u8, payload: &[u8]) -> Bytes {
+        Bytes::from([&[3, compression][..], &[7; 16], payload].concat())
+    }
+
+    fn deflated(payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = flate2::read::ZlibEncoder::new(payload, flate2::Compression::best());
+        encoder.read_to_end(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn glues_header_names_a_version_and_says_whether_zlib_was_used() {
+        let id = SchemaId::VersionId(Uuid::from_bytes([7; 16]));
+        let longest = vec![b'x'; MAX_INFLATED];
+        let cases: [(Bytes, &[u8]); 4] = [
+            (glue(0, b"abc"), b"abc"),
+            (glue(0, b""), b""),
+            (glue(5, &deflated(b"abc")), b"abc"),
+            (glue(5, &deflated(&longest)), &longest),
+        ];
+        for (bytes, wanted) in cases {
+            let framed = split_glue(&bytes).unwrap().inflated().unwrap();
+            assert_eq!(framed.id, id);
+            assert!(framed.payload == wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_none_of_glues_says_so_and_a_bomb_stays_small() {
+        let bomb = deflated(&vec![0; MAX_INFLATED + 1]);
+        let mut cut_off = deflated(b"abcabcabc");
+        cut_off.truncate(5);
+        assert!(bomb.len() < 20_000);
+        let cases = [
+            (Bytes::new(), "empty bytes where AWS Glue's header has 3"),
+            (Bytes::from_static(&[0, 0, 0, 0, 1]), "first byte 0 where"),
+            (Bytes::from_static(&[3]), "first byte 3"),
+            (Bytes::from_static(&[3, 0, 1]), "3 bytes are too short"),
+            (glue(4, b"abc"), "unknown compression byte 4"),
+            (glue(5, b"abc"), "not compressed with zlib"),
+            (glue(5, &cut_off), "not compressed with zlib"),
+            (glue(5, &bomb), "more than 16777216 bytes"),
+        ];
+        for (bytes, wanted) in cases {
+            let error = split_glue(&bytes).and_then(Framed::inflated).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ const USE_GUID: &str = "use.schema.guid";
 const USE_LATEST: &str = "use.latest.version";
 const USE_LATEST_WITH_METADATA: &str = "use.latest.with.metadata";
 const LATEST_TTL: &str = "latest.cache.ttl.sec";
+const SECONDARY: &str = "secondaryDeserializer";
 /// A schema that could not be compiled is looked at again after this long.
 const FAILURE_HOLDS: Duration = Duration::from_secs(10);
 /// A registry that did not answer is asked again at once by the next one: its client has its own pause.
@@ -244,6 +245,42 @@ pub(crate) fn place(schema: &RegisteredSchema, id: SchemaId, what: &str) -> Stri
     }
 }
 
+/// The settings that converters of AWS Glue's registry share: its own, and those of a second registry, which is not
+/// needed.
+pub(crate) fn glue_config_def() -> ConfigDef {
+    let second = config_def()
+        .keys()
+        .to_vec()
+        .into_iter()
+        .map(|key| match key.name.as_str() {
+            "schema.registry.url" => key.optional(),
+            _ => key,
+        });
+    ConfigDef::new()
+        .with(klamm_schema_registry::glue::config_keys())
+        .with(second)
+        .prefix("request.header.")
+        .key(
+            ConfigKey::new(
+                SECONDARY,
+                ConfigType::Class,
+                Importance::Medium,
+                "Confluent's deserializer, such as io.confluent.kafka.serializers.KafkaAvroDeserializer, for records \
+                 without AWS Glue's header: they are read with the registry of `schema.registry.url`.",
+            )
+            .optional()
+            .validator(Validator::new(|class| {
+                if class.is_empty() || class.starts_with("io.confluent.kafka.serializers.") {
+                    Ok(())
+                } else {
+                    Err("must be a deserializer of Confluent, such as \
+                         io.confluent.kafka.serializers.KafkaAvroDeserializer: classes of your own cannot be loaded"
+                        .to_owned())
+                }
+            })),
+        )
+}
+
 /// How a subject's name is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strategy {
@@ -266,7 +303,7 @@ impl Strategy {
 
 /// Makes of a registered schema what reads its data.
 pub(crate) trait Compile: Send + Sync + fmt::Debug {
-    type Output: Send + Sync;
+    type Output: Send + Sync + fmt::Debug;
 
     const SCHEMA_TYPE: SchemaType;
 
@@ -292,17 +329,85 @@ pub(crate) trait Compile: Send + Sync + fmt::Debug {
     fn record_name(&self, schema: &RegisteredSchema) -> Result<Option<String>, DataError>;
 }
 
-/// Compiled schemas by what records name, with the registry behind.
+/// Compiled schemas of one registry by what records name.
 #[derive(Debug)]
-pub(crate) struct Schemas<C: Compile> {
-    pub(crate) compiler: C,
+struct Source<C: Compile> {
+    compiler: C,
     registry: SchemaRegistry,
     role: ConverterRole,
-    strategy: Strategy,
-    looks_up_version: bool,
-    id_place: IdPlace,
+    naming: Naming,
     reading: Reading,
     compiled: Cache<Key, Arc<C::Output>, DataError>,
+}
+
+/// Compiled schemas by what records name, with the registry or registries behind.
+#[derive(Debug)]
+pub(crate) struct Schemas<C: Compile> {
+    first: Source<C>,
+    /// For records without AWS Glue's header, if the first one is Glue.
+    second: Option<Source<C>>,
+}
+
+impl<C: Compile> Schemas<C> {
+    pub(crate) fn try_new(config: &ParsedConfig, role: ConverterRole, compiler: C) -> Result<Self, ConfigErrors> {
+        Ok(Self {
+            first: Source::of_confluent(config, role, compiler)?,
+            second: None,
+        })
+    }
+
+    /// Those of AWS Glue, and of the registry that `secondaryDeserializer` stands for.
+    pub(crate) fn try_new_glue(config: &ParsedConfig, role: ConverterRole, compiler: C) -> Result<Self, ConfigErrors>
+    where
+        C: Clone,
+    {
+        let second = match config.str(SECONDARY) {
+            Some(class) if !class.is_empty() => Some(Source::of_confluent(config, role, compiler.clone())?),
+            _ => None,
+        };
+        Ok(Self {
+            first: Source::of_glue(config, role, compiler)?,
+            second,
+        })
+    }
+
+    fn source(&self, bytes: &Bytes) -> &Source<C> {
+        match &self.second {
+            Some(second) if !framing::is_of_glue(bytes) => second,
+            _ => &self.first,
+        }
+    }
+
+    /// The record's framing, and what reads its payload.
+    ///
+    /// # Errors
+    /// Bytes that name no schema; [`DataErrorKind::NotReady`] if the schema has to be fetched first.
+    pub(crate) fn of(
+        &self,
+        topic: &str,
+        headers: &[RawHeader],
+        bytes: &Bytes,
+    ) -> Result<(Framed, Arc<C::Output>), DataError> {
+        self.source(bytes).of(topic, headers, bytes)
+    }
+
+    /// Fetches and compiles the schema that the record names.
+    pub(crate) async fn prepare(&self, topic: &str, headers: &[RawHeader], bytes: &Bytes) -> Result<(), DataError> {
+        self.source(bytes).prepare(topic, headers, bytes).await
+    }
+}
+
+/// How records name their schemas, and what is known of a schema besides.
+#[derive(Debug, Clone, Copy)]
+enum Naming {
+    /// In a registry with subjects.
+    Subjects {
+        id_place: IdPlace,
+        strategy: Strategy,
+        looks_up_version: bool,
+    },
+    /// By version ids of AWS Glue, which say all.
+    Glue,
 }
 
 /// An id means something in the context of its topic's subject only.
@@ -328,23 +433,48 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
-impl<C: Compile> Schemas<C> {
-    pub(crate) fn try_new(config: &ParsedConfig, role: ConverterRole, compiler: C) -> Result<Self, ConfigErrors> {
+impl<C: Compile> Source<C> {
+    fn of_confluent(config: &ParsedConfig, role: ConverterRole, compiler: C) -> Result<Self, ConfigErrors> {
         let strategy = match role {
             ConverterRole::Key => KEY_STRATEGY,
             ConverterRole::Value | ConverterRole::Header => VALUE_STRATEGY,
         };
-        let reading = Reading::of(config);
-        Ok(Self {
-            compiler,
-            registry: SchemaRegistry::try_new(config)?,
-            role,
+        let naming = Naming::Subjects {
             strategy: config
                 .str(strategy)
                 .and_then(|name| Strategy::of(name).ok())
                 .unwrap_or(Strategy::Topic),
             looks_up_version: config.bool(LOOK_UP_VERSION) == Some(true),
             id_place: id_place(config, role)?,
+        };
+        Ok(Self::new(
+            config,
+            role,
+            compiler,
+            SchemaRegistry::try_new(config)?,
+            naming,
+            Reading::of(config),
+        ))
+    }
+
+    fn of_glue(config: &ParsedConfig, role: ConverterRole, compiler: C) -> Result<Self, ConfigErrors> {
+        let registry = SchemaRegistry::try_new_glue(config)?;
+        Ok(Self::new(config, role, compiler, registry, Naming::Glue, Reading::Written))
+    }
+
+    fn new(
+        config: &ParsedConfig,
+        role: ConverterRole,
+        compiler: C,
+        registry: SchemaRegistry,
+        naming: Naming,
+        reading: Reading,
+    ) -> Self {
+        Self {
+            compiler,
+            registry,
+            role,
+            naming,
             compiled: Cache::new(Limits {
                 entries: config.usize(CACHE_SIZE).unwrap_or(1000),
                 answers_live: match reading {
@@ -358,29 +488,28 @@ impl<C: Compile> Schemas<C> {
                 },
             }),
             reading,
-        })
+        }
     }
 
-    /// The record's framing, and what reads its payload.
-    ///
-    /// # Errors
-    /// Bytes that name no schema; [`DataErrorKind::NotReady`] if the schema has to be fetched first.
-    pub(crate) fn of(
-        &self,
-        topic: &str,
-        headers: &[RawHeader],
-        bytes: &Bytes,
-    ) -> Result<(Framed, Arc<C::Output>), DataError> {
-        let framed = framing::split(self.id_place, framing::header_name(self.role), headers, bytes)?;
+    fn split(&self, headers: &[RawHeader], bytes: &Bytes) -> Result<Framed, DataError> {
+        match self.naming {
+            Naming::Subjects { id_place, .. } => {
+                framing::split(id_place, framing::header_name(self.role), headers, bytes)
+            }
+            Naming::Glue => framing::split_glue(bytes),
+        }
+    }
+
+    fn of(&self, topic: &str, headers: &[RawHeader], bytes: &Bytes) -> Result<(Framed, Arc<C::Output>), DataError> {
+        let framed = self.split(headers, bytes)?;
         match self.compiled.get(&KeyRef(topic, framed.id)) {
-            Some(compiled) => Ok((framed, compiled)),
+            Some(compiled) => Ok((framed.inflated()?, compiled)),
             None => Err(DataError::new(DataErrorKind::NotReady, String::new())),
         }
     }
 
-    /// Fetches and compiles the schema that the record names.
-    pub(crate) async fn prepare(&self, topic: &str, headers: &[RawHeader], bytes: &Bytes) -> Result<(), DataError> {
-        let id = framing::split(self.id_place, framing::header_name(self.role), headers, bytes)?.id;
+    async fn prepare(&self, topic: &str, headers: &[RawHeader], bytes: &Bytes) -> Result<(), DataError> {
+        let id = self.split(headers, bytes)?.id;
         let key = Key {
             topic: Arc::from(topic),
             id,
@@ -397,15 +526,24 @@ impl<C: Compile> Schemas<C> {
     }
 
     async fn fetch(&self, topic: &str, id: SchemaId) -> Result<C::Output, DataError> {
-        let by_topic = matches!(self.strategy, Strategy::Topic).then(|| self.topic_subject(topic));
+        let (strategy, looks_up_version) = match self.naming {
+            Naming::Subjects {
+                strategy,
+                looks_up_version,
+                ..
+            } => (Some(strategy), looks_up_version),
+            Naming::Glue => (None, false),
+        };
+        let by_topic = (strategy == Some(Strategy::Topic)).then(|| self.topic_subject(topic));
         let lookup = match id {
             SchemaId::Id(id) => Lookup::Id {
                 id,
                 subject: by_topic.clone(),
             },
             SchemaId::Guid(guid) => Lookup::Guid(guid),
+            SchemaId::VersionId(id) => Lookup::VersionId(id),
         };
-        let schema = self.registry.schema(&lookup).await?;
+        let mut schema = self.registry.schema(&lookup).await?;
         let named = |error: DataError| match &by_topic {
             Some(subject) => error.at(&format!("schema {id} (subject {subject})")),
             None => error.at(&format!("schema {id}")),
@@ -417,10 +555,10 @@ impl<C: Compile> Schemas<C> {
                 C::SCHEMA_TYPE
             ))));
         }
-        let version = if self.looks_up_version {
+        let version = if let Some(strategy) = strategy.filter(|_| looks_up_version) {
             let subject = match by_topic.clone() {
                 Some(subject) => Some(subject),
-                None => self.record_subject(topic, &schema).map_err(named)?,
+                None => self.record_subject(strategy, topic, &schema).map_err(named)?,
             };
             match subject {
                 Some(subject) => self.registry.version(&subject, &lookup, &schema.document).await?,
@@ -429,6 +567,12 @@ impl<C: Compile> Schemas<C> {
         } else {
             None
         };
+        // What reads the schema's data names the subject in its errors.
+        if schema.document.subject.is_none()
+            && let Some(subject) = &by_topic
+        {
+            Arc::make_mut(&mut schema.document).subject = Some(Arc::clone(subject));
+        }
         match self.reader(topic, &schema).await? {
             Some(reader) => {
                 let reader_place = reader
@@ -445,10 +589,11 @@ impl<C: Compile> Schemas<C> {
 
     /// The schema that data is brought to, if that is another one than it was written with.
     async fn reader(&self, topic: &str, writer: &RegisteredSchema) -> Result<Option<RegisteredSchema>, DataError> {
-        if matches!(self.reading, Reading::Written) {
+        let (Naming::Subjects { strategy, .. }, Reading::Latest | Reading::LatestWith(_)) = (self.naming, &self.reading)
+        else {
             return Ok(None);
-        }
-        let Some(subject) = self.record_subject(topic, writer)? else {
+        };
+        let Some(subject) = self.record_subject(strategy, topic, writer)? else {
             return Err(DataError::data(
                 "the schema has no name, so there is no subject whose latest version it could be brought to",
             ));
@@ -481,12 +626,17 @@ impl<C: Compile> Schemas<C> {
         Arc::from(format!("{topic}-{suffix}"))
     }
 
-    fn record_subject(&self, topic: &str, schema: &RegisteredSchema) -> Result<Option<Arc<str>>, DataError> {
-        if self.strategy == Strategy::Topic {
+    fn record_subject(
+        &self,
+        strategy: Strategy,
+        topic: &str,
+        schema: &RegisteredSchema,
+    ) -> Result<Option<Arc<str>>, DataError> {
+        if strategy == Strategy::Topic {
             return Ok(Some(self.topic_subject(topic)));
         }
         let name = self.compiler.record_name(schema)?;
-        Ok(name.map(|name| match self.strategy {
+        Ok(name.map(|name| match strategy {
             Strategy::Topic => self.topic_subject(topic),
             Strategy::Record => Arc::from(name),
             Strategy::TopicRecord => Arc::from(format!("{topic}-{name}")),

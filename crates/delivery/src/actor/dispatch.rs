@@ -10,6 +10,7 @@ use klamm_connect_api::Origin;
 use klamm_connect_api::delivery::BatchScope;
 use klamm_connect_api::sink::{Call, Failure, RouteIndex, Sink, Verdict};
 
+use super::outcome::Attempted;
 use super::{Actor, Phase};
 use crate::batch::{Item, OpenBatch, Part};
 use crate::route::{Cause, Queue, RouteState};
@@ -202,7 +203,12 @@ impl Actor {
                 .into(),
                 request_id: None,
             };
-            self.give_up_items(route, vec![item], 0, None, failure);
+            let never = Attempted {
+                attempts: 0,
+                first_call: None,
+                failure,
+            };
+            self.give_up_items(route, vec![item], never, None);
         }
         if let Some(what) = filled.panic {
             self.fail_internally(None, Some(route), "Panic", &what);
@@ -257,13 +263,16 @@ impl Actor {
             .into(),
             request_id: None,
         };
-        let (attempts, first_call) = (part.attempts, part.first_call);
+        let attempted = Attempted {
+            attempts: part.attempts,
+            first_call: part.first_call,
+            failure,
+        };
         if part.items.is_empty() {
-            self.follow(part);
-            self.give_up_items(route, aged, attempts, first_call, failure);
+            self.give_up_items(route, aged, attempted, Some(part));
             return None;
         }
-        self.give_up_items(route, aged, attempts, first_call, failure);
+        self.give_up_items(route, aged, attempted, None);
         if self.has_failed {
             self.abandon(part);
             return None;

@@ -1,27 +1,39 @@
 //! Gives partitions back, and ends the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Actor, Command, Phase};
+use super::{Actor, Command, Phase, ways};
 use crate::batch::{BatchId, Item, OpenBatch, Part};
 use crate::partition::{PartitionHandle, Slot};
+use crate::route::RouteState;
 use crate::status::count;
+
+/// Longest wait for dead letters by who leaves: a queue that takes nothing is not waited for, as little as a destination
+/// that takes nothing.
+const LETTERS: Duration = Duration::from_secs(5);
 
 /// A revocation that waits for calls.
 #[derive(Debug)]
 pub(super) struct Drain {
     partitions: Vec<usize>,
     until: Instant,
+    letters_until: Instant,
     reply: oneshot::Sender<()>,
 }
 
 impl Drain {
-    pub(super) fn until(&self) -> Instant {
-        self.until
+    /// When it looks again by itself.
+    pub(super) fn due(&self, now: Instant) -> Instant {
+        if self.letters_until > now {
+            self.letters_until
+        } else {
+            self.until
+        }
     }
 }
 
@@ -29,12 +41,18 @@ impl Drain {
 #[derive(Debug)]
 pub(super) struct Ending {
     until: Instant,
+    letters_until: Instant,
     replies: Vec<oneshot::Sender<()>>,
 }
 
 impl Ending {
-    pub(super) fn until(&self) -> Instant {
-        self.until
+    /// When it looks again by itself.
+    pub(super) fn due(&self, now: Instant) -> Instant {
+        if self.letters_until > now {
+            self.letters_until
+        } else {
+            self.until
+        }
     }
 }
 
@@ -60,6 +78,7 @@ impl Actor {
         self.drains.push(Drain {
             partitions,
             until,
+            letters_until: until.min(self.now + LETTERS),
             reply,
         });
     }
@@ -72,6 +91,7 @@ impl Actor {
         {
             self.partitions[index].phase = Phase::GivenBack;
             self.given_back += 1;
+            self.take_back_letters(index);
             self.purge(&[index]);
             for drain in &mut self.drains {
                 drain.partitions.retain(|partition| *partition != index);
@@ -90,6 +110,9 @@ impl Actor {
     fn purge(&mut self, leaving: &[usize]) {
         if leaving.is_empty() {
             return;
+        }
+        for &index in leaving {
+            self.purge_letters(index);
         }
         for route in 0..self.routes.len() {
             for &index in leaving {
@@ -138,13 +161,15 @@ impl Actor {
     pub(super) fn finish_drains(&mut self) {
         let mut index = 0;
         while index < self.drains.len() {
-            let drain = &mut self.drains[index];
-            let is_over = drain.until <= self.now;
-            let finished: Vec<usize> = drain
+            let drain = &self.drains[index];
+            let (is_over, letters_until) = (drain.until <= self.now, drain.letters_until);
+            let is_finished = |partition: &usize| is_over || self.is_quiet(*partition, letters_until);
+            let finished: Vec<usize> = drain.partitions.iter().copied().filter(is_finished).collect();
+            self.drains[index]
                 .partitions
-                .extract_if(.., |partition| is_over || self.partitions[*partition].sent == 0)
-                .collect();
+                .retain(|partition| !finished.contains(partition));
             for &partition in &finished {
+                self.take_back_letters(partition);
                 let partition = &mut self.partitions[partition];
                 partition.phase = Phase::GivenBack;
                 self.given_back += 1;
@@ -177,6 +202,7 @@ impl Actor {
     pub(super) fn begin_end(&mut self, until: Instant, reply: oneshot::Sender<()>) {
         let ending = self.ending.get_or_insert(Ending {
             until,
+            letters_until: until.min(self.now + LETTERS),
             replies: Vec::new(),
         });
         ending.until = ending.until.min(until);
@@ -191,18 +217,20 @@ impl Actor {
         }
     }
 
-    /// Records of a destination in an outage do not hold the end: they are not committed, so they are read again.
+    /// Records of a destination in an outage do not hold the end, nor do dead letters that nobody acknowledges and what
+    /// waits behind them: they are not committed, so they are read again.
     pub(super) fn has_ended(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| {
+            let is_late = ending.letters_until <= self.now;
             let is_done = if self.has_failed {
-                self.calls.is_empty()
+                self.calls.is_empty() && (is_late || self.writes.is_empty())
             } else {
-                self.routes.iter().all(|route| route.items == 0)
-                    || self.calls.is_empty()
-                        && self
-                            .routes
-                            .iter()
-                            .all(|route| route.items == 0 || route.outage.is_some())
+                let waits_in_vain = |route: &RouteState| {
+                    route.outage.is_some()
+                        || is_late && route.letters > 0 && route.ready.is_empty() && route.waiting.is_empty()
+                };
+                let is_left = |route: &RouteState| route.items == 0 || self.calls.is_empty() && waits_in_vain(route);
+                (is_late || self.letters == 0) && self.routes.iter().all(is_left)
             };
             is_done || ending.until <= self.now
         })
@@ -218,7 +246,8 @@ impl Actor {
             );
         }
         self.calls.abort_all();
-        let undelivered = self.routes.iter().map(|route| route.items).sum();
+        self.writes.abort_all();
+        let undelivered = self.routes.iter().map(|route| route.items).sum::<usize>() + self.unrouted_letters();
         if undelivered > 0 {
             let (connector, task) = (&*self.config.connector, self.config.task);
             info!(
@@ -238,10 +267,7 @@ impl Actor {
                 Command::Records {
                     handle, records, room, ..
                 } => {
-                    count(
-                        &self.shared.dropped_records,
-                        records.iter().map(|record| record.routes.len()).sum(),
-                    );
+                    count(&self.shared.dropped_records, records.iter().map(ways).sum());
                     handle.release(room);
                 }
                 Command::Revoke { reply, .. } | Command::Shutdown { reply, .. } => {

@@ -1,17 +1,19 @@
 //! The task that owns all state of an engine.
 //!
 //! `mod.rs` wakes up and takes records in, `dispatch.rs` packs and sends, `outcome.rs` acts on answers, `outage.rs`
-//! knows which destinations take none, `leave.rs` gives partitions back and ends.
+//! knows which destinations take none, `letters.rs` hands over what was given up, `leave.rs` gives partitions back and
+//! ends.
 
 mod dispatch;
 mod leave;
+mod letters;
 mod outage;
 mod outcome;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use klamm_connect_api::sink::{RouteIndex, Sink};
+use klamm_connect_api::sink::{Encoded, RouteIndex, Sink};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
@@ -31,6 +33,7 @@ use crate::status::count;
 
 use dispatch::Called;
 use leave::{Drain, Ending};
+use letters::{Letter, Writing, Written};
 
 /// Most orders that are taken in before batches are packed.
 const COMMANDS_AT_ONCE: usize = 64;
@@ -59,6 +62,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 enum Event {
     Called(Result<Called, JoinError>),
+    /// Dead letters were acknowledged or refused.
+    Written(Result<Written, JoinError>),
     Command(Command),
     /// A time that something waits for has come.
     Due,
@@ -78,6 +83,9 @@ struct Partition {
     queues: Vec<Queue>,
     /// Records in calls, counted once per route. The entry stays until they are back.
     sent: usize,
+    /// Records that wait for the next write of dead letters.
+    letters: VecDeque<Letter>,
+    writing: Option<Writing>,
     /// Room that its records take.
     held: Room,
 }
@@ -109,6 +117,10 @@ pub(crate) struct Actor {
     /// Entries that were given back and wait for their records in calls.
     given_back: usize,
     calls: JoinSet<Called>,
+    writes: JoinSet<Written>,
+    /// Records on their way to the dead letters, of all partitions.
+    letters: usize,
+    next_write: u64,
     drains: Vec<Drain>,
     ending: Option<Ending>,
     has_failed: bool,
@@ -157,6 +169,9 @@ impl Actor {
             partitions: Slab::new(),
             given_back: 0,
             calls: JoinSet::new(),
+            writes: JoinSet::new(),
+            letters: 0,
+            next_write: 0,
             drains: Vec::new(),
             ending: None,
             has_failed: false,
@@ -181,6 +196,7 @@ impl Actor {
             let event = tokio::select! {
                 biased;
                 Some(called) = self.calls.join_next() => Event::Called(called),
+                Some(written) = self.writes.join_next() => Event::Written(written),
                 command = commands.recv() => command.map_or(Event::Abandoned, Event::Command),
                 () = &mut sleep, if due.is_some() => Event::Due,
                 Ok(permit) = self.events.reserve(), if !self.outbox.is_empty() => {
@@ -193,6 +209,7 @@ impl Actor {
             self.now = Instant::now();
             match event {
                 Event::Called(called) => self.on_called(called),
+                Event::Written(written) => self.on_written(written),
                 Event::Command(command) => self.on_command(command),
                 Event::Due => self.on_due(),
                 Event::Outbox => {}
@@ -206,6 +223,9 @@ impl Actor {
             while let Some(called) = self.calls.try_join_next() {
                 self.on_called(called);
             }
+            while let Some(written) = self.writes.try_join_next() {
+                self.on_written(written);
+            }
             self.dispatch_touched();
             self.finish_drains();
             if self.has_ended() {
@@ -216,8 +236,8 @@ impl Actor {
 
     fn next_due(&self) -> Option<Instant> {
         let routes = self.due.first().map(|(at, _)| *at);
-        let drains = self.drains.iter().map(Drain::until);
-        let ending = self.ending.as_ref().map(Ending::until);
+        let drains = self.drains.iter().map(|drain| drain.due(self.now));
+        let ending = self.ending.as_ref().map(|ending| ending.due(self.now));
         routes
             .into_iter()
             .chain(drains)
@@ -283,6 +303,8 @@ impl Actor {
                     phase: Phase::Running,
                     queues,
                     sent: 0,
+                    letters: VecDeque::new(),
+                    writing: None,
                     held: Room::default(),
                 });
                 handle.slot.get_or_init(|| Slot::Entry(index));
@@ -293,10 +315,7 @@ impl Actor {
 
     fn take_in(&mut self, handle: &Arc<PartitionHandle>, records: Vec<Delivery>, room: Room, position: i64) {
         let Some(index) = self.entry(handle) else {
-            count(
-                &self.shared.dropped_records,
-                records.iter().map(|record| record.routes.len()).sum(),
-            );
+            count(&self.shared.dropped_records, records.iter().map(ways).sum());
             handle.release(room);
             return;
         };
@@ -306,9 +325,11 @@ impl Actor {
         let partition = &mut self.partitions[index];
         let window_before = partition.ledger.window();
         let mut freed_bytes = 0;
+        let mut letters = Vec::new();
         for record in records {
-            let routes = u32::try_from(record.routes.len()).unwrap_or(u32::MAX);
-            let ticket = match partition.ledger.arrive(record.origin.offset, routes, self.now) {
+            let ways = ways(&record);
+            let pending = u32::try_from(ways).unwrap_or(u32::MAX);
+            let ticket = match partition.ledger.arrive(record.origin.offset, pending, self.now) {
                 Ok(ticket) => ticket,
                 Err(error) => {
                     let what = format!(
@@ -319,22 +340,31 @@ impl Actor {
                     continue;
                 }
             };
-            if routes == 0 {
+            if ways == 0 {
                 filtered += 1;
                 done += 1;
                 continue;
             }
-            let origins = std::iter::repeat_n(record.origin, record.routes.len());
-            for ((route, encoded), origin) in record.routes.into_iter().zip(origins) {
-                let item = Item {
-                    origin,
-                    encoded,
-                    ticket,
-                    partition: index,
-                    key_hash: record.key_hash,
-                    timestamp: record.timestamp,
-                    arrived: self.now,
-                };
+            let item = |origin, encoded, original| Item {
+                origin,
+                encoded,
+                original,
+                ticket,
+                partition: index,
+                key_hash: record.key_hash,
+                timestamp: record.timestamp,
+                arrived: self.now,
+            };
+            if let Some(letter) = record.dead_letter {
+                letters.push(Letter {
+                    item: item(record.origin.clone(), Encoded { bytes: Vec::new() }, Some(letter)),
+                    given_up: None,
+                    rest: None,
+                });
+            }
+            let shared = std::iter::repeat_n((record.origin, record.original), record.routes.len());
+            for ((route, encoded), (origin, original)) in record.routes.into_iter().zip(shared) {
+                let item = item(origin, encoded, original);
                 let Some(queue) = partition.queues.get_mut(route.0) else {
                     let what = format!(
                         "a record was routed to number {}, which the sink does not have",
@@ -372,6 +402,9 @@ impl Actor {
         if done > 0 {
             self.shared.count_done(done);
         }
+        if !letters.is_empty() {
+            self.post(index, letters);
+        }
         if let Some((origin, class, what)) = broken {
             self.fail_internally(Some(origin), None, class, &what);
         }
@@ -408,6 +441,11 @@ impl Actor {
         self.next_batch += 1;
         BatchId(self.next_batch)
     }
+}
+
+/// How many times the record is settled.
+fn ways(record: &Delivery) -> usize {
+    record.routes.len() + usize::from(record.dead_letter.is_some())
 }
 
 /// However the actor ends, nobody waits for room that it will never give back.

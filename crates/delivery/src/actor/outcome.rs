@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::dispatch::{Answer, Called};
+use super::letters::Letter;
 use super::{Actor, Phase};
 use crate::batch::{Item, Part};
+use crate::dead_letters::GivenUp;
 use crate::event::{EngineEvent, TaskFailure};
 use crate::partition::Room;
 use crate::retry::{self, Next};
@@ -22,9 +24,20 @@ use crate::status::{Outage, count};
 
 /// How a record left the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Delivered,
     Skipped,
+    /// Its dead letter was acknowledged.
+    DeadLettered,
+}
+
+/// What came of the calls of records that are given up.
+#[derive(Debug)]
+pub(super) struct Attempted {
+    /// Those that count.
+    pub(super) attempts: u32,
+    pub(super) first_call: Option<Instant>,
+    pub(super) failure: Failure,
 }
 
 impl Actor {
@@ -74,7 +87,7 @@ impl Actor {
                 self.recover(route);
                 let items = std::mem::take(&mut part.items);
                 self.follow(part);
-                self.settle(route, items, Fate::Delivered);
+                self.settle(Some(route), items, Fate::Delivered);
             }
             Verdict::PartlyAccepted { failed, failure } => {
                 self.recover(route);
@@ -88,7 +101,7 @@ impl Actor {
                         .enumerate()
                         .partition(|(index, _)| failed.next_if_eq(index).is_some());
                     part.items = refused.into_iter().map(|(_, item)| item).collect();
-                    self.settle(route, accepted.into_iter().map(|(_, item)| item), Fate::Delivered);
+                    self.settle(Some(route), accepted.into_iter().map(|(_, item)| item), Fate::Delivered);
                 }
                 if part.items.is_empty() {
                     return self.follow(part);
@@ -190,6 +203,7 @@ impl Actor {
     pub(super) fn follow(&mut self, mut part: Part) {
         if let Some(next) = part.next_of_lane().and_then(|next| self.shed(next)) {
             self.routes[part.route].ready.push_front(next);
+            self.touch(part.route);
         }
     }
 
@@ -250,19 +264,30 @@ impl Actor {
             message: "delivery was given up before a call".into(),
             request_id: None,
         });
-        let (route, attempts, first_call) = (part.route, part.attempts, part.first_call);
-        self.follow(part);
-        self.give_up_items(route, items, attempts, first_call, failure);
+        let (attempts, first_call) = (part.attempts, part.first_call);
+        let given_up = Attempted {
+            attempts,
+            first_call,
+            failure,
+        };
+        self.give_up_items(part.route, items, given_up, Some(part));
     }
 
-    pub(super) fn give_up_items(
-        &mut self,
-        route: usize,
-        items: Vec<Item>,
-        attempts: u32,
-        first_call: Option<Instant>,
-        failure: Failure,
-    ) {
+    /// The error policy decides over these records; `rest` is what is left of their part if they were the last of it.
+    pub(super) fn give_up_items(&mut self, route: usize, items: Vec<Item>, attempted: Attempted, rest: Option<Part>) {
+        let Attempted {
+            attempts,
+            first_call,
+            failure,
+        } = attempted;
+        // A dead letter holds its lane until it is acknowledged, and the later pieces of the lane with it.
+        let rest = match self.routes[route].settings.error_policy {
+            ErrorPolicy::DeadLetter => rest,
+            ErrorPolicy::Fail | ErrorPolicy::Log | ErrorPolicy::Ignore => {
+                rest.into_iter().for_each(|rest| self.follow(rest));
+                None
+            }
+        };
         let Some(origin) = items.first().map(|item| item.origin.clone()) else {
             return;
         };
@@ -290,9 +315,47 @@ impl Actor {
                         records = items.len(), class = &*failure.class, attempts, held_back, error = %failure,
                         "records skipped after delivery failed");
                 }
-                self.settle(route, items, Fate::Skipped);
+                self.settle(Some(route), items, Fate::Skipped);
             }
-            ErrorPolicy::Ignore => self.settle(route, items, Fate::Skipped),
+            ErrorPolicy::Ignore => self.settle(Some(route), items, Fate::Skipped),
+            ErrorPolicy::DeadLetter => {
+                if let Some(held_back) = state.may_log_skip(self.now) {
+                    let (connector, task) = (&*self.config.connector, self.config.task);
+                    error!(connector, task, topic = origin.topic_partition.topic(),
+                        partition = origin.topic_partition.partition(), offset = origin.offset, route = &*state.name,
+                        records = items.len(), class = &*failure.class, attempts, held_back, error = %failure,
+                        "records go to the dead letter queue after delivery failed");
+                }
+                let given_up = Arc::new(GivenUp {
+                    route: Arc::clone(&state.name),
+                    destination: Arc::clone(&state.destination),
+                    attempts,
+                    failure,
+                });
+                self.post_items(route, items, &given_up, rest);
+            }
+        }
+    }
+
+    /// Hands records over to the dead letters, each partition's to its own queue.
+    fn post_items(&mut self, route: usize, items: Vec<Item>, given_up: &Arc<GivenUp>, mut rest: Option<Part>) {
+        let mut items = items.into_iter().peekable();
+        while let Some(partition) = items.peek().map(|item| item.partition) {
+            let mut letters: Vec<Letter> = Vec::new();
+            while let Some(item) = items.next_if(|item| item.partition == partition) {
+                letters.push(Letter {
+                    item,
+                    given_up: Some((route, Arc::clone(given_up))),
+                    rest: None,
+                });
+            }
+            // Only parts of one lane, so of one partition, have followers.
+            if items.peek().is_none()
+                && let Some(last) = letters.last_mut()
+            {
+                last.rest = rest.take();
+            }
+            self.post(partition, letters);
         }
     }
 
@@ -338,8 +401,8 @@ impl Actor {
         });
     }
 
-    /// Records are done on this route. The one place where a fate is counted.
-    fn settle(&mut self, route: usize, items: impl IntoIterator<Item = Item>, fate: Fate) {
+    /// Records are done on this route, or before they had one. The one place where a fate is counted.
+    pub(super) fn settle(&mut self, route: Option<usize>, items: impl IntoIterator<Item = Item>, fate: Fate) {
         let mut items = items.into_iter().peekable();
         let (mut settled, mut late, mut done) = (0, 0, 0);
         while let Some(first) = items.peek() {
@@ -354,7 +417,7 @@ impl Actor {
             while let Some(item) = items.next_if(|item| item.partition == index) {
                 run += 1;
                 freed.bytes += item.size_bytes();
-                if is_running {
+                if is_running && let Some(route) = route {
                     has_free_lane |= partition.queues[route].lanes.settle(item.key_hash);
                 }
                 if !is_late && partition.ledger.complete(item.ticket) {
@@ -368,23 +431,28 @@ impl Actor {
             partition
                 .handle
                 .publish(freed, partition.ledger.commit(), partition.ledger.oldest());
-            self.routes[route].items -= run;
+            if let Some(route) = route {
+                self.routes[route].items -= run;
+                if has_free_lane {
+                    self.activate(route, index);
+                    self.touch(route);
+                }
+            }
             done += freed.records;
             if is_late {
                 late += run;
             } else {
                 settled += run;
             }
-            if has_free_lane {
-                self.activate(route, index);
-                self.touch(route);
-            }
         }
-        let board = &self.shared.routes[route];
-        match fate {
-            Fate::Delivered => count(&board.delivered_records, settled),
-            Fate::Skipped => count(&board.skipped_records, settled),
-        }
+        let shared = &self.shared;
+        let counter = match (fate, route.map(|route| &shared.routes[route])) {
+            (Fate::Delivered, Some(board)) => &board.delivered_records,
+            (Fate::Skipped, Some(board)) => &board.skipped_records,
+            (Fate::DeadLettered, Some(board)) => &board.dead_lettered_records,
+            (Fate::Delivered | Fate::Skipped | Fate::DeadLettered, None) => &shared.dead_lettered_records,
+        };
+        count(counter, settled);
         count(&self.shared.late_records, late);
         if done > 0 {
             self.shared.count_done(done);
@@ -397,18 +465,9 @@ impl Actor {
         self.release_items(route, items);
     }
 
-    /// Gives back the bytes of records that are not done. Their place in the ledger and the window stays, so that no
-    /// commit passes them.
     fn release_items(&mut self, route: usize, items: Vec<Item>) {
-        self.routes[route].items -= items.len();
         for item in items {
-            let partition = &mut self.partitions[item.partition];
-            let bytes = item.size_bytes();
-            partition.held.bytes -= bytes;
-            partition.handle.release(Room {
-                bytes,
-                ..Room::default()
-            });
+            self.release_item(Some(route), item);
         }
     }
 

@@ -1,4 +1,4 @@
-//! A sink that answers from a script, records every call, and notices when the engine breaks a promise.
+//! A sink and dead letters that answer from a script, record everything, and notice when the engine breaks a promise.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -14,7 +14,10 @@ use klamm_connect_api::sink::{
     Verdict,
 };
 use klamm_connect_api::{BoxFuture, Origin, Record, TopicPartition};
-use klamm_delivery::{Committable, Delivery, Engine, EngineConfig, EngineEvent, PartitionLimits, WorkerMemory};
+use klamm_delivery::{
+    Committable, DeadLetter, DeadLetters, Delivery, Engine, EngineConfig, EngineEvent, LETTERS_AT_ONCE, LetterRefused,
+    PartitionLimits, WorkerMemory,
+};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -451,6 +454,8 @@ pub fn sized(partition: i32, offset: i64, routes: &[usize], bytes: usize) -> Del
         },
         timestamp: Some(offset),
         key_hash: key_of(offset),
+        original: None,
+        dead_letter: None,
         routes: routes
             .iter()
             .map(|route| {
@@ -473,8 +478,157 @@ pub fn records(partition: i32, offsets: std::ops::Range<i64>) -> Vec<Delivery> {
     offsets.map(|offset| record(partition, offset)).collect()
 }
 
+/// The same with an original, as routes that dead-letter need it.
+pub fn with_original(mut delivery: Delivery) -> Delivery {
+    delivery.original = Some(original(delivery.origin.offset));
+    delivery
+}
+
+/// A record that failed before delivery.
+pub fn undeliverable(partition: i32, offset: i64) -> Delivery {
+    let mut delivery = sized(partition, offset, &[], 0);
+    delivery.dead_letter = Some(original(offset));
+    delivery
+}
+
+pub fn original(offset: i64) -> Bytes {
+    Bytes::from(format!("original {offset:>10}"))
+}
+
+/// What the queue does with one write.
+#[derive(Debug, Clone)]
+pub enum LetterReply {
+    After(Duration),
+    Refuse(usize),
+    Panic,
+}
+
+type LetterScript = Box<dyn FnMut(&[DeadLetter]) -> LetterReply + Send>;
+
+/// Dead letters that answer from a script.
+pub struct FakeDeadLetters {
+    sink: Arc<FakeSink>,
+    script: Mutex<LetterScript>,
+    /// What was acknowledged, in order.
+    kept: Mutex<Vec<DeadLetter>>,
+    /// Partitions with a write that is out.
+    writing: Mutex<BTreeSet<i32>>,
+}
+
+impl fmt::Debug for FakeDeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FakeDeadLetters")
+    }
+}
+
+impl FakeDeadLetters {
+    pub fn set_script(&self, script: impl FnMut(&[DeadLetter]) -> LetterReply + Send + 'static) {
+        *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    pub fn kept(&self) -> Vec<DeadLetter> {
+        self.kept.lock().unwrap().clone()
+    }
+
+    pub fn kept_offsets(&self, partition: i32) -> Vec<i64> {
+        let is_of = |letter: &&DeadLetter| letter.origin.topic_partition.partition() == partition;
+        self.kept()
+            .iter()
+            .filter(is_of)
+            .map(|letter| letter.origin.offset)
+            .collect()
+    }
+
+    /// Lanes that the letters hold, by route.
+    fn lanes(&self, letters: &[DeadLetter]) -> BTreeSet<(usize, Lane)> {
+        let lane = |letter: &DeadLetter| {
+            let route = letter.given_up.as_ref()?.route.strip_prefix("route-")?.parse().ok()?;
+            Some((route, self.sink.lane(route, &letter.origin)))
+        };
+        letters.iter().filter_map(lane).collect()
+    }
+}
+
+/// A write that is out holds its lanes until it ends, however it ends.
+struct Held<'a> {
+    letters: &'a FakeDeadLetters,
+    partition: i32,
+    lanes: BTreeSet<(usize, Lane)>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.letters.writing.lock().unwrap().remove(&self.partition);
+        self.letters.sink.log(|log| {
+            for lane in &self.lanes {
+                log.in_flight.remove(lane);
+            }
+        });
+    }
+}
+
+impl DeadLetters for FakeDeadLetters {
+    fn write(&self, letters: Vec<DeadLetter>) -> BoxFuture<'_, Result<(), LetterRefused>> {
+        Box::pin(async move {
+            let partition = letters[0].origin.topic_partition.partition();
+            let lanes = self.lanes(&letters);
+            self.sink.log(|log| {
+                let mut wrong = Vec::new();
+                if letters.len() > LETTERS_AT_ONCE {
+                    wrong.push(format!("{} letters at once", letters.len()));
+                }
+                if !self.writing.lock().unwrap().insert(partition) {
+                    wrong.push(format!("two writes of partition {partition}"));
+                }
+                if log.away.contains(&partition) {
+                    wrong.push(format!("a letter of partition {partition} after it was given back"));
+                }
+                for lane in &lanes {
+                    if !log.in_flight.insert(*lane) {
+                        wrong.push(format!("a letter of lane {lane:?} while a call holds it"));
+                    }
+                }
+                for letter in &letters {
+                    let of = &letter.origin;
+                    if of.topic_partition.partition() != partition {
+                        wrong.push(format!("{of} in a write of partition {partition}"));
+                    }
+                    if letter.record != original(of.offset) {
+                        wrong.push(format!("{of} has another record's original"));
+                    }
+                }
+                log.violations.extend(wrong);
+            });
+            let held = Held {
+                letters: self,
+                partition,
+                lanes,
+            };
+            let reply = (self.script.lock().unwrap())(&letters);
+            match reply {
+                LetterReply::After(delay) => {
+                    if !delay.is_zero() {
+                        tokio::time::sleep(delay).await;
+                    }
+                }
+                LetterReply::Refuse(index) => {
+                    return Err(LetterRefused {
+                        index,
+                        message: "scripted refusal".to_owned(),
+                    });
+                }
+                LetterReply::Panic => panic!("scripted panic"),
+            }
+            self.kept.lock().unwrap().extend(letters);
+            drop(held);
+            Ok(())
+        })
+    }
+}
+
 /// An engine with its surroundings.
 pub struct World {
+    pub letters: Arc<FakeDeadLetters>,
     pub engine: Engine,
     pub events: mpsc::Receiver<EngineEvent>,
     pub sink: Arc<FakeSink>,
@@ -492,12 +646,19 @@ impl World {
         let memory = Arc::new(WorkerMemory::new(memory_bytes));
         let clock = Arc::new(AtomicI64::new(0));
         let time = Arc::clone(&clock);
+        let letters = Arc::new(FakeDeadLetters {
+            sink: Arc::clone(sink),
+            script: Mutex::new(Box::new(|_| LetterReply::After(Duration::ZERO))),
+            kept: Mutex::default(),
+            writing: Mutex::default(),
+        });
         let config = EngineConfig {
             connector: "test".into(),
             task: 0,
             limits,
             seed,
             wall_clock: Arc::new(move || time.load(Atomic::Relaxed)),
+            dead_letters: Some(Arc::<FakeDeadLetters>::clone(&letters)),
         };
         let mut actors = JoinSet::new();
         let (engine, events) = Engine::start(
@@ -507,6 +668,7 @@ impl World {
             &mut actors,
         );
         Self {
+            letters,
             engine,
             events,
             sink: Arc::clone(sink),

@@ -1,5 +1,7 @@
 //! `java.math.BigDecimal`.
 
+use std::cmp::Ordering;
+
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::{BigInt, Sign};
 
@@ -72,6 +74,57 @@ pub fn decimal_to_string(decimal: &BigDecimal) -> String {
         0 => format!("{sign}{first}{point}{rest}"),
         _ => format!("{sign}{first}{point}{rest}E{exponent:+}"),
     }
+}
+
+/// `BigDecimal.compareTo`: by value, whatever the scales. Takes no longer than the digits need, however far the scales
+/// are apart.
+#[must_use]
+pub fn compare_decimals(a: &BigDecimal, b: &BigDecimal) -> Ordering {
+    let (a_unscaled, a_scale) = a.as_bigint_and_exponent();
+    let (b_unscaled, b_scale) = b.as_bigint_and_exponent();
+    let signs = sign(&a_unscaled).cmp(&sign(&b_unscaled));
+    if signs.is_ne() || a_unscaled.sign() == Sign::NoSign {
+        return signs;
+    }
+    let by_magnitude = match (magnitude(&a_unscaled, a_scale), magnitude(&b_unscaled, b_scale)) {
+        ((a_least, _), (_, b_most)) if a_least > b_most => Ordering::Greater,
+        ((_, a_most), (b_least, _)) if a_most < b_least => Ordering::Less,
+        // About the same size: so the scales differ by no more than the digits do.
+        _ => {
+            let shift = u32::try_from(a_scale.abs_diff(b_scale)).unwrap_or_default();
+            let shift = BigInt::from(10).pow(shift).magnitude().clone();
+            let (a, b) = (a_unscaled.magnitude(), b_unscaled.magnitude());
+            if a_scale < b_scale {
+                (a * shift).cmp(b)
+            } else {
+                a.cmp(&(b * shift))
+            }
+        }
+    };
+    if a_unscaled.sign() == Sign::Minus {
+        by_magnitude.reverse()
+    } else {
+        by_magnitude
+    }
+}
+
+fn sign(number: &BigInt) -> i8 {
+    match number.sign() {
+        Sign::Minus => -1,
+        Sign::NoSign => 0,
+        Sign::Plus => 1,
+    }
+}
+
+/// Bounds of the logarithm of base ten of a number that is not 0.
+#[expect(clippy::cast_precision_loss, reason = "bounds that are wide enough for it")]
+fn magnitude(unscaled: &BigInt, scale: i64) -> (f64, f64) {
+    let bits = unscaled.bits() as f64;
+    let scale = scale as f64;
+    (
+        (bits - 1.0) * std::f64::consts::LOG10_2 - scale - 1.0,
+        bits * std::f64::consts::LOG10_2 - scale + 1.0,
+    )
 }
 
 /// `BigDecimal.longValue`: the low 64 bits of the integral part.

@@ -5,7 +5,9 @@ mod float;
 
 use klamm_connect_api::java_number;
 
-pub use self::decimal::{decimal_to_f32, decimal_to_f64, decimal_to_i64, decimal_to_string, parse_decimal};
+pub use self::decimal::{
+    compare_decimals, decimal_to_f32, decimal_to_f64, decimal_to_i64, decimal_to_string, parse_decimal,
+};
 pub use self::float::{parse_f32, parse_f64};
 
 /// Zeros of the scripts whose digits `Character.digit` knows within 16 bits (Unicode 15).

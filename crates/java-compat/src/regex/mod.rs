@@ -5,6 +5,8 @@ mod translate;
 
 use fancy_regex::{Regex, RegexBuilder};
 
+use self::translate::{Texts, Translated};
+
 pub use self::replacement::Replacement;
 
 /// Steps that a backtracking match may take: far above what a topic name needs, and a fraction of a second.
@@ -32,8 +34,32 @@ pub struct MatchError;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Pattern {
+    plain: Compiled,
+    /// For other texts than those of [`Texts::Plain`], if that makes a difference.
+    any: Option<Compiled>,
+}
+
+#[derive(Debug, Clone)]
+struct Compiled {
     whole: Regex,
     part: Regex,
+    backtracks: bool,
+}
+
+impl Compiled {
+    fn try_new(Translated { pattern, backtracks }: &Translated) -> Result<Self, PatternError> {
+        let compile = |pattern: &str| {
+            RegexBuilder::new(pattern)
+                .backtrack_limit(BACKTRACK_LIMIT)
+                .build()
+                .map_err(|error| PatternError(format!("Invalid regex: {error}")))
+        };
+        Ok(Self {
+            part: compile(pattern)?,
+            whole: compile(&format!("\\A(?:{pattern})\\z"))?,
+            backtracks: *backtracks,
+        })
+    }
 }
 
 impl Pattern {
@@ -42,17 +68,33 @@ impl Pattern {
     /// # Errors
     /// If Java would refuse it, or it uses one of the few constructs that have no equal here: the message says which.
     pub fn try_new(java: &str) -> Result<Self, PatternError> {
-        let translated = translate::pattern(java)?;
-        let compile = |pattern: &str| {
-            RegexBuilder::new(pattern)
-                .backtrack_limit(BACKTRACK_LIMIT)
-                .build()
-                .map_err(|error| PatternError(format!("Invalid regex: {error}")))
-        };
+        let plain = translate::pattern(java, Texts::Plain)?;
+        let any = translate::pattern(java, Texts::Any)?;
+        let differs = any.pattern != plain.pattern;
         Ok(Self {
-            part: compile(&translated)?,
-            whole: compile(&format!("\\A(?:{translated})\\z"))?,
+            plain: Compiled::try_new(&plain)?,
+            any: differs.then(|| Compiled::try_new(&any)).transpose()?,
         })
+    }
+
+    fn compiled(&self, text: &str) -> &Compiled {
+        match &self.any {
+            Some(any)
+                if !text
+                    .bytes()
+                    .all(|byte| byte.is_ascii() && !matches!(byte, b'\n' | b'\r')) =>
+            {
+                any
+            }
+            _ => &self.plain,
+        }
+    }
+
+    /// Whether a match on this text may take more than time in proportion to it: with look-around, back-references,
+    /// atomic groups and possessive repetitions. It is bounded even so.
+    #[must_use]
+    pub fn backtracks_on(&self, text: &str) -> bool {
+        self.compiled(text).backtracks
     }
 
     /// Whether the whole text matches (`Matcher.matches`).
@@ -60,7 +102,15 @@ impl Pattern {
     /// # Errors
     /// If the match takes too long.
     pub fn matches(&self, text: &str) -> Result<bool, MatchError> {
-        self.whole.is_match(text).map_err(|_| MatchError)
+        self.compiled(text).whole.is_match(text).map_err(|_| MatchError)
+    }
+
+    /// Whether the pattern matches anywhere in the text (`Matcher.find`).
+    ///
+    /// # Errors
+    /// If the match takes too long.
+    pub fn is_found_in(&self, text: &str) -> Result<bool, MatchError> {
+        self.compiled(text).part.is_match(text).map_err(|_| MatchError)
     }
 
     /// Reads a replacement text, in which `$1` and `${name}` stand for groups and `\` makes the next character stand
@@ -70,7 +120,7 @@ impl Pattern {
     /// What Java would say at the first match: a group that the pattern does not have, a `$` or `\` without what
     /// belongs to it.
     pub fn replacement(&self, text: &str) -> Result<Replacement, PatternError> {
-        Replacement::try_new(text, &self.part)
+        Replacement::try_new(text, &self.plain.part)
     }
 
     /// The text with the first match of the pattern replaced (`Matcher.replaceFirst`), which may be shorter than the
@@ -79,7 +129,7 @@ impl Pattern {
     /// # Errors
     /// If the match takes too long.
     pub fn replace_first(&self, text: &str, replacement: &Replacement) -> Result<String, MatchError> {
-        let captures = self.part.captures(text).map_err(|_| MatchError)?;
+        let captures = self.compiled(text).part.captures(text).map_err(|_| MatchError)?;
         let Some((captures, found)) = captures.and_then(|captures| captures.get(0).map(|found| (captures, found)))
         else {
             return Ok(text.to_owned());

@@ -34,6 +34,37 @@ fn patterns_mean_what_they_mean_in_java() {
         (r"a{2}b{1,}c{1,2}", "aabcc", true, "repetitions"),
         (r"^orders$", "orders", true, "anchors"),
         (r"a|ab", "ab", true, "the whole text decides between alternatives"),
+        (".", "\n", false, "a line end"),
+        (".", "\u{85}", false, "there are five of them"),
+        ("(?d:.)", "\u{85}", true, "one for Unix"),
+        ("(?s).", "\n", true, "any character at all"),
+        (
+            "a$",
+            "a\n",
+            false,
+            "the end before a line end is no end of the whole text",
+        ),
+        ("a$\n", "a\n", true, "but it is an end"),
+        ("a$\n", "a\nb", false, "only at the end"),
+        ("(?m)a$\nb", "a\nb", true, "or at that of a line"),
+        ("(?m)a\r^\nb", "a\r\nb", false, "no line begins within a line end"),
+        (r"a\Z\R", "a\r\n", true, "before the last line end"),
+        (r"\R{2}", "\r\n", false, "a line end is not torn apart"),
+        ("(?i)k", "\u{212a}", false, "the sign for kelvin is no k"),
+        ("(?i)[a-z]", "\u{212a}", false, "nor in a class"),
+        ("(?i)é", "É", false, "only letters of ASCII have two cases"),
+        ("(?i)[é-ü]", "É", false, "in classes too"),
+        ("(?iu)é[ä-ö]", "ÉÖ", true, "but for all of Unicode"),
+        ("(?i:a)b", "AB", false, "the flag ends with its group"),
+        ("((?i)a)b", "Ab", true, "so it does here"),
+        (r"(?i)(é?a)\1", "éaéA", true, "a back-reference ignores case"),
+        ("[:alpha:]+", "a:", true, "no class of POSIX, but its letters"),
+        (
+            r"(?i)\x41\p{Lu}",
+            "aω",
+            true,
+            "case is ignored in numbers and properties",
+        ),
     ];
     for (java, text, wanted, why) in cases {
         let pattern = Pattern::try_new(java).unwrap_or_else(|error| panic!("{java}: {error}"));
@@ -65,6 +96,10 @@ fn what_java_refuses_and_what_has_no_equal_is_refused() {
         "\\08",
         "\\x{110000}",
         "\\k{a}",
+        "(?<a>x)|(?<a>y)",
+        "[[:alpha:]]",
+        "[&&a]",
+        "[a&&]",
     ] {
         assert!(Pattern::try_new(java).is_err(), "{java}");
     }

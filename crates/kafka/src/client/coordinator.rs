@@ -1,6 +1,7 @@
 //! Requests to the broker that coordinates a group.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use kafka_protocol::messages::{
     ConsumerGroupHeartbeatRequest, FindCoordinatorRequest, GroupId, LeaveGroupRequest, LeaveGroupResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{KafkaClient, Purpose, SILENCE, host_port, lock};
 use crate::KafkaError;
 use crate::backoff::Backoff;
-use crate::connection::Connection;
+use crate::connection::{Connection, api_name};
 use crate::error::code_of;
 
 /// What a coordinator looks after.
@@ -144,7 +145,7 @@ impl KafkaClient {
         own.unwrap_or_else(|| self.not_found(CoordinatorOf::Group, group, ResponseError::CoordinatorNotAvailable))
     }
 
-    /// Address of a coordinator, asked now: one attempt at each broker that is known.
+    /// Address of a coordinator, asked now: one attempt.
     pub(crate) async fn find_coordinator(&self, of: CoordinatorOf, key: &Arc<str>) -> Result<Arc<str>, KafkaError> {
         let mut found = self.find_coordinators(of, &BTreeSet::from([Arc::clone(key)])).await;
         found
@@ -152,33 +153,39 @@ impl KafkaClient {
             .unwrap_or_else(|| self.not_found(of, key, ResponseError::CoordinatorNotAvailable))
     }
 
-    /// Asks the brokers in turn until one knows them all; while one keeps silent the next as well, so that one which
-    /// hangs does not hold all groups up for `request.timeout.ms`.
+    /// Asks the brokers in turn until one answers; while one keeps silent the next as well, so that one which hangs does
+    /// not hold all groups up for `request.timeout.ms`. The first answer counts for all keys: a group that it does not
+    /// know must not keep the others waiting, and is asked about again by whoever wants it, from the next broker on.
     async fn find_coordinators(&self, of: CoordinatorOf, keys: &BTreeSet<Arc<str>>) -> Found {
-        let mut candidates = self.metadata.candidates(&self.config.bootstrap_servers).into_iter();
+        let keys: Vec<_> = keys.iter().cloned().collect();
+        let mut candidates = self.metadata.candidates(&self.config.bootstrap_servers);
+        let first = &self.coordinators.first;
+        let skipped = first.load(Ordering::Relaxed) % candidates.len().max(1);
+        candidates.rotate_left(skipped);
+        let mut candidates = candidates.into_iter();
         let mut attempts = FuturesUnordered::new();
-        let mut found = Found::new();
+        let mut last = KafkaError::ShutDown;
         loop {
-            let is_open = |key: &&Arc<str>| !matches!(found.get(*key), Some(Ok(_)));
-            let open: Vec<Arc<str>> = keys.iter().filter(is_open).cloned().collect();
-            if open.is_empty() {
-                return found;
-            }
             if let Some(candidate) = candidates.next() {
-                attempts.push(async move {
-                    let answer = self.find_coordinators_at(&candidate, of, &open).await;
-                    answer.unwrap_or_else(|err| open.into_iter().map(|key| (key, Err(err.clone()))).collect())
-                });
+                let keys = &keys;
+                let timeout = self.config.request_timeout;
+                attempts.push(async move { self.find_coordinators_at(&candidate, of, keys, timeout).await });
             } else if attempts.is_empty() {
-                return found;
+                let failed = keys.iter().map(|key| (Arc::clone(key), Err(last.clone())));
+                return failed.collect();
             }
             let has_more = candidates.len() > 0;
             tokio::select! {
-                Some(answer) = attempts.next() => {
-                    let is_news = |(key, _): &(Arc<str>, _)| !matches!(found.get(key), Some(Ok(_)));
-                    let news: Vec<_> = answer.into_iter().filter(is_news).collect();
-                    found.extend(news);
-                }
+                Some(answer) = attempts.next() => match answer {
+                    Ok(found) => {
+                        let is_known = |key: &Arc<str>| !matches!(found.get(key), None | Some(Err(KafkaError::Broker { .. })));
+                        if !keys.iter().all(is_known) {
+                            first.fetch_add(1, Ordering::Relaxed);
+                        }
+                        return found;
+                    }
+                    Err(err) => last = err,
+                },
                 () = sleep(SILENCE), if has_more => {}
             }
         }
@@ -189,6 +196,7 @@ impl KafkaClient {
         at: &Arc<str>,
         of: CoordinatorOf,
         keys: &[Arc<str>],
+        timeout: Duration,
     ) -> Result<Found, KafkaError> {
         let connection = self.link(at, Purpose::Admin).get(at).await?;
         // The form changed with version 4, and brokers may differ: the version is only known per connection.
@@ -202,9 +210,7 @@ impl KafkaClient {
         let mut found = Found::new();
         if version >= 4 {
             let request = request.with_coordinator_keys(keys.iter().map(text).collect());
-            let response = connection
-                .request_version(&request, version, self.config.request_timeout)
-                .await?;
+            let response = connection.request_version(&request, version, timeout).await?;
             for answer in &response.coordinators {
                 let key: Arc<str> = answer.key.as_str().into();
                 let place = self.place(of, &key, answer.error_code, &answer.host, answer.port);
@@ -213,9 +219,7 @@ impl KafkaClient {
         } else {
             for key in keys {
                 let request = request.clone().with_key(text(key));
-                let answer = connection
-                    .request_version(&request, version, self.config.request_timeout)
-                    .await?;
+                let answer = connection.request_version(&request, version, timeout).await?;
                 let place = self.place(of, key, answer.error_code, &answer.host, answer.port);
                 found.insert(Arc::clone(key), place);
             }
@@ -223,43 +227,95 @@ impl KafkaClient {
         Ok(found)
     }
 
-    /// One attempt at the coordinator over the connection that its heartbeats and commits share.
+    /// One attempt at the coordinator over the connection that commits share.
     pub(crate) async fn request_coordinator<R: Request>(
         &self,
         group: &Arc<str>,
         request: &R,
     ) -> Result<R::Response, KafkaError> {
-        self.request_coordinator_as(None, group, request, self.config.request_timeout)
+        let timeout = self.config.request_timeout;
+        self.request_coordinator_as(None, group, Purpose::Coordinator, request, timeout)
             .await
     }
 
-    /// [`KafkaClient::request_coordinator`] in the name of a member's own `client.id`.
+    /// One attempt at the coordinator, in the name of a member's own `client.id` if it has one. All of it takes `timeout`
+    /// at most: a coordinator that hangs is forgotten then, also if it did not get as far as a connection.
     pub(crate) async fn request_coordinator_as<R: Request>(
         &self,
         client_id: Option<&Arc<str>>,
         group: &Arc<str>,
+        purpose: Purpose,
         request: &R,
         timeout: Duration,
     ) -> Result<R::Response, KafkaError> {
-        let address = self.coordinator(group).await?;
-        let result = match self.link(&address, Purpose::Coordinator).get(&address).await {
-            Ok(connection) => connection.request_as(client_id, request, timeout).await,
-            Err(err) => Err(err),
+        let deadline = Instant::now() + timeout;
+        let attempt = async {
+            let address = self.coordinator(group).await?;
+            let connection = self.link(&address, purpose).get(&address).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            connection.request_as(client_id, request, left).await
         };
+        let result = timeout_at(deadline, attempt).await.unwrap_or_else(|_| {
+            let known = self.coordinators.known(group);
+            Err(KafkaError::TimedOut {
+                address: known.unwrap_or_else(|| self.config.bootstrap_servers.join(",").into()),
+                api: api_name(R::KEY),
+                after: timeout,
+            })
+        });
         self.check_coordinator(group, result)
     }
 
     /// One attempt at the coordinator over a connection that nothing else uses, in the name of a member's `client.id`.
+    ///
+    /// The answer may take minutes. Meanwhile the coordinator is asked, at least every two times `silence`, whether it
+    /// is one still: if it keeps silent for so long, or names another broker, there will be none.
     pub(crate) async fn park_at_coordinator<R: Request>(
         &self,
         client_id: Option<&Arc<str>>,
         group: &Arc<str>,
         request: &R,
         timeout: Duration,
+        silence: Duration,
     ) -> Result<R::Response, KafkaError> {
         let address = self.coordinator(group).await?;
-        let result = self.request_parking(&address, client_id, request, timeout).await;
+        let result = tokio::select! {
+            biased;
+            answer = self.request_parking(&address, client_id, request, timeout) => answer,
+            gone = self.coordinator_gone(&address, group, silence) => Err(gone),
+        };
         self.check_coordinator(group, result)
+    }
+
+    /// Ends when the broker at `address` coordinates the group no longer, or keeps silent.
+    async fn coordinator_gone(&self, address: &Arc<str>, group: &Arc<str>, silence: Duration) -> KafkaError {
+        let groups = [Arc::clone(group)];
+        loop {
+            sleep(silence).await;
+            let asked = self.find_coordinators_at(address, CoordinatorOf::Group, &groups, silence);
+            match timeout(silence, asked).await {
+                // An error is no news: it may not know for a moment.
+                Ok(Ok(found)) => match found.get(group) {
+                    Some(Ok(now)) if now != address => {
+                        return KafkaError::Disconnected {
+                            address: Arc::clone(address),
+                            reason: format!("group `{group}` is coordinated at {now} by now").into(),
+                        };
+                    }
+                    _ => {}
+                },
+                Ok(Err(err @ KafkaError::TimedOut { .. })) => return err,
+                // Of a connection that is gone the kernel tells, also under the call.
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    return KafkaError::TimedOut {
+                        address: Arc::clone(address),
+                        api: "FindCoordinator",
+                        after: silence,
+                    };
+                }
+            }
+        }
     }
 
     /// Forgets the coordinator when it turns out to be the wrong one or not to answer.
@@ -327,6 +383,8 @@ impl KafkaClient {
 pub(super) struct Coordinators {
     known: Mutex<HashMap<Arc<str>, Arc<str>>>,
     wanted: Mutex<Wanted>,
+    /// Which broker is asked first, from the most promising on: another one after each that does not know a group.
+    first: AtomicUsize,
     /// Held while a question is under way.
     turn: tokio::sync::Mutex<LastRound>,
 }
@@ -357,4 +415,37 @@ impl Coordinators {
 
 pub(crate) fn group_id(group: &Arc<str>) -> GroupId {
     GroupId(StrBytes::from_string(group.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::HeartbeatRequest;
+
+    use super::*;
+    use crate::ClientConfig;
+
+    // A process that is stopped still has a kernel that takes connections. Only the request had a time-out, so the
+    // handshake before it took 30 s, longer than most sessions.
+    #[tokio::test]
+    async fn a_coordinator_that_hangs_during_the_handshake_is_forgotten_in_time() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: Arc<str> = silent.local_addr().unwrap().to_string().into();
+        let client = KafkaClient::new(
+            ClientConfig::new([Arc::clone(&address)]),
+            tokio::runtime::Handle::current(),
+        );
+        let group: Arc<str> = "g".into();
+        lock(&client.coordinators.known).insert(Arc::clone(&group), Arc::clone(&address));
+        let request = HeartbeatRequest::default();
+        let asked =
+            client.request_coordinator_as(None, &group, Purpose::Heartbeats, &request, Duration::from_millis(50));
+        let failure = tokio::time::timeout(Duration::from_secs(5), asked)
+            .await
+            .unwrap()
+            .unwrap_err();
+        let wanted = format!("Kafka at {address} did not answer Heartbeat within 50 ms");
+        assert_eq!(failure.to_string(), wanted);
+        assert_eq!(client.coordinators.known(&group), None);
+        client.shutdown().await;
+    }
 }

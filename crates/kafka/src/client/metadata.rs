@@ -47,6 +47,8 @@ struct View {
     brokers: BTreeMap<i32, Arc<str>>,
     /// The address that answered last is asked first.
     last_good: Option<Arc<str>>,
+    /// The address whose answer was too old is asked last.
+    doubted: Option<Arc<str>>,
     topics: HashMap<Arc<str>, Topic>,
     /// What [`Metadata::topics`] returned last; dropped when topics change.
     listed: Option<Arc<[TopicInfo]>>,
@@ -94,7 +96,17 @@ impl Metadata {
                 candidates.push(Arc::clone(address));
             }
         }
+        // A stable sort: everybody else stays where he is.
+        candidates.sort_by_key(|address| view.doubted.as_ref() == Some(address));
         candidates
+    }
+
+    /// What was answered last is old: another broker is asked first from now on.
+    pub(crate) fn doubt(&self) {
+        let view = &mut *lock(&self.view);
+        if let Some(last) = view.last_good.take() {
+            view.doubted = Some(last);
+        }
     }
 
     pub(super) fn answered(&self, address: Arc<str>) {
@@ -305,6 +317,19 @@ mod tests {
         MetadataResponse::default()
             .with_brokers(vec![broker(1), broker(2), broker(3)])
             .with_topics(vec![topic])
+    }
+
+    #[test]
+    fn a_broker_whose_answer_was_too_old_is_asked_last() {
+        let metadata = Metadata::default();
+        let bootstrap: [Arc<str>; 3] = ["a:1", "b:1", "c:1"].map(Arc::from);
+        let order = || metadata.candidates(&bootstrap).join(" ");
+        metadata.answered(Arc::clone(&bootstrap[1]));
+        assert_eq!(order(), "b:1 a:1 c:1");
+        metadata.doubt();
+        assert_eq!(order(), "a:1 c:1 b:1");
+        metadata.answered(Arc::clone(&bootstrap[2]));
+        assert_eq!(order(), "c:1 a:1 b:1");
     }
 
     #[test]

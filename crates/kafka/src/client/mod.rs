@@ -41,6 +41,9 @@ pub(crate) use refresh::TopicInterest;
 /// How long a broker may keep silent before a question that any broker can answer goes to the next as well.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// The shortest wait between two attempts.
+const LEAST_BACKOFF: Duration = Duration::from_millis(10);
+
 /// Shared connections by address and purpose.
 type Links = HashMap<(Arc<str>, Purpose), Arc<Link>>;
 
@@ -49,8 +52,10 @@ type Links = HashMap<(Arc<str>, Purpose), Arc<Link>>;
 pub(crate) enum Purpose {
     /// Metadata, FindCoordinator, ListOffsets and administration.
     Admin,
-    /// Heartbeat, OffsetCommit, OffsetFetch, LeaveGroup.
+    /// OffsetCommit, which waits for replicas, OffsetFetch, LeaveGroup.
     Coordinator,
+    /// Heartbeats of either protocol: sessions run on while others wait.
+    Heartbeats,
     /// Produce, whose requests follow each other in the order of their sequence numbers.
     Produce,
 }
@@ -73,7 +78,16 @@ pub struct KafkaClient {
 
 impl KafkaClient {
     /// A client of the cluster that `config` names. Never fails and does not connect yet.
-    pub fn new(config: ClientConfig, net: tokio::runtime::Handle) -> Arc<Self> {
+    pub fn new(mut config: ClientConfig, net: tokio::runtime::Handle) -> Arc<Self> {
+        // Kafka's clients take 0, too, and then try again without a pause.
+        for wait in [
+            &mut config.retry_backoff,
+            &mut config.retry_backoff_max,
+            &mut config.reconnect_backoff,
+            &mut config.reconnect_backoff_max,
+        ] {
+            *wait = (*wait).max(LEAST_BACKOFF);
+        }
         let config = Arc::new(config);
         let client = Arc::new(Self {
             dialer: Dialer {

@@ -1,12 +1,12 @@
 //! Keeping the metadata fresh: one task, one question at a time, about the topics that somebody is interested in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{MetadataRequest, TopicName};
+use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -116,10 +116,24 @@ impl KafkaClient {
     }
 
     async fn round(&self) -> Result<(), KafkaError> {
-        let topics = {
+        let (is_complete, topics) = {
             let interest = lock(&self.refresh.topics);
-            (interest.all == 0).then(|| interest.topics.keys().cloned().collect::<Vec<_>>())
+            (interest.all > 0, interest.topics.keys().cloned().collect::<Vec<_>>())
         };
+        if !is_complete {
+            return self.ask(Some(topics)).await.map(drop);
+        }
+        // An answer about all leaves out what may not be seen. Whoever waits for such a topic by name is to know why.
+        let answered = self.ask(None).await?;
+        let left_out = left_out(topics, &answered);
+        if !left_out.is_empty() {
+            self.ask(Some(left_out)).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks about these topics, or all, and takes the answer over.
+    async fn ask(&self, topics: Option<Vec<Arc<str>>>) -> Result<MetadataResponse, KafkaError> {
         let is_complete = topics.is_none();
         let named = |name: Arc<str>| {
             MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(name.to_string()))))
@@ -132,8 +146,16 @@ impl KafkaClient {
             return Err(KafkaError::broker("asking for metadata", code));
         }
         self.metadata().merge(&response, is_complete);
-        Ok(())
+        Ok(response)
     }
+}
+
+/// The topics that the answer does not name.
+fn left_out(mut topics: Vec<Arc<str>>, answer: &MetadataResponse) -> Vec<Arc<str>> {
+    let names = answer.topics.iter().filter_map(|topic| topic.name.as_ref());
+    let names: HashSet<&str> = names.map(|name| name.as_str()).collect();
+    topics.retain(|topic| !names.contains(&**topic));
+    topics
 }
 
 /// The task behind it: waits until somebody asks, then every `metadata.max.age.ms` and whenever asked.
@@ -215,5 +237,22 @@ impl Away {
             since: self.since,
             error,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+
+    use super::*;
+
+    // With one subscription to a pattern nothing was asked by name any more, and a topic that may not be seen read as one
+    // that does not exist yet.
+    #[test]
+    fn what_an_answer_about_all_topics_leaves_out_is_asked_by_name() {
+        let topic = |name| MetadataResponseTopic::default().with_name(Some(TopicName(StrBytes::from_static_str(name))));
+        let answer = MetadataResponse::default().with_topics(vec![topic("a"), topic("c")]);
+        let wanted = ["a", "b", "c", "d"].map(Arc::from).to_vec();
+        assert_eq!(left_out(wanted, &answer).join(" "), "b d");
     }
 }

@@ -30,7 +30,8 @@ pub struct ClientConfig {
     pub metadata_max_age: Duration,
     /// `connections.max.idle.ms` (540,000): unused connections are closed after this.
     pub connections_max_idle: Duration,
-    /// `socket.connection.setup.timeout.ms` (10,000): how long a connection attempt may take.
+    /// `socket.connection.setup.timeout.ms` (10,000): how long each step of a connection attempt may take: TCP, TLS,
+    /// agreeing on versions, each message of the login.
     pub connection_setup_timeout: Duration,
     /// `security.protocol`, `ssl.*`, `sasl.*`: who we are, and whom we trust.
     pub security: SecurityConfig,

@@ -30,6 +30,7 @@ pub(super) async fn authenticate(
     connection: &Connection,
     login: &Login,
     protocol: SecurityProtocol,
+    credentials_timeout: Duration,
     timeout: Duration,
 ) -> Result<Option<Lease>, KafkaError> {
     let address = &connection.inner.address;
@@ -42,8 +43,8 @@ pub(super) async fn authenticate(
         reason: reason.into(),
     };
     // Credentials first: asking for a token may take longer than a broker waits between two messages.
-    let begun = tokio::time::timeout(timeout, login.begin(address)).await;
-    let begun = begun.unwrap_or_else(|_| Err(format!("no credentials within {} ms", timeout.as_millis())));
+    let begun = tokio::time::timeout(credentials_timeout, login.begin(address)).await;
+    let begun = begun.unwrap_or_else(|_| Err(format!("no credentials within {} ms", credentials_timeout.as_millis())));
     let (mut exchange, mut message) = begun.map_err(refused)?;
 
     let handshake = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));

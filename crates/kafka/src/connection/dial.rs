@@ -1,16 +1,20 @@
 //! From an address to a connection that is ready for requests: TCP, TLS, ApiVersions, SASL.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::{Message, StrBytes, VersionRange};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use tokio::net::TcpStream;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -198,9 +202,9 @@ impl Session {
         Ok((versions, session))
     }
 
+    /// For each message of the handshake. Whoever waits for the connection waits for all of them.
     fn timeout(&self) -> Duration {
-        let config = &self.shared.config;
-        config.connection_setup_timeout.max(config.request_timeout)
+        self.shared.config.connection_setup_timeout
     }
 
     fn connection(&self) -> Connection {
@@ -220,7 +224,9 @@ impl Session {
         match &self.shared.security.login {
             Some(login) => {
                 let protocol = self.shared.security.protocol();
-                authenticate(&self.connection(), login, protocol, self.timeout()).await
+                // Credentials come from elsewhere, and are kept: their time is not the broker's.
+                let credentials_timeout = self.shared.config.request_timeout.max(self.timeout());
+                authenticate(&self.connection(), login, protocol, credentials_timeout, self.timeout()).await
             }
             None => Ok(None),
         }
@@ -265,12 +271,19 @@ async fn connect(shared: &Shared, address: &Arc<str>) -> Result<Transport, Kafka
         source: Arc::new(source),
     };
     let timeout = shared.config.connection_setup_timeout;
-    let stream = tokio::time::timeout(timeout, TcpStream::connect(&**address))
+    let reached = async { reach(lookup_host(&**address).await?.collect()).await };
+    let stream = tokio::time::timeout(timeout, reached)
         .await
         .map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?
         .map_err(failed)?;
     // Requests are small and waited for: never hold one back to fill a packet.
     stream.set_nodelay(true).map_err(failed)?;
+    // Some answers take minutes. A host that is gone says nothing, so the kernel asks whether it is there.
+    let probes = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    SockRef::from(&stream).set_tcp_keepalive(&probes).map_err(failed)?;
     let Some(tls) = &shared.security.tls else {
         return Ok(Transport::Plain(stream));
     };
@@ -288,6 +301,32 @@ async fn connect(shared: &Shared, address: &Arc<str>) -> Result<Transport, Kafka
         ))
     })?;
     Ok(Transport::Tls(Box::new(secured.map_err(refused)?)))
+}
+
+/// How long an address may keep silent before the next is tried as well (RFC 8305).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// A connection to one of the addresses of a name; the first are tried first, but do not keep the others waiting: behind
+/// a name may be several brokers or load balancers, one of which is away (`client.dns.lookup=use_all_dns_ips`).
+async fn reach(addresses: Vec<SocketAddr>) -> std::io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        match addresses.next() {
+            Some(address) => attempts.push(TcpStream::connect(address)),
+            None if attempts.is_empty() => return Err(last),
+            None => {}
+        }
+        let has_more = addresses.len() > 0;
+        tokio::select! {
+            Some(reached) = attempts.next() => match reached {
+                Ok(stream) => return Ok(stream),
+                Err(err) => last = err,
+            },
+            () = sleep(NEXT_ADDRESS), if has_more => {}
+        }
+    }
 }
 
 async fn api_versions(connection: &Connection, timeout: Duration) -> Result<Vec<(i16, VersionRange)>, KafkaError> {
@@ -324,4 +363,33 @@ fn ranges(response: &ApiVersionsResponse) -> Vec<(i16, VersionRange)> {
         max: api.max_version,
     };
     response.api_keys.iter().map(|api| (api.api_key, range(api))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // All addresses of a name shared one time-out, which the first could use up.
+    #[tokio::test]
+    async fn an_address_that_answers_nothing_does_not_hide_the_next() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let full = tokio::net::TcpSocket::new_v4().unwrap();
+        full.bind(any).unwrap();
+        let full = full.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        // The kernel takes no more connections once so many wait to be accepted.
+        let mut waiting = Vec::new();
+        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(silent)).await {
+            waiting.push(stream.unwrap());
+        }
+        let works = tokio::net::TcpListener::bind(any).await.unwrap();
+        let address = works.local_addr().unwrap();
+        let reached = tokio::time::timeout(Duration::from_secs(5), reach(vec![silent, address])).await;
+        assert_eq!(reached.unwrap().unwrap().peer_addr().unwrap(), address);
+
+        drop(works);
+        let refused = reach(vec![address, address]).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert!(reach(Vec::new()).await.is_err());
+    }
 }

@@ -44,7 +44,7 @@ impl Link {
     /// When this one attempt fails; the next call waits longer.
     ///
     /// # Cancel safety
-    /// Safe: an attempt that nobody waits for is closed.
+    /// Safe: an attempt that nobody waits for is closed, and counts as one that failed.
     pub(crate) async fn get(&self, address: &Arc<str>) -> Result<Connection, KafkaError> {
         let mut state = self.state.lock().await;
         match &state.open {
@@ -54,6 +54,9 @@ impl Link {
         if let Some(not_before) = state.not_before {
             sleep_until(not_before).await;
         }
+        let wait = state.backoff.next();
+        // Also after an attempt that is given up half-way.
+        state.not_before = Some(Instant::now() + wait);
         match self.dialer.dial(Arc::clone(address)).await {
             Ok(connection) => {
                 state.backoff.reset();
@@ -63,7 +66,7 @@ impl Link {
                 Ok(connection)
             }
             Err(err) => {
-                state.not_before = Some(Instant::now() + state.backoff.next());
+                state.not_before = Some(Instant::now() + wait);
                 Err(err)
             }
         }

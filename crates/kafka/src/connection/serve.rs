@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{End, Outgoing};
 use crate::KafkaError;
@@ -42,6 +42,8 @@ enum Event {
     Request(Option<Outgoing>),
     Login(Outgoing),
     Gate(Gate),
+    /// All of a request is written, or no more can be.
+    Written(Result<(), String>),
     Frame(Result<Bytes, String>),
     /// The oldest deadline passed, or nothing happened for the idle time.
     Clock,
@@ -49,8 +51,12 @@ enum Event {
 
 impl Serving {
     /// Serves until the last handle is dropped and all is answered, or the socket fails.
-    pub(super) async fn run(mut self, read: impl AsyncRead + Unpin, mut write: impl AsyncWrite + Unpin) {
+    ///
+    /// It reads also while it writes: a broker takes nothing while it sends an answer, so each would wait for the other
+    /// for ever once a large request meets a large answer.
+    pub(super) async fn run(mut self, read: impl AsyncRead + Unpin, write: impl AsyncWrite + Unpin) {
         let mut frames = Frames::new(read, self.max_frame);
+        let mut outbox = Outbox::new(write);
         let mut in_flight: VecDeque<Outgoing> = VecDeque::new();
         let mut last_used = Instant::now();
         let mut has_handles = true;
@@ -65,8 +71,9 @@ impl Serving {
             let event = tokio::select! {
                 frame = frames.next() => Event::Frame(frame),
                 Ok(()) = self.gate.changed() => Event::Gate(self.gate.borrow_and_update().clone()),
-                Some(request) = self.login.recv() => Event::Login(request),
-                request = self.requests.recv(), if has_handles && is_open => Event::Request(request),
+                written = outbox.written(), if outbox.is_busy => Event::Written(written),
+                Some(request) = self.login.recv(), if !outbox.is_busy => Event::Login(request),
+                request = self.requests.recv(), if has_handles && is_open && !outbox.is_busy => Event::Request(request),
                 () = sleep_until(wake) => Event::Clock,
             };
             match event {
@@ -84,12 +91,9 @@ impl Serving {
                     drop(request.answer.send(Err(late)));
                 }
                 Event::Request(Some(request)) => {
-                    let written = send(&mut write, &request).await;
+                    last_used = Instant::now();
+                    outbox.put(&request.frame);
                     in_flight.push_back(request);
-                    match written {
-                        Ok(()) => last_used = Instant::now(),
-                        Err(reason) => break frames.last_words(reason).await.into(),
-                    }
                 }
                 Event::Login(mut request) => {
                     // Its message may be seen before the gate's: nothing else goes out between the parts of a login.
@@ -98,12 +102,11 @@ impl Serving {
                     let before = in_flight.iter().map(|sent| sent.deadline).max();
                     let waits_until = before.unwrap_or_else(Instant::now) + request.timeout;
                     request.deadline = request.deadline.max(waits_until);
-                    let written = send(&mut write, &request).await;
+                    outbox.put(&request.frame);
                     in_flight.push_back(request);
-                    if let Err(reason) = written {
-                        break frames.last_words(reason).await.into();
-                    }
                 }
+                Event::Written(Ok(())) => {}
+                Event::Written(Err(reason)) => break frames.last_words(reason).await.into(),
                 Event::Request(None) if in_flight.is_empty() => return,
                 Event::Request(None) => has_handles = false,
                 Event::Frame(Ok(frame)) => {
@@ -164,17 +167,45 @@ impl Serving {
     }
 }
 
-/// Writes a request, all of it.
-async fn send(write: &mut (impl AsyncWrite + Unpin), request: &Outgoing) -> Result<(), String> {
-    let written = timeout_at(request.deadline, async {
-        write.write_all(&request.frame).await?;
+/// The request that is being written.
+struct Outbox<W> {
+    write: W,
+    /// What of it is left.
+    frame: Bytes,
+    is_busy: bool,
+}
+
+impl<W: AsyncWrite + Unpin> Outbox<W> {
+    fn new(write: W) -> Self {
+        Self {
+            write,
+            frame: Bytes::new(),
+            is_busy: false,
+        }
+    }
+
+    /// Takes the next request, when the one before is written.
+    fn put(&mut self, frame: &Bytes) {
+        self.frame = frame.clone();
+        self.is_busy = true;
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Cancel safety
+    /// Safe: what was written is no longer in `self`.
+    async fn written(&mut self) -> Result<(), String> {
+        while !self.frame.is_empty() {
+            match self.write.write_buf(&mut self.frame).await {
+                Ok(0) => return Err(HUNG_UP.to_owned()),
+                Ok(_) => {}
+                Err(err) => return Err(words(&err)),
+            }
+        }
         // TLS keeps what the socket did not take.
-        write.flush().await
-    });
-    match written.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(err)) => Err(words(&err)),
-        Err(_) => Err("a request could not be written in time".to_owned()),
+        self.write.flush().await.map_err(|err| words(&err))?;
+        self.is_busy = false;
+        Ok(())
     }
 }
 
@@ -294,9 +325,15 @@ mod tests {
 
     /// A served end of a connection to a broker that has said `said` and hung up.
     fn hung_up(said: &'static [u8]) -> (Serving, Connection, impl AsyncRead + AsyncWrite + Unpin) {
-        let (requests, incoming) = mpsc::channel(1);
+        let (serving, connection) = served(Gate::Held);
+        (serving, connection, tokio::io::join(said, Closed))
+    }
+
+    fn served(gate: Gate) -> (Serving, Connection) {
+        let (requests, incoming) = mpsc::channel(2);
         let (_, login) = mpsc::channel(1);
-        let (_, gate) = watch::channel(Gate::Held);
+        let (_, mut gate) = watch::channel(gate);
+        gate.mark_changed();
         let end = End::default();
         let inner = Inner {
             address: "broker:9092".into(),
@@ -309,7 +346,7 @@ mod tests {
         let serving = Serving {
             address: "broker:9092".into(),
             idle: Duration::from_secs(60),
-            max_frame: 1024,
+            max_frame: 1 << 24,
             hint: None,
             requests: incoming,
             login,
@@ -317,7 +354,7 @@ mod tests {
             end,
         };
         let connection = Connection { inner: Arc::new(inner) };
-        (serving, connection, tokio::io::join(said, Closed))
+        (serving, connection)
     }
 
     /// Takes no writes.
@@ -368,5 +405,52 @@ mod tests {
         let mut frames = Frames::new(stream, 1024);
         assert_eq!(frames.last_words(HUNG_UP.to_owned()).await, mismatch(*b"HTTP").unwrap());
         assert_eq!(frames.last_words("too late".to_owned()).await, "too late");
+    }
+
+    // A broker reads nothing while it sends an answer, and nothing was read while a request was written: both waited
+    // until the time-out.
+    #[tokio::test]
+    async fn a_large_request_and_a_large_answer_pass_each_other() {
+        const LARGE: usize = 1 << 20;
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let (serving, connection) = served(Gate::Open);
+        let requests = connection.inner.requests.clone();
+        let (read, write) = tokio::io::split(ours);
+        let broker = async move {
+            for (request, answer, id) in [(16, LARGE, 1_i32), (LARGE, 16, 2)] {
+                theirs.read_exact(&mut vec![0; request]).await.unwrap();
+                // The next request is under way by now.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let mut frame = u32::try_from(answer).unwrap().to_be_bytes().to_vec();
+                frame.extend(id.to_be_bytes());
+                frame.resize(answer + 4, 0);
+                theirs.write_all(&frame).await.unwrap();
+            }
+            theirs
+        };
+        let user = async move {
+            let mut waiting = Vec::new();
+            for (size, correlation_id) in [(16, 1), (LARGE, 2)] {
+                let (answer, answered) = tokio::sync::oneshot::channel();
+                let outgoing = Outgoing {
+                    correlation_id,
+                    frame: Bytes::from(vec![0; size]),
+                    api: "test",
+                    timeout: Duration::from_secs(5),
+                    deadline: Instant::now() + Duration::from_secs(5),
+                    answer,
+                };
+                assert!(requests.send(outgoing).await.is_ok());
+                waiting.push(answered);
+            }
+            let mut sizes = Vec::new();
+            for answered in waiting {
+                sizes.push(answered.await.unwrap().unwrap().len());
+            }
+            drop((requests, connection));
+            sizes
+        };
+        let ((), sizes, _theirs) = tokio::join!(serving.run(read, write), user, broker);
+        assert_eq!(sizes, [LARGE, 16]);
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn accept(
     source: &mut Source<'_>,
 ) -> Accepted {
     let mut state = intake.state();
-    if state.ticket != ticket || intake.closed.is_cancelled() || state.ready.is_some() {
+    let is_asked = state.ticket == ticket && state.position == Position::At(offset);
+    if !is_asked || intake.closed.is_cancelled() || state.ready.is_some() {
         return Accepted::Stale;
     }
     if let Some(code) = code_of(data.error_code) {

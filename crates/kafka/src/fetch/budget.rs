@@ -11,7 +11,8 @@ use crate::client::lock;
 
 /// Where the memory for fetch responses comes from; the owner of the pool decides how much there is.
 pub trait FetchBudget: Send + Sync + fmt::Debug {
-    /// Waits until `bytes` are free and takes them. Dropping the future gives up the place in the queue.
+    /// Waits until there is memory and takes some, at most `bytes`: as much as is fair to those who ask next. Dropping
+    /// the future gives up the place in the queue.
     fn reserve(&self, bytes: usize) -> BoxFuture<'_, Reservation>;
 }
 
@@ -71,7 +72,17 @@ impl Drop for Reservation {
     }
 }
 
+/// What is free is shared with those who ask next: one request gets an eighth of it.
+const SHARE: i64 = 8;
+
+/// But not less than this, or than this part of a small budget.
+const LEAST_BYTES: i64 = 64 * 1024;
+const LEAST_SHARE: i64 = 64;
+
 /// A fixed number of bytes, handed out in the order of asking.
+///
+/// Nobody waits for a number of bytes of his own: whoever is at the front takes what can be spared, so a large request
+/// holds up no small one, and a few who keep what they got (their broker hangs) leave enough for the others.
 #[derive(Clone, Debug)]
 pub struct ByteBudget {
     shared: Arc<Shared>,
@@ -79,7 +90,8 @@ pub struct ByteBudget {
 
 #[derive(Debug)]
 struct Shared {
-    total: i64,
+    /// As long as so much is free, the front of the queue is served.
+    least: i64,
     state: Mutex<State>,
 }
 
@@ -96,7 +108,7 @@ impl ByteBudget {
         let total = i64::try_from(total_bytes).unwrap_or(i64::MAX);
         Self {
             shared: Arc::new(Shared {
-                total,
+                least: LEAST_BYTES.min(total / LEAST_SHARE),
                 state: Mutex::new(State {
                     free: total,
                     waiting: VecDeque::new(),
@@ -113,8 +125,7 @@ impl ByteBudget {
 
 impl FetchBudget for ByteBudget {
     fn reserve(&self, bytes: usize) -> BoxFuture<'_, Reservation> {
-        // A request beyond the whole budget gets the whole budget, else it would wait for ever.
-        let wanted = i64::try_from(bytes).unwrap_or(i64::MAX).min(self.shared.total);
+        let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
         let (granted, grant) = oneshot::channel();
         lock(&self.shared.state).waiting.push_back((wanted, granted));
         Shared::serve(&self.shared);
@@ -134,17 +145,15 @@ impl Shared {
         loop {
             let (grant, granted) = {
                 let mut state = lock(&self.state);
-                let Some((wanted, _)) = state.waiting.front() else {
-                    return;
-                };
-                if *wanted > state.free {
+                if state.free < self.least {
                     return;
                 }
                 let Some((wanted, granted)) = state.waiting.pop_front() else {
                     return;
                 };
-                state.free -= wanted;
-                let bytes = usize::try_from(wanted).unwrap_or(0);
+                let spared = wanted.min((state.free / SHARE).max(self.least));
+                state.free -= spared;
+                let bytes = usize::try_from(spared).unwrap_or(0);
                 (Reservation::new(bytes, Arc::new(Handle(Arc::clone(self)))), granted)
             };
             // If nobody waits any more the reservation comes back and is released here, outside the lock.
@@ -174,44 +183,74 @@ mod tests {
 
     use super::*;
 
+    /// A budget of which an eighth is `share`.
+    fn budget(share: usize) -> ByteBudget {
+        ByteBudget::new(8 * share)
+    }
+
+    // A request beyond what is free waited at the front until nobody held a byte, and everybody behind it with it.
+    #[test]
+    fn a_large_request_takes_what_can_be_spared_and_holds_up_nobody() {
+        let budget = budget(4 << 20);
+        let _held = budget.reserve(69).now_or_never().unwrap();
+        let large = budget.reserve(50 << 20).now_or_never().unwrap();
+        assert_eq!(large.bytes(), ((32 << 20) - 69) / 8);
+        assert_eq!(budget.reserve(1 << 20).now_or_never().unwrap().bytes(), 1 << 20);
+    }
+
+    #[test]
+    fn those_who_keep_what_they_got_leave_some_for_the_others() {
+        let budget = budget(4 << 20);
+        let hung: Vec<_> = (0..16)
+            .map(|_| budget.reserve(8 << 20).now_or_never().unwrap())
+            .collect();
+        let next = budget.reserve(8 << 20).now_or_never().unwrap();
+        assert!(next.bytes() >= 256 * 1024, "{}", next.bytes());
+        drop((hung, next));
+        assert_eq!(budget.free_bytes(), 32 << 20);
+    }
+
     #[test]
     fn reservations_wait_their_turn_and_come_back() {
-        let budget = ByteBudget::new(100);
-        let mut first = budget.reserve(80).now_or_never().unwrap();
-        let mut second = budget.reserve(50);
-        assert!((&mut second).now_or_never().is_none(), "20 are free");
-        let mut third = budget.reserve(10);
-        assert!(
-            (&mut third).now_or_never().is_none(),
-            "whoever asked first is served first"
-        );
-        first.resize(40);
-        assert_eq!(second.now_or_never().unwrap().bytes(), 50);
-        assert_eq!(third.now_or_never().unwrap().bytes(), 10);
-        let part = first.split(30);
-        drop(first);
-        assert_eq!(budget.free_bytes(), 70, "the part is still held");
-        drop(part);
-        assert_eq!(budget.free_bytes(), 100);
+        let least = 64 * 1024;
+        let budget = budget(8 * least);
+        let mut taken = Vec::new();
+        while let Some(reservation) = budget.reserve(usize::MAX).now_or_never() {
+            taken.push(reservation);
+        }
+        assert!(budget.free_bytes() < least);
+        let (mut second, mut third) = (budget.reserve(1), budget.reserve(1));
+        assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        let mut last = taken.pop().unwrap();
+        last.resize(last.bytes() - (least - budget.free_bytes()));
+        assert_eq!(second.now_or_never().unwrap().bytes(), 1);
+        assert!((&mut third).now_or_never().is_some(), "the second gave its byte back");
+        taken.push(last.split(30));
+        drop(last);
+        let held: usize = taken.iter().map(Reservation::bytes).sum();
+        assert_eq!(budget.free_bytes(), 64 * least - held, "the part is still held");
+        drop(taken);
+        assert_eq!(budget.free_bytes(), 64 * least);
     }
 
     #[test]
     fn a_waiter_that_gave_up_takes_nothing() {
-        let budget = ByteBudget::new(10);
-        let all = budget.reserve(1_000).now_or_never().unwrap();
-        assert_eq!(all.bytes(), 10, "more than there is means all");
+        let budget = budget(10);
+        let mut all = budget.reserve(10).now_or_never().unwrap();
+        all.resize(80);
         drop(budget.reserve(5));
         drop(all);
-        assert_eq!(budget.free_bytes(), 10);
+        assert_eq!(budget.free_bytes(), 80);
     }
 
     #[test]
     fn an_oversized_answer_is_paid_back() {
-        let budget = ByteBudget::new(10);
+        let budget = budget(10);
         let mut taken = budget.reserve(10).now_or_never().unwrap();
-        taken.resize(25);
+        taken.resize(85);
         assert_eq!(budget.free_bytes(), 0);
+        assert!(budget.reserve(1).now_or_never().is_none());
         drop(taken);
-        assert_eq!(budget.free_bytes(), 10);
+        assert_eq!(budget.free_bytes(), 80);
     }
 }

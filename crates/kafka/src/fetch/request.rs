@@ -22,6 +22,37 @@ pub(super) struct Answer {
     pub(super) reservation: Reservation,
 }
 
+/// How much the next answer may bring: a few times what the last did, and little less than the one before might. A
+/// session whose partitions idle sets hardly any memory aside for its long poll; one with a backlog soon asks for all it
+/// may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    least: usize,
+    bytes: usize,
+}
+
+impl Window {
+    const LEAST_BYTES: i32 = 64 * 1024;
+    const GROWTH: usize = 4;
+
+    /// A broker waits for no more than an answer may bring, so that is at least `fetch.min.bytes`.
+    pub(super) fn new(settings: &FetchSettings) -> Self {
+        let least = usize::try_from(settings.min_bytes.max(Self::LEAST_BYTES)).unwrap_or(0);
+        Self { least, bytes: least }
+    }
+
+    /// An answer brought `bytes`.
+    pub(super) fn answered(&mut self, bytes: usize) {
+        // Long polls come back empty also between two large answers, so one of them says little.
+        self.bytes = bytes.saturating_mul(Self::GROWTH).max(self.bytes / 2).max(self.least);
+    }
+
+    /// No answer came.
+    pub(super) fn failed(&mut self) {
+        self.bytes = self.least;
+    }
+}
+
 /// Who sends: the same for every request of a session.
 #[derive(Clone, Debug)]
 pub(super) struct Sender {
@@ -33,22 +64,26 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Reserves memory, then asks.
-    pub(super) async fn send(self, link: Arc<Link>, plan: Plan) -> Result<Answer, KafkaError> {
-        let per_partition = usize::try_from(self.settings.max_partition_bytes).unwrap_or(0);
-        let response_bound = usize::try_from(self.settings.max_bytes).unwrap_or(0);
-        // A response cannot be larger than its partitions may be, so a few partitions reserve less.
-        let max_bytes = per_partition.saturating_mul(plan.partitions.max(1)).min(response_bound);
-        self.hub.starving.fetch_add(1, Ordering::Relaxed);
-        let starving = Starving(&self.hub);
-        let reservation = self.hub.budget.reserve(max_bytes).await;
-        drop(starving);
+    /// Connects, reserves memory, asks. Nothing is set aside for a broker that cannot be reached.
+    pub(super) async fn send(self, link: Arc<Link>, plan: Plan, window: Window) -> Result<Answer, KafkaError> {
         let address = self
             .client
             .metadata()
             .broker(self.node)
             .ok_or(KafkaError::UnknownBroker(self.node))?;
         let connection = link.get(&address).await?;
+        let per_partition = usize::try_from(self.settings.max_partition_bytes).unwrap_or(0);
+        let response_bound = usize::try_from(self.settings.max_bytes).unwrap_or(0);
+        // A response cannot be larger than its partitions may be, so a few partitions reserve less.
+        let max_bytes = per_partition
+            .saturating_mul(plan.partitions.max(1))
+            .min(response_bound)
+            .min(window.bytes);
+        self.hub.starving.fetch_add(1, Ordering::Relaxed);
+        let starving = Starving(&self.hub);
+        let reservation = self.hub.budget.reserve(max_bytes).await;
+        drop(starving);
+        let max_bytes = reservation.bytes();
         // From version 13 on topics go by id alone (KIP-516).
         let version = connection.version::<FetchRequest>(if self.has_topic_ids { i16::MAX } else { 12 })?;
         let timeout = self.client.config().request_timeout + plan.max_wait;
@@ -68,7 +103,8 @@ impl Sender {
                 .with_partition(partition.partition)
                 .with_current_leader_epoch(ask.leader_epoch)
                 .with_fetch_offset(ask.offset)
-                .with_partition_max_bytes(self.settings.max_partition_bytes.min(max_bytes));
+                // A session remembers it beyond this request, whose own bound counts in any case.
+                .with_partition_max_bytes(self.settings.max_partition_bytes);
             // Neighbours of one topic share an entry; the order is the order of service.
             match topics
                 .last_mut()
@@ -120,5 +156,31 @@ struct Starving<'a>(&'a Hub);
 impl Drop for Starving<'_> {
     fn drop(&mut self) {
         self.0.starving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_follows_what_comes() {
+        let mut window = Window::new(&FetchSettings::default());
+        let mut after = |bytes| {
+            window.answered(bytes);
+            window.bytes
+        };
+        assert_eq!(after(60_000), 240_000, "a backlog gets more each time");
+        assert_eq!(after(240_000), 960_000);
+        assert_eq!(after(0), 480_000, "one empty answer says little");
+        assert_eq!([after(0), after(0), after(0)], [240_000, 120_000, 64 * 1024]);
+        after(1 << 20);
+        window.failed();
+        assert_eq!(window.bytes, 64 * 1024, "a broker that hangs shall not keep much");
+        let settings = FetchSettings {
+            min_bytes: 1 << 20,
+            ..FetchSettings::default()
+        };
+        assert_eq!(Window::new(&settings).bytes, 1 << 20, "what the broker shall wait for");
     }
 }

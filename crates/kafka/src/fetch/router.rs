@@ -71,6 +71,11 @@ impl Router {
     pub(super) fn stats(&self) -> FetchStats {
         self.hub.counters.read()
     }
+
+    #[cfg(test)]
+    pub(super) fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
 }
 
 impl Hub {
@@ -148,6 +153,13 @@ async fn run(client: Arc<KafkaClient>, hub: Arc<Hub>) {
 enum Obstacle {
     /// Ask the metadata again.
     Metadata,
+    /// So does this, and another broker: the one that answered last is behind, or the position is of another topic.
+    Behind {
+        /// Leader epoch of the record before the position.
+        position: i32,
+        /// Leader epoch by the metadata.
+        leader: i32,
+    },
     /// The reader was told; it has to ask again.
     Failed(FetchError),
 }
@@ -170,6 +182,7 @@ async fn route(client: Arc<KafkaClient>, hub: Arc<Hub>, intake: Arc<Intake>) {
     let is_newer = |leader: Leader| leader.epoch > checked;
     let mut is_fresh = errors == 0 || client.metadata().leader(&intake.partition).is_some_and(is_newer);
     let mut is_first = true;
+    let mut behind_since = None;
     loop {
         if !is_fresh && client.refreshed().await.is_err() {
             return; // shut down
@@ -180,6 +193,20 @@ async fn route(client: Arc<KafkaClient>, hub: Arc<Hub>, intake: Arc<Intake>) {
             // What nobody has asked about yet is asked about at once.
             Err(Obstacle::Metadata) if is_first => {}
             Err(Obstacle::Metadata) => sleep(backoff.next()).await,
+            Err(Obstacle::Behind { position, leader }) => {
+                client.metadata().doubt();
+                let since = behind_since.get_or_insert_with(|| (Instant::now(), false));
+                if since.0.elapsed() >= LONGEST_WAIT && !std::mem::replace(&mut since.1, true) {
+                    tracing::warn!(
+                        partition = %intake.partition,
+                        position_epoch = position,
+                        leader_epoch = leader,
+                        "no broker knows a leader as new as the record before the position, waiting for one; if the \
+                         topic was deleted and created again, commit an offset of the new one"
+                    );
+                }
+                sleep(backoff.next()).await;
+            }
             Err(Obstacle::Failed(failure)) => {
                 intake.fail(failure);
                 intake.retry.notified().await;
@@ -198,6 +225,7 @@ async fn find(client: &KafkaClient, intake: &Intake) -> Result<i32, Obstacle> {
     };
     follow_topic(intake, info.id)?;
     let leader = client.metadata().leader(partition).ok_or(Obstacle::Metadata)?;
+    follow_epoch(intake, leader)?;
     validate(client, intake, leader).await?;
     resolve(client, intake, leader).await?;
     let mut state = intake.state();
@@ -225,6 +253,22 @@ fn follow_topic(intake: &Intake, id: Option<Uuid>) -> Result<(), Obstacle> {
     // Everything in the new topic is unread, whatever the policy for lost positions says.
     state.go_to(Position::Unresolved(OffsetSpec::Earliest), None);
     Ok(())
+}
+
+/// Refuses a leader that is older than the record before the position: cut off from the cluster it may still answer, but
+/// knows neither that record nor its epoch, and would say that all was lost. Epochs never go back, unless the topic was
+/// made again, which only shows where topics have ids.
+fn follow_epoch(intake: &Intake, leader: Leader) -> Result<(), Obstacle> {
+    let state = intake.state();
+    match (state.position, state.last_epoch) {
+        (Position::At(_), Some(position)) if state.topic_id.is_some() && (0..position).contains(&leader.epoch) => {
+            Err(Obstacle::Behind {
+                position,
+                leader: leader.epoch,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks the position against the log of a leader that is new to it: whether the log still holds what was read up to
@@ -323,18 +367,115 @@ async fn resolve(client: &KafkaClient, intake: &Intake, leader: Leader) -> Resul
     Ok(())
 }
 
+/// Answers of a leader to how it was asked, which another time will not change.
+const LASTING: [ResponseError; 4] = [
+    ResponseError::InvalidRequest,
+    ResponseError::InvalidTopicException,
+    ResponseError::UnsupportedForMessageFormat,
+    ResponseError::UnsupportedVersion,
+];
+
 /// What a failed question to the leader means for the reader.
 fn obstacle(partition: &TopicPartition, err: KafkaError) -> Obstacle {
     if err.code() == Some(ResponseError::TopicAuthorizationFailed) {
         let topic = Arc::clone(&partition.topic);
         return Obstacle::Failed(FetchError::TopicAuthorization { topic, source: err });
     }
-    if err.is_retriable() {
-        tracing::debug!(%partition, error = %chain(&err), "the leader cannot be asked yet");
-        return Obstacle::Metadata;
+    match &err {
+        // As Kafka's consumers do: whatever else a leader says may pass, such as trouble with its disk.
+        KafkaError::Broker { code, .. } if !LASTING.contains(code) => {
+            if !err.is_retriable() {
+                tracing::warn!(%partition, error = %chain(&err), "the leader refuses, it will be asked again");
+            }
+            return Obstacle::Metadata;
+        }
+        err if err.is_retriable() => {
+            tracing::debug!(%partition, error = %chain(err), "the leader cannot be asked yet");
+            return Obstacle::Metadata;
+        }
+        _ => {}
     }
     Obstacle::Failed(FetchError::Refused {
         partition: partition.clone(),
         source: err,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AssignmentEpoch;
+    use crate::fetch::{PartitionRequest, StartPosition};
+
+    // An old leader that was cut off from the cluster was asked where a newer epoch ends. It knows nothing of it, which
+    // read as "all is lost": the whole topic came again.
+    #[test]
+    fn a_leader_older_than_what_was_read_is_not_asked() {
+        let cases = [
+            // epoch of the commit, of the leader, topic id, is refused, why
+            (Some(7), 6, Some(1), true, "the leader is behind"),
+            (Some(7), 0, Some(1), true, "also in its first epoch"),
+            (Some(7), 7, Some(1), false, "the same leader"),
+            (Some(7), 8, Some(1), false, "a newer leader"),
+            (Some(7), -1, Some(1), false, "the broker does not tell epochs"),
+            (None, 6, Some(1), false, "the committer knew no epoch"),
+            (
+                Some(7),
+                6,
+                None,
+                false,
+                "without ids the topic may have been made again",
+            ),
+        ];
+        for (committed, leader, id, is_refused, why) in cases {
+            let intake = Intake::new(&PartitionRequest {
+                topic: "t".into(),
+                topic_id: id.map(Uuid::from_u128),
+                partition: 0,
+                start: StartPosition::Committed {
+                    offset: 100,
+                    leader_epoch: committed,
+                },
+                reset: OffsetReset::Earliest,
+                settings: Arc::default(),
+                epoch: AssignmentEpoch::next(),
+            });
+            let found = follow_epoch(&intake, Leader { node: 1, epoch: leader });
+            assert_eq!(found.is_err(), is_refused, "{why}");
+        }
+    }
+
+    // UNKNOWN_SERVER_ERROR is no code that is "retriable" by Kafka's book, and ended the reading.
+    #[test]
+    fn a_passing_error_of_the_leader_does_not_reach_the_reader() {
+        let partition = TopicPartition::new("t", 0);
+        let of = |code| obstacle(&partition, KafkaError::broker("listing offsets", code));
+        for code in [
+            ResponseError::UnknownServerError,
+            ResponseError::KafkaStorageError,
+            ResponseError::NotLeaderOrFollower,
+        ] {
+            assert!(matches!(of(code), Obstacle::Metadata), "{code:?}");
+        }
+        assert!(matches!(
+            of(ResponseError::TopicAuthorizationFailed),
+            Obstacle::Failed(FetchError::TopicAuthorization { .. })
+        ));
+        for code in LASTING {
+            assert!(
+                matches!(of(code), Obstacle::Failed(FetchError::Refused { .. })),
+                "{code:?}"
+            );
+        }
+        let obsolete = KafkaError::UnsupportedVersion {
+            address: "b:1".into(),
+            api: "ListOffsets",
+            offered: "0..0".to_owned(),
+            needed: "1..9".to_owned(),
+        };
+        assert!(matches!(
+            obstacle(&partition, obsolete),
+            Obstacle::Failed(FetchError::Refused { .. })
+        ));
+    }
 }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::accept::{Accepted, Source, accept};
 use super::intake::{Home, Intake, State};
-use super::request::{Answer, Sender};
+use super::request::{Answer, Sender, Window};
 use super::router::Hub;
 use super::section::Response;
 use super::stats::add;
@@ -96,8 +96,12 @@ impl Shared {
 
     /// Makes room for another reader of the partition.
     pub(super) fn leave(&self, partition: &TopicPartition) {
-        lock(&self.door).held.remove(partition);
-        self.changed(partition);
+        // In one step: whoever joins next is seen by the session together with this, or after it.
+        let mut door = lock(&self.door);
+        door.held.remove(partition);
+        door.changed.push(partition.clone());
+        drop(door);
+        self.woken.notify_one();
     }
 
     /// The partition is to be looked at again.
@@ -149,6 +153,7 @@ pub(super) struct Session {
     sender: Sender,
     main_link: Arc<Link>,
     side_link: Arc<Link>,
+    window: Window,
     members: HashMap<TopicPartition, Member>,
     names: HashMap<Uuid, Arc<str>>,
     wire: Wire,
@@ -201,6 +206,7 @@ impl Session {
             },
             main_link: Arc::new(client.own_link(max_bytes)),
             side_link: Arc::new(client.own_link(max_bytes)),
+            window: Window::new(&key.settings),
             members: HashMap::new(),
             names: HashMap::new(),
             wire: Wire::default(),
@@ -239,14 +245,16 @@ impl Session {
                 && let Some(plan) = self.plan_main()
             {
                 self.graced.clear();
-                main = Some(Box::pin(self.sender.clone().send(Arc::clone(&self.main_link), plan)));
+                let (sender, link) = (self.sender.clone(), Arc::clone(&self.main_link));
+                main = Some(Box::pin(sender.send(link, plan, self.window)));
             }
             if main.is_some()
                 && side.is_none()
                 && now >= self.side_not_before
                 && let Some(plan) = self.plan_side()
             {
-                side = Some(Box::pin(self.sender.clone().send(Arc::clone(&self.side_link), plan)));
+                let (sender, link) = (self.sender.clone(), Arc::clone(&self.side_link));
+                side = Some(Box::pin(sender.send(link, plan, self.window)));
             }
             if main.is_none() && side.is_none() && self.is_over() {
                 return;
@@ -332,6 +340,8 @@ impl Session {
                 }
             }
             self.empty_since = None;
+            // Whatever was asked for belongs to the reader before.
+            self.remove(&partition);
             let member = Member {
                 intake,
                 turn: 0,
@@ -411,7 +421,8 @@ impl Session {
         if self.wire.is_empty() {
             return None;
         }
-        let is_one_coming_back = !self.on_side.is_empty() || self.awaits_reader();
+        // Asked in any case: it also forgets those whose time is over.
+        let is_one_coming_back = self.awaits_reader() || !self.on_side.is_empty();
         let max_wait = self.key.settings.max_wait;
         // Whoever asks for larger responses accepts to wait for them.
         let is_short = is_one_coming_back && self.key.settings.min_bytes <= 1;
@@ -538,6 +549,7 @@ impl Session {
     }
 
     fn failed(&mut self, err: &KafkaError) {
+        self.window.failed();
         tracing::debug!(node = self.key.node, error = %crate::client::chain(err), "fetch failed, will be sent again");
         // The leaders may be elsewhere by now; this also shows an outage in the client's health.
         self.client.request_refresh();
@@ -580,6 +592,7 @@ impl Session {
         add(&counters.bytes, total);
         add(&counters.visits, parts.len());
         reservation.resize(total);
+        self.window.answered(total);
         let share = Response::new(total);
         let now = Instant::now();
         let mut sections = 0;
@@ -650,7 +663,9 @@ impl Session {
     fn follow_leaders(&mut self) {
         add(&self.hub.counters.visits, self.members.len());
         let mut moved = Vec::new();
+        let mut ids = HashSet::new();
         for (partition, member) in &self.members {
+            ids.extend(member.intake.state().topic_id);
             let (Some(leader), Some(info)) = (
                 self.client.metadata().leader(partition),
                 self.client.metadata().topic(&partition.topic),
@@ -663,6 +678,8 @@ impl Session {
                 moved.push(partition.clone());
             }
         }
+        // Topics come and go.
+        self.names.retain(|id, _| ids.contains(id));
         for partition in moved {
             self.reroute(&partition);
         }
@@ -741,4 +758,72 @@ fn is_near(state: &State, node: i32) -> bool {
 fn throttle(response: &FetchResponse) -> Duration {
     const LONGEST: Duration = Duration::from_secs(30);
     Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or(0)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::TopicName;
+    use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+    use kafka_protocol::protocol::StrBytes;
+
+    use super::*;
+    use crate::fetch::budget::ByteBudget;
+    use crate::fetch::router::Router;
+    use crate::fetch::{PartitionRequest, StartPosition};
+    use crate::{AssignmentEpoch, ClientConfig, OffsetReset};
+
+    fn session() -> Session {
+        let client = KafkaClient::new(ClientConfig::new(["localhost:1"]), tokio::runtime::Handle::current());
+        let router = Router::start(&client, Arc::new(ByteBudget::new(1 << 20)));
+        let key = SessionKey {
+            node: 1,
+            settings: Arc::new(FetchSettings::default()),
+            has_topic_ids: false,
+        };
+        Session::new(client, router.hub(), key, Arc::default())
+    }
+
+    fn reader(session: &Session, offset: i64) -> Arc<Intake> {
+        let intake = Arc::new(Intake::new(&PartitionRequest {
+            topic: "t".into(),
+            topic_id: None,
+            partition: 0,
+            start: StartPosition::Offset(offset),
+            reset: OffsetReset::None,
+            settings: Arc::clone(&session.key.settings),
+            epoch: AssignmentEpoch::next(),
+        }));
+        assert!(session.shared.try_join(&intake));
+        intake
+    }
+
+    async fn answer(session: &Session, data: PartitionData) -> Answer {
+        let topic = FetchableTopicResponse::default()
+            .with_topic(TopicName(StrBytes::from_static_str("t")))
+            .with_partitions(vec![data]);
+        Answer {
+            response: FetchResponse::default().with_responses(vec![topic]),
+            reservation: session.hub.budget.reserve(1).await,
+        }
+    }
+
+    // A reader left and another came while a long poll was out; the session looked in between the two steps in which a
+    // place was given up. The answer to the first then reached the second, which stood elsewhere.
+    #[tokio::test]
+    async fn what_was_asked_for_a_reader_never_reaches_the_next_of_its_partition() {
+        let mut session = session();
+        let first = reader(&session, 0);
+        session.look();
+        assert!(session.plan_main().is_some());
+        first.closed.cancel();
+        lock(&session.shared.door).held.clear(); // the first of two steps
+        let second = reader(&session, 50);
+        session.look();
+        let out_of_range = PartitionData::default().with_error_code(ResponseError::OffsetOutOfRange.code());
+        let answer = answer(&session, out_of_range).await;
+        session.deliver(answer, Over::Main);
+        assert!(second.take_failure().is_none(), "it was the first one's");
+        assert_eq!(second.position(), Some(50));
+        session.client.shutdown().await;
+    }
 }

@@ -15,7 +15,7 @@ use super::MemberPhase;
 use super::membership::{FIRST_WAIT, LONGEST_WAIT, Membership, jittered, millis};
 use crate::KafkaError;
 use crate::backoff::Backoff;
-use crate::client::{chain, group_id};
+use crate::client::{Purpose, chain, group_id};
 use crate::error::code_of;
 
 /// How long leaving may take: the session expires anyway.
@@ -306,7 +306,7 @@ impl Membership {
             .with_generation_id(identity.generation)
             .with_member_id(StrBytes::from_string(identity.member_id))
             .with_group_instance_id(self.instance_id());
-        let response = self.ask(&request).await?;
+        let response = self.ask(Purpose::Heartbeats, &request).await?;
         match code_of(response.error_code) {
             None => Ok(None),
             Some(code) => match disturbance(code) {

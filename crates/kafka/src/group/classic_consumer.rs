@@ -1,7 +1,7 @@
 //! A consumer by the classic protocol: subscribes, shares out as the leader, hands over what changed.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use super::handover::{Handover, Shared};
 use super::membership::LONGEST_WAIT;
 use super::{MemberPhase, Subscription};
 use crate::backoff::Backoff;
-use crate::client::TopicInterest;
-use crate::{Assignor, KafkaError, TopicInfo};
+use crate::client::{TopicInterest, lock};
+use crate::{Assignor, KafkaError, TopicInfo, TopicPartition};
 
 /// Between two looks for a topic that does not exist.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
@@ -32,6 +32,8 @@ pub(super) struct ClassicConsumer {
     generation: Option<i32>,
     /// As the leader: what the assignment was made of. A change asks for another.
     basis: Option<Basis>,
+    /// Lost with topics that were made again, and not handed out since.
+    unread: Mutex<BTreeSet<TopicPartition>>,
 }
 
 struct Basis {
@@ -50,6 +52,7 @@ impl ClassicConsumer {
             topics: BTreeSet::new(),
             generation: None,
             basis: None,
+            unread: Mutex::default(),
         }
     }
 
@@ -78,6 +81,19 @@ impl ClassicConsumer {
         known.map(|info| (info.name, info.partitions)).collect()
     }
 
+    /// Hands out what came, and what was lost with its old topic from the new one's start: whatever is committed there is
+    /// not of this topic.
+    ///
+    /// # Cancel safety
+    /// Safe: what was not handed out is still to come.
+    async fn hand_out(&self, came: &BTreeSet<TopicPartition>) {
+        let unread = &*lock(&self.unread) & came;
+        self.handover.give_anew(&unread).await;
+        // In one step with the above. What else there was went to other members.
+        lock(&self.unread).clear();
+        self.handover.give(&(came - &unread)).await;
+    }
+
     /// Watches the metadata until what we subscribe to, or as the leader what we share out, is something else.
     async fn wishes_changed(&self) {
         let membership = &self.shared().membership;
@@ -87,7 +103,9 @@ impl ClassicConsumer {
         loop {
             changes.borrow_and_update();
             let replaced = self.handover.lose_replaced().await;
-            self.handover.give_anew(&replaced).await;
+            lock(&self.unread).extend(replaced);
+            let unread = lock(&self.unread).clone();
+            self.hand_out(&unread).await;
             let existing = self.existing();
             if self.subscription.resolve(&existing) != self.topics {
                 return;
@@ -196,7 +214,7 @@ impl ClassicProtocol for ClassicConsumer {
         let held = self.handover.held();
         let came = &target - &held;
         let goes = &held - &target;
-        membership.alive(During::Membership, self.handover.give(&came)).await?;
+        membership.alive(During::Membership, self.hand_out(&came)).await?;
         if !goes.is_empty() {
             membership
                 .alive(During::Rebalance, self.handover.take_back(goes))

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::GroupMember;
 use super::classic::{Disturbance, disturbance};
 use crate::backoff::Backoff;
-use crate::client::{group_id, lock, topic_name};
+use crate::client::{Purpose, group_id, lock, topic_name};
 use crate::error::code_of;
 use crate::{AssignmentEpoch, KafkaError, OffsetToCommit, TopicPartition};
 
@@ -109,7 +109,7 @@ impl GroupMember {
                 .with_generation_id_or_member_epoch(generation)
                 .with_member_id(StrBytes::from_string(identity.member_id))
                 .with_group_instance_id(membership.instance_id());
-            let failure = match membership.ask(&request).await {
+            let failure = match membership.ask(Purpose::Coordinator, &request).await {
                 Err(err) => err,
                 Ok(response) => {
                     let mut failed: Vec<TopicPartition> = gone.into_iter().map(partition_of).collect();

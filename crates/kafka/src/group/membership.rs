@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{MemberPhase, MemberState};
-use crate::client::{chain, lock};
+use crate::client::{Purpose, chain, lock};
 use crate::{ClusterHealth, ConsumerConfig, KafkaClient, KafkaError};
 
 /// Between two attempts at something that the member cannot go on without.
@@ -109,23 +109,32 @@ impl Membership {
     }
 
     /// One attempt at the coordinator, in this member's name.
-    pub(super) async fn ask<R: Request>(&self, request: &R) -> Result<R::Response, KafkaError> {
+    pub(super) async fn ask<R: Request>(&self, purpose: Purpose, request: &R) -> Result<R::Response, KafkaError> {
         let config = &self.config;
         let client_id = config.client_id.as_ref();
-        // A coordinator that hangs is to be noticed before the session ends, not after.
-        let timeout = self.client.config().request_timeout.min(config.session_timeout / 2);
         self.client
-            .request_coordinator_as(client_id, &config.group_id, request, timeout)
+            .request_coordinator_as(client_id, &config.group_id, purpose, request, self.patience())
             .await
+    }
+
+    /// A coordinator that hangs is to be noticed before the session ends, not after.
+    fn patience(&self) -> Duration {
+        self.client
+            .config()
+            .request_timeout
+            .min(self.config.session_timeout / 2)
     }
 
     /// One attempt at a call that the coordinator answers when all members are in, at the latest after the rebalance
     /// time-out.
     pub(super) async fn ask_and_wait<R: Request>(&self, request: &R) -> Result<R::Response, KafkaError> {
         let config = &self.config;
-        let patience = config.rebalance_timeout + Duration::from_secs(10);
+        let (client_id, timeout) = (
+            config.client_id.as_ref(),
+            config.rebalance_timeout + Duration::from_secs(10),
+        );
         self.client
-            .park_at_coordinator(config.client_id.as_ref(), &config.group_id, request, patience)
+            .park_at_coordinator(client_id, &config.group_id, request, timeout, self.patience())
             .await
     }
 

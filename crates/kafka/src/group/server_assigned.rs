@@ -25,7 +25,7 @@ use super::handover::Handover;
 use super::membership::{FIRST_WAIT, LONGEST_WAIT, Membership, jittered, millis};
 use super::{MemberPhase, Subscription};
 use crate::backoff::Backoff;
-use crate::client::{TopicInterest, chain, group_id, lock, topic_name};
+use crate::client::{Purpose, TopicInterest, chain, group_id, lock, topic_name};
 use crate::error::code_of;
 use crate::{KafkaError, TopicPartition};
 
@@ -86,7 +86,8 @@ impl ServerAssigned {
             // Ends only when another process took the instance id over: then there is nothing to leave.
             () = self.live() => return,
         }
-        if membership.identity().generation > 0 {
+        // Also while it joins: the coordinator may have taken it in already. One that it does not know may leave, too.
+        if membership.identity().generation >= JOIN {
             let group = &membership.config.group_id;
             match timeout(LEAVE_TIMEOUT, self.leave()).await {
                 Ok(Ok(_)) => {}
@@ -104,7 +105,7 @@ impl ServerAssigned {
             Some(_) => LEAVE_FOR_NOW,
             None => LEAVE,
         };
-        membership.ask(&self.heartbeat(epoch)).await
+        membership.ask(Purpose::Heartbeats, &self.heartbeat(epoch)).await
     }
 
     /// Joining => member => (Fenced: lose) => joining; Replaced => the end.
@@ -156,7 +157,7 @@ impl ServerAssigned {
                 owned: lock(&self.reported).clone(),
             };
             let request = self.telling(&now, told.as_ref());
-            let failure = match membership.ask(&request).await {
+            let failure = match membership.ask(Purpose::Heartbeats, &request).await {
                 Ok(response) => match code_of(response.error_code) {
                     None => {
                         backoff.reset();

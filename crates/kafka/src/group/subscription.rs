@@ -54,6 +54,14 @@ impl Subscription {
         })
     }
 
+    /// Whether it would take a topic of this name.
+    pub fn includes(&self, topic: &str) -> bool {
+        match &self.kind {
+            Kind::Topics(topics) => topics.contains(topic),
+            Kind::Pattern(regex) => regex.is_match(topic).unwrap_or(false),
+        }
+    }
+
     /// Keeps what the subscription is about in the metadata.
     pub(super) fn interest(&self, client: &KafkaClient) -> crate::client::TopicInterest {
         match &self.kind {

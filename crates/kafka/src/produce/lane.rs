@@ -31,7 +31,22 @@ pub(super) struct Identity {
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) timestamp: i64,
+    pub(super) wanted: Wanted,
     pub(super) done: oneshot::Sender<Result<RecordMetadata, ProduceError>>,
+}
+
+impl Waiter {
+    fn is_gone(&self) -> bool {
+        self.wanted == Wanted::WhileAwaited && self.done.is_closed()
+    }
+}
+
+/// For how long a record is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Always,
+    /// Until nobody waits for its outcome any more.
+    WhileAwaited,
 }
 
 /// A batch to which records are still added.
@@ -458,8 +473,14 @@ impl Lane {
         }
     }
 
-    /// Tells those whose `delivery.timeout.ms` is over. What is in flight stays, for the sequence's sake.
+    /// Tells those whose `delivery.timeout.ms` is over, and forgets batches that nobody wants any more. What is in flight
+    /// stays, for the sequence's sake.
     pub(super) fn expire(&mut self, now: Instant, config: &ProducerConfig) {
+        self.open.take_if(|open| open.waiters.iter().all(Waiter::is_gone));
+        let unwanted = |batch: &Batch| batch.waiters.iter().all(Waiter::is_gone);
+        while let Some(at) = self.queue.iter().rposition(unwanted) {
+            self.queue.remove(at).inspect(|batch| self.forget(batch));
+        }
         let partition = self.partition.clone();
         let timed_out = |batch: &Batch, outcome| ProduceError::TimedOut {
             partition: partition.clone(),

@@ -44,7 +44,7 @@ pub use error::{ProduceError, WriteOutcome};
 pub use record::{ProduceRecord, RecordMetadata};
 pub use transaction::{Transaction, TransactionalProducer};
 
-use lane::Waiter;
+use lane::{Waiter, Wanted};
 use partitioner::{Sticky, partition_of};
 use sender::{Command, Enqueued, Sender};
 
@@ -67,7 +67,8 @@ pub struct Producer {
     interest: Mutex<HashMap<Arc<str>, TopicInterest>>,
 }
 
-/// The outcome of an enqueued record, once it is known. Dropping it takes nothing back.
+/// The outcome of an enqueued record, once it is known. Dropping it takes nothing back, unless the record was enqueued
+/// by [`Producer::enqueue_while_wanted`].
 #[derive(Debug)]
 pub struct Delivery {
     done: oneshot::Receiver<Result<RecordMetadata, ProduceError>>,
@@ -142,11 +143,27 @@ impl Producer {
     /// # Cancel safety
     /// Safe: the record is taken as a whole or not at all.
     pub async fn enqueue(&self, record: ProduceRecord) -> Result<Delivery, ProduceError> {
+        self.take(record, Wanted::Always).await
+    }
+
+    /// As [`Producer::enqueue`], but the record is only written while somebody waits for it: once its [`Delivery`] was
+    /// dropped, no attempt to write it starts, unless others of its batch are waited for.
+    ///
+    /// # Errors
+    /// As [`Producer::enqueue`].
+    ///
+    /// # Cancel safety
+    /// Safe: the record is not written.
+    pub async fn enqueue_while_wanted(&self, record: ProduceRecord) -> Result<Delivery, ProduceError> {
+        self.take(record, Wanted::WhileAwaited).await
+    }
+
+    async fn take(&self, record: ProduceRecord, wanted: Wanted) -> Result<Delivery, ProduceError> {
         let deadline = Instant::now() + self.config.max_block;
         let size = max_encoded_len(&record);
         self.check_size(&record, size.saturating_add(BATCH_OVERHEAD_BYTES))?;
         let partition = self.partition(&record, size, deadline).await?;
-        self.enqueue_at(record, partition, size, deadline).await
+        self.enqueue_at(record, partition, size, wanted, deadline).await
     }
 
     async fn enqueue_at(
@@ -154,6 +171,7 @@ impl Producer {
         record: ProduceRecord,
         partition: i32,
         size: usize,
+        wanted: Wanted,
         deadline: Instant,
     ) -> Result<Delivery, ProduceError> {
         let closed = || ProduceError::Closed {
@@ -172,6 +190,7 @@ impl Producer {
             room: room.map_err(|_| closed())?,
             waiter: Waiter {
                 timestamp: record.timestamp.unwrap_or_else(record::now_ms),
+                wanted,
                 done,
             },
             record,

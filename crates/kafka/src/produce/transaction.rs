@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::coordinator::{End, TransactionCoordinator};
 use super::error::WriteOutcome;
 use super::exchange::JoinBy;
-use super::lane::Identity;
+use super::lane::{Identity, Wanted};
 use super::sender::Command;
 use super::{Delivery, ProduceError, ProduceRecord, Producer, RecordMetadata};
 use crate::records::{BATCH_OVERHEAD_BYTES, max_encoded_len};
@@ -204,7 +204,10 @@ impl Transaction<'_> {
             owner.note(added)?;
         }
         self.partitions.insert(partition);
-        let delivery = owner.producer.enqueue_at(record, index, size, deadline).await?;
+        let delivery = owner
+            .producer
+            .enqueue_at(record, index, size, Wanted::Always, deadline)
+            .await?;
         self.deliveries.push(delivery);
         Ok(())
     }

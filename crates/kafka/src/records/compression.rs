@@ -15,18 +15,10 @@ pub const MAX_BATCH_BYTES: usize = 128 * 1024 * 1024;
 pub(super) fn decompress(codec: i16, body: &Bytes) -> Result<Bytes, DecodeReason> {
     match codec {
         0 => Ok(body.clone()),
-        1 => read_bounded("gzip", flate2::read::MultiGzDecoder::new(body.as_ref()), body.len()),
+        1 => read_all("gzip", flate2::read::MultiGzDecoder::new(body.as_ref()), body.len()),
         2 => snappy(body),
         3 => lz4(body),
-        4 => {
-            // The decoder keeps a whole window to itself before it hands out a byte.
-            if zstd_window(body).is_some_and(|window| window > MAX_BATCH_BYTES as u64) {
-                return Err(DecodeReason::TooLarge { codec: "zstd" });
-            }
-            let decoder =
-                ruzstd::decoding::StreamingDecoder::new(body.as_ref()).map_err(|err| damaged("zstd", &err))?;
-            read_bounded("zstd", decoder, body.len())
-        }
+        4 => zstd(body),
         unknown => Err(DecodeReason::Codec(unknown)),
     }
 }
@@ -38,16 +30,44 @@ fn damaged(codec: &'static str, err: &dyn std::fmt::Display) -> DecodeReason {
     }
 }
 
-fn read_bounded(codec: &'static str, from: impl Read, compressed: usize) -> Result<Bytes, DecodeReason> {
-    let limit = u64::try_from(MAX_BATCH_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let mut out = Vec::with_capacity(compressed.saturating_mul(4).min(1024 * 1024));
-    from.take(limit)
-        .read_to_end(&mut out)
+/// All that `from` holds behind what `out` holds, which is bounded together.
+fn read_bounded(codec: &'static str, from: impl Read, out: &mut Vec<u8>) -> Result<(), DecodeReason> {
+    let room = MAX_BATCH_BYTES.saturating_add(1).saturating_sub(out.len());
+    from.take(u64::try_from(room).unwrap_or(u64::MAX))
+        .read_to_end(out)
         .map_err(|err| damaged(codec, &err))?;
     if out.len() > MAX_BATCH_BYTES {
         return Err(DecodeReason::TooLarge { codec });
     }
+    Ok(())
+}
+
+/// All that `from` holds.
+fn read_all(codec: &'static str, from: impl Read, compressed: usize) -> Result<Bytes, DecodeReason> {
+    let mut out = with_room(compressed);
+    read_bounded(codec, from, &mut out)?;
     Ok(Bytes::from(out))
+}
+
+fn with_room(compressed: usize) -> Vec<u8> {
+    Vec::with_capacity(compressed.saturating_mul(4).min(1024 * 1024))
+}
+
+/// One frame after the other, as all of them together are the records.
+fn zstd(body: &[u8]) -> Result<Bytes, DecodeReason> {
+    let mut rest = body;
+    let mut out = with_room(body.len());
+    loop {
+        // The decoder keeps a whole window to itself before it hands out a byte.
+        if zstd_window(rest).is_some_and(|window| window > MAX_BATCH_BYTES as u64) {
+            return Err(DecodeReason::TooLarge { codec: "zstd" });
+        }
+        let frame = ruzstd::decoding::StreamingDecoder::new(&mut rest).map_err(|err| damaged("zstd", &err))?;
+        read_bounded("zstd", frame, &mut out)?;
+        if rest.is_empty() {
+            return Ok(Bytes::from(out));
+        }
+    }
 }
 
 /// The frames that Kafka's producers write, block by block into place; any other goes through the general decoder.
@@ -57,7 +77,7 @@ fn lz4(body: &Bytes) -> Result<Bytes, DecodeReason> {
         .as_ref()
         .and_then(|(blocks, block_bytes)| blocks.len().checked_mul(*block_bytes));
     let (Some((blocks, block_bytes)), Some(room @ ..=MAX_BATCH_BYTES)) = (blocks, room) else {
-        return read_bounded("lz4", lz4_flex::frame::FrameDecoder::new(body.as_ref()), body.len());
+        return read_all("lz4", lz4_flex::frame::FrameDecoder::new(body.as_ref()), body.len());
     };
     let mut out = vec![0; room];
     let mut end = 0_usize;

@@ -40,6 +40,24 @@ pub struct ConsumedRecord {
     pub leader_epoch: Option<i32>,
 }
 
+impl ConsumedRecord {
+    /// A copy of its own: the record itself is a part of the whole answer that it came with.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+        Self {
+            key: self.key.as_ref().map(copy),
+            value: self.value.as_ref().map(copy),
+            headers: self
+                .headers
+                .iter()
+                .map(|(key, value)| (copy(key), value.as_ref().map(copy)))
+                .collect(),
+            ..*self
+        }
+    }
+}
+
 /// Whose clock a record's timestamp comes from (`message.timestamp.type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimestampType {

@@ -262,6 +262,22 @@ fn zstd_cannot_hoard_a_window_before_it_hands_out_a_byte() {
     assert!(matches!(reason, DecodeReason::Malformed(_)), "{reason}");
 }
 
+// Only the first was read, and the batch counted as cut off.
+#[test]
+fn zstd_frames_of_one_batch_are_read_one_after_the_other() {
+    let plain = TestBatch::new(0, values(&["one value in two frames"]))
+        .encode()
+        .split_off(61);
+    let (first, second) = plain.split_at(plain.len() / 2);
+    let compressed = |part| ruzstd::encoding::compress_to_vec(part, ruzstd::encoding::CompressionLevel::Fastest);
+    let body = [compressed(first), compressed(second)].concat();
+    let decoded = decode(&with_body(TestCodec::Zstd, &body), 0);
+    assert_eq!(
+        decoded[0].as_ref().unwrap().value.as_deref(),
+        Some(&b"one value in two frames"[..])
+    );
+}
+
 /// A batch of one record whose body is `body`, whatever that is.
 fn with_body(codec: TestCodec, body: &[u8]) -> Vec<u8> {
     let mut batch = TestBatch::new(0, values(&[""]));

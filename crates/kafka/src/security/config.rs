@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use klamm_keystore::StoreType;
+
 use super::jaas::Jaas;
-use super::keystore::{StoreFile, StoreType};
 use super::oauth::OAuthSettings;
-use super::tls::{Identity, TlsSettings, TlsVersion, Trust, cipher_suite, cipher_suite_names};
+use super::tls::{Identity, StoreFile, TlsSettings, TlsVersion, Trust, cipher_suite, cipher_suite_names};
 use super::{Mechanism, Secret};
 use crate::config::{ConfigError, Properties, invalid};
 

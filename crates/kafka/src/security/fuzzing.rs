@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::StatusCode;
+use klamm_keystore::{self as keystore, MAX_SCRYPT_BYTES, StoreType, pem};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -16,15 +17,13 @@ use serde_json::json;
 use sha1::{Digest as _, Sha1};
 
 use super::config::LoginLimits;
-use super::derivation::MAX_SCRYPT_BYTES;
 use super::jaas::Jaas;
-use super::keystore::{self, StoreType};
 use super::mechanism::Step;
 use super::oauth::{self, OAuthSettings, RefreshSettings, TokenSource};
 use super::scram::{Hash, Scram};
 use super::tls::{Identity, TlsSettings, Trust};
 use super::token::{Refusal, Tokens};
-use super::{Secret, pem, wall_clock};
+use super::{Secret, wall_clock};
 use crate::fuzzing::Target;
 
 /// Opens every store here.
@@ -107,10 +106,9 @@ static PEM_SEEDS: [&[u8]; 4] = [
 
 /// As keystore and as truststore: how many of both were read.
 fn read_store(bytes: &Bytes) -> Result<usize, String> {
-    let password = Secret::new(PASSWORD);
-    let key = keystore::key_and_chain(bytes, StoreType::Java, Some(&password), None).map(|key| key.chain.len());
+    let key = keystore::key_and_chain(bytes, StoreType::Java, Some(PASSWORD), None).map(|key| key.chain.len());
     drop(keystore::trusted(bytes, StoreType::Java, None));
-    let trusted = keystore::trusted(bytes, StoreType::Java, Some(&password)).map(|found| found.len());
+    let trusted = keystore::trusted(bytes, StoreType::Java, Some(PASSWORD)).map(|found| found.len());
     match (key, trusted) {
         (Err(reason), Err(_)) => Err(reason),
         (key, trusted) => Ok(key.unwrap_or(0) + trusted.unwrap_or(0)),
@@ -131,16 +129,15 @@ fn mend_jks(store: &mut [u8]) {
 }
 
 fn read_pem(bytes: &Bytes) -> Result<usize, String> {
-    let password = Secret::new(PASSWORD);
     let text = String::from_utf8_lossy(bytes).into_owned();
     let certificates = pem::certificates(bytes)?;
-    pem::key(bytes, Some(&password))?;
+    pem::key(bytes, Some(PASSWORD))?;
     let settings = TlsSettings {
         trust: Trust::Pem(text.as_str().into()),
         identity: Some(Identity::Pem {
             chain: text.as_str().into(),
             key: Secret::new(text),
-            key_password: Some(password),
+            key_password: Some(Secret::new(PASSWORD)),
         }),
         ..TlsSettings::default()
     };
@@ -174,9 +171,7 @@ fn valid_jaas(rng: &mut StdRng) -> Vec<u8> {
 const NONCE: [u8; 24] = [7; 24];
 
 fn begin(hash: Hash) -> Scram {
-    Scram::begin(hash, "user", &Secret::new(PASSWORD), false, NONCE)
-        .unwrap()
-        .0
+    Scram::begin(hash, "user", &Secret::new(PASSWORD), false, NONCE).0
 }
 
 /// The two messages of an honest broker, with a zero between them.
@@ -320,7 +315,7 @@ mod tests {
             assert_eq!(read_scram(&input.into()), Ok(2));
         }
         let mut store = JKS_SEEDS[0].to_vec();
-        assert!(store.starts_with(&super::super::jks::MAGIC));
+        assert!(store.starts_with(&klamm_keystore::JKS_MAGIC));
         mend_jks(&mut store);
         assert_eq!(store, JKS_SEEDS[0], "mending leaves a whole store as it is");
     }

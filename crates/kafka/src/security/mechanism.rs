@@ -107,7 +107,7 @@ impl Login {
                     }
                 };
                 let nonce = super::random_bytes()?;
-                let (scram, first) = Scram::begin(hash, username, password, *is_token, nonce)?;
+                let (scram, first) = Scram::begin(hash, username, password, *is_token, nonce);
                 Ok((Exchange::Scram(scram), first))
             }
             Credentials::OAuth(settings) => {

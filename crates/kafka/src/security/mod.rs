@@ -5,17 +5,13 @@
 //! **Invariant:** no secret is in a log line, an error or a `Debug` text.
 
 mod config;
-mod derivation;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod http;
 mod jaas;
-mod jks;
-mod keystore;
 mod mechanism;
 mod msk;
 mod oauth;
-mod pem;
 mod principal;
 mod scram;
 mod secret;

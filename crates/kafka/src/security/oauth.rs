@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::config::{LoginLimits, tls_settings};
 use super::jaas::Jaas;
 use super::tls::TlsSettings;
+use super::token::shown;
 use super::{Secret, said};
 use crate::config::{ConfigError, Properties, invalid};
 
@@ -146,14 +147,18 @@ fn source(p: &Properties<'_>, jaas: Option<&Jaas>) -> Result<TokenSource, Config
         // `file:/p` and `file:///p` are both written.
         let path = path.strip_prefix("//").unwrap_or(path);
         let path = PathBuf::from(path);
-        super::keystore::read_file(&path).map_err(|reason| invalid(key, url, reason))?;
+        klamm_keystore::read_file(&path).map_err(|reason| invalid(key, url, reason))?;
         return Ok(TokenSource::File(path.into()));
     }
     let parsed: http::Uri = url
         .parse()
-        .map_err(|err| invalid(key, url, format!("it is no URL: {err}")))?;
+        .map_err(|err| invalid(key, &shown(url), format!("it is no URL: {err}")))?;
     if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
-        return Err(invalid(key, url, "accepted: `https://…`, `http://…`, `file:///…`"));
+        return Err(invalid(
+            key,
+            &shown(url),
+            "accepted: `https://…`, `http://…`, `file:///…`",
+        ));
     }
     let either = |property: &str, name: &str| {
         p.text(property)

@@ -72,17 +72,17 @@ pub(crate) enum Scram {
 
 impl Scram {
     /// The state, and the first message.
+    ///
+    /// Name and password go as they are: brokers hash their bytes when the user is made, without the preparation that
+    /// the RFC asks for (SASLprep), and would not know the prepared ones.
     pub(super) fn begin(
         hash: Hash,
         username: &str,
         password: &Secret,
         is_token: bool,
         nonce: [u8; 24],
-    ) -> Result<(Self, Vec<u8>), String> {
-        let username = prepared(username, "the user name")?
-            .replace('=', "=3D")
-            .replace(',', "=2C");
-        let password = Secret::new(prepared(password.reveal(), "the password")?);
+    ) -> (Self, Vec<u8>) {
+        let username = username.replace('=', "=3D").replace(',', "=2C");
         let nonce = STANDARD.encode(nonce);
         // KIP-48: the extension tells that user and password are a delegation token.
         let extension = if is_token { ",tokenauth=true" } else { "" };
@@ -90,11 +90,11 @@ impl Scram {
         let message = format!("n,,{first_bare}").into_bytes();
         let state = Self::Sent {
             hash,
-            password,
+            password: password.clone(),
             nonce,
             first_bare,
         };
-        Ok((state, message))
+        (state, message)
     }
 
     pub(super) fn next(&mut self, challenge: &[u8]) -> Result<Step, String> {
@@ -181,13 +181,6 @@ impl ServerFirst {
     }
 }
 
-/// SASLprep (RFC 4013), so that all ways to write one character are one password.
-fn prepared(text: &str, what: &str) -> Result<String, String> {
-    stringprep::saslprep(text)
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| format!("{what} holds a character that SASL does not allow (RFC 4013)"))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -195,7 +188,7 @@ mod tests {
     use super::*;
 
     fn begun(hash: Hash, user: &str, password: &str) -> (Scram, String) {
-        let (scram, first) = Scram::begin(hash, user, &Secret::new(password), false, [7; 24]).unwrap();
+        let (scram, first) = Scram::begin(hash, user, &Secret::new(password), false, [7; 24]);
         (scram, String::from_utf8(first).unwrap())
     }
 
@@ -221,13 +214,16 @@ mod tests {
         assert_eq!(scram.next(server_last).unwrap(), Step::Done);
     }
 
+    // Brokers hash the bytes as they are. Prepared by RFC 4013, these were other names and passwords.
     #[test]
-    fn names_are_prepared_and_escaped() {
-        let (_, first) = begun(Hash::Sha512, "a=b,c\u{ad}\u{aa}", "p");
-        assert!(first.starts_with("n,,n=a=3Db=2Cca,r="), "{first}");
-        let refused = Scram::begin(Hash::Sha256, "a\u{7}", &Secret::new("p"), false, [0; 24]).unwrap_err();
-        assert!(refused.starts_with("the user name holds a character"), "{refused}");
-        let (_, token) = Scram::begin(Hash::Sha256, "id", &Secret::new("p"), true, [0; 24]).unwrap();
+    fn names_are_escaped_and_otherwise_sent_as_they_are() {
+        let (scram, first) = begun(Hash::Sha512, "a=b,c\u{aa}", "p\u{ad}\u{7}\u{fb01}");
+        assert!(first.starts_with("n,,n=a=3Db=2Cc\u{aa},r="), "{first}");
+        let Scram::Sent { password, .. } = scram else {
+            panic!("nothing came yet");
+        };
+        assert_eq!(password.reveal(), "p\u{ad}\u{7}\u{fb01}");
+        let (_, token) = Scram::begin(Hash::Sha256, "id", &Secret::new("p"), true, [0; 24]);
         assert!(token.ends_with(b",tokenauth=true"));
     }
 

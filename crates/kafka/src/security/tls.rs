@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use klamm_keystore::{self as keystore, KeyAndChain, StoreType, pem};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -18,8 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
-use super::keystore::{self, KeyAndChain, StoreFile};
-use super::{Secret, SecurityProtocol, pem};
+use super::{Secret, SecurityProtocol};
 use crate::config::{ConfigError, invalid};
 
 /// `ssl.enabled.protocols`
@@ -27,6 +27,14 @@ use crate::config::{ConfigError, invalid};
 pub(super) enum TlsVersion {
     V12,
     V13,
+}
+
+/// What a store is read from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct StoreFile {
+    pub(super) kind: StoreType,
+    pub(super) path: Arc<Path>,
+    pub(super) password: Option<Secret>,
 }
 
 /// Whom to believe.
@@ -143,7 +151,7 @@ impl TlsSettings {
             Trust::File(file) => {
                 let wrong = |reason: &str| store_error("ssl.truststore", &file.path, reason);
                 let bytes = keystore::read_file(&file.path).map_err(|reason| wrong(&reason))?;
-                let found = keystore::trusted(&bytes, file.kind, file.password.as_ref());
+                let found = keystore::trusted(&bytes, file.kind, file.password.as_ref().map(Secret::reveal));
                 (found.map_err(|reason| wrong(&reason))?, Box::new(wrong))
             }
         };
@@ -241,14 +249,15 @@ impl Identity {
                 let pem = pem::certificates(chain.as_bytes())
                     .map_err(|reason| invalid("ssl.keystore.certificate.chain", "[PEM]", reason))?;
                 let wrong = |reason: &str| invalid("ssl.keystore.key", "[hidden]", reason);
-                let key = pem::key(key.reveal().as_bytes(), key_password.as_ref());
+                let key = pem::key(key.reveal().as_bytes(), key_password.as_ref().map(Secret::reveal));
                 let key = key.map_err(|reason| wrong(&reason))?;
                 (KeyAndChain { key, chain: pem }, Box::new(wrong))
             }
             Self::File { file, key_password } => {
                 let wrong = |reason: &str| store_error("ssl.keystore", &file.path, reason);
                 let bytes = keystore::read_file(&file.path).map_err(|reason| wrong(&reason))?;
-                let (password, key_password) = (file.password.as_ref(), key_password.as_ref());
+                let password = file.password.as_ref().map(Secret::reveal);
+                let key_password = key_password.as_ref().map(Secret::reveal);
                 let loaded = keystore::key_and_chain(&bytes, file.kind, password, key_password);
                 (loaded.map_err(|reason| wrong(&reason))?, Box::new(wrong))
             }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::oauth::{Claim, OAuthSettings, RefreshSettings, TokenSource};
 use super::tls::Tls;
-use super::{Secret, http as client, keystore, said, wall_clock};
+use super::{Secret, http as client, said, wall_clock};
 use crate::backoff::Backoff;
 use crate::client::lock;
 
@@ -114,7 +114,7 @@ impl Tokens {
             TokenSource::File(path) => {
                 let shown = path.display().to_string();
                 let path = Arc::clone(path);
-                let bytes = tokio::task::spawn_blocking(move || keystore::read_file(&path))
+                let bytes = tokio::task::spawn_blocking(move || klamm_keystore::read_file(&path))
                     .await
                     .map_err(|err| err.to_string())?;
                 let bytes = bytes.map_err(|reason| format!("token file {shown}: {reason}"))?;
@@ -173,7 +173,7 @@ impl Tokens {
         } else {
             format!("{client_id}:{}", client_secret.reveal())
         };
-        let asked = |what: String| format!("token endpoint {}: {what}", without_query(url));
+        let asked = |what: String| format!("token endpoint {}: {what}", shown(url));
         let request = Request::post(&**url)
             .header(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(basic)))
             .header(header::ACCEPT, "application/json")
@@ -345,8 +345,13 @@ fn error_code(body: &[u8]) -> String {
     error.map_or_else(String::new, |error| format!(" ({})", said(error)))
 }
 
-fn without_query(url: &str) -> &str {
-    url.split('?').next().unwrap_or(url)
+/// A URL as far as it holds no secret: without user, password and query.
+pub(super) fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    // The last one, as a password may hold more of them, or a question mark.
+    let rest = rest.rsplit('@').next().unwrap_or_default();
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    format!("{scheme}://{rest}")
 }
 
 #[cfg(test)]
@@ -354,6 +359,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        let cases = [
+            ("https://idp:8443/token", "https://idp:8443/token"),
+            ("https://idp/token?key=pw", "https://idp/token"),
+            ("https://me:pw@idp:8443/token?key=pw", "https://idp:8443/token"),
+            ("https://me:p@w@idp/token#pw", "https://idp/token"),
+            ("https://me:p?/w@idp", "https://idp"),
+            ("me:pw@idp/token", "://idp/token"),
+        ];
+        for (url, wanted) in cases {
+            assert_eq!(shown(url), wanted, "{url}");
+        }
+    }
 
     #[test]
     fn a_token_is_renewed_by_kafkas_rules() {

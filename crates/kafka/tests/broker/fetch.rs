@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_kafka::{FetchError, FetchSettings, OffsetReset, PartitionReader, StartPosition, TopicPartition};
+use klamm_kafka::{
+    ByteBudget, FetchError, FetchPool, FetchSettings, OffsetReset, PartitionReader, StartPosition, TopicPartition,
+};
 
 use crate::support::encode::{TestBatch, TestRecord};
 use crate::support::{PATIENCE, client, fairness, from, next, offsets, pool, produce, raw, read_to, record, unique};
@@ -475,5 +477,63 @@ async fn a_topic_that_is_made_later_or_again_is_read_from_its_start() {
     produce(&topic, 0, vec![record("two"), record("three")]).await;
     let records = read_to(&mut reader, 2).await;
     assert_eq!(offsets(&records), [0, 1]);
+    client.shutdown().await;
+}
+
+// A reservation beyond what was free waited until nobody held a byte of fetched records, and every fetch behind it.
+#[tokio::test]
+async fn a_reader_with_large_bounds_does_not_stop_the_others() {
+    let client = client();
+    let pool = FetchPool::new(Arc::clone(&client), Arc::new(ByteBudget::new(32 << 20)));
+    let mut held = Vec::new();
+    // The second one's bounds are larger than the memory of all; each keeps what it got.
+    for bound in [1 << 20, 50 << 20, 1 << 20] {
+        let topic = filled("bounds", 1).await;
+        let mut request = from(&topic, StartPosition::Offset(0));
+        request.settings = Arc::new(FetchSettings {
+            max_bytes: bound,
+            max_partition_bytes: bound,
+            ..FetchSettings::default()
+        });
+        let mut reader = pool.open(request);
+        held.push((next(&mut reader).await, reader));
+    }
+    client.shutdown().await;
+}
+
+// Each long poll set the bound of its answer aside, so that sessions beyond the budget took turns with their half
+// seconds.
+#[tokio::test]
+async fn more_idle_sessions_than_the_budget_has_room_for_delay_nobody() {
+    const SESSIONS: i32 = 100;
+    let topic = unique("sessions");
+    raw::create_topic(&topic, 9, &[]);
+    let client = client();
+    let pool = FetchPool::new(Arc::clone(&client), Arc::new(ByteBudget::new(32 << 20)));
+    let open = |session: i32, partition| {
+        let mut request = from(&topic, StartPosition::Offset(0));
+        // Bounds of their own make them sessions of their own.
+        request.settings = Arc::new(FetchSettings {
+            max_wait: PATIENCE * 10,
+            max_bytes: (8 << 20) + session,
+            ..FetchSettings::default()
+        });
+        request.partition = partition;
+        pool.open(request)
+    };
+    let mut readers = Vec::new();
+    for session in 0..SESSIONS {
+        readers.extend((0..8).map(|partition| open(session, partition)));
+    }
+    // All polls are out; without room the last one would have to wait for them, or already they did.
+    let all_out = async {
+        while pool.stats().asked < 8 * u64::try_from(SESSIONS).unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_out).await.expect("all polls go out");
+    let mut last = open(SESSIONS, 8);
+    produce(&topic, 8, vec![record("now")]).await;
+    next(&mut last).await;
     client.shutdown().await;
 }

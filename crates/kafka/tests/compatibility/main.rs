@@ -9,8 +9,15 @@ use std::path::Path;
 
 use kafka_protocol::messages::ApiKey;
 
-/// Newest versions that are used, where the messages know newer ones.
-const CAPS: &[(&str, i16)] = &[("Produce", 12), ("ApiVersions", 3), ("AddPartitionsToTxn", 3)];
+/// Newest versions that are used, where the messages, or only the answers, know newer ones.
+const CAPS: &[(&str, i16)] = &[
+    ("Produce", 12),
+    ("ApiVersions", 3),
+    ("AddPartitionsToTxn", 3),
+    ("InitProducerId", 5),
+    ("OffsetCommit", 9),
+    ("OffsetFetch", 9),
+];
 
 /// The source of the client, without what is there for its tests.
 fn source(folder: &Path, out: &mut String) {

@@ -16,6 +16,8 @@ pub enum Fault {
     LeadersMove,
     /// A broker keeps its connections and says nothing any more, until others lead what it led.
     Stall,
+    /// As [`Fault::Stall`], of the broker that coordinates the group.
+    StallCoordinator,
     /// All brokers are killed, and stay away for so long.
     Outage(Duration),
 }
@@ -55,15 +57,10 @@ impl Fault {
                 Box::new(|| {})
             }
             Self::Stall => {
-                let node = raw::leaders(1, TOPIC).unwrap()[0].0;
-                let node = usize::try_from(node).unwrap();
-                broker().run(&["pause", &node.to_string()]);
-                leaders_elsewhere(node);
-                Box::new(move || {
-                    broker().run(&["resume", &node.to_string()]);
-                    caught_up();
-                })
+                let leader = raw::leaders(1, TOPIC).unwrap()[0].0;
+                stall(usize::try_from(leader).unwrap())
             }
+            Self::StallCoordinator => stall(coordinator()),
             Self::Outage(lasting) => {
                 for node in 1..=3 {
                     broker().run(&["kill", &node.to_string()]);
@@ -82,6 +79,15 @@ impl Fault {
             }
         }
     }
+}
+
+fn stall(node: usize) -> Repair {
+    broker().run(&["pause", &node.to_string()]);
+    leaders_elsewhere(node);
+    Box::new(move || {
+        broker().run(&["resume", &node.to_string()]);
+        caught_up();
+    })
 }
 
 /// Between two looks at a cluster that needs its time.

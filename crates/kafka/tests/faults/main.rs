@@ -95,6 +95,7 @@ async fn every_fault_is_survived() {
         Fault::RollingRestart,
         Fault::LeadersMove,
         Fault::Stall,
+        Fault::StallCoordinator,
         Fault::Outage(Duration::from_secs(1)),
     ])
     .await;
@@ -111,11 +112,12 @@ async fn soak() {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut first = Some(Fault::Outage(Duration::from_secs(45)));
     let faults = std::iter::from_fn(|| {
-        let next = match rng.random_range(0..5) {
+        let next = match rng.random_range(0..6) {
             0 => Fault::KillCoordinator,
             1 => Fault::RollingRestart,
             2 => Fault::LeadersMove,
             3 => Fault::Stall,
+            4 => Fault::StallCoordinator,
             _ => Fault::Outage(Duration::from_secs(rng.random_range(1..60))),
         };
         first.take().or_else(|| (Instant::now() < end).then_some(next))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_kafka::{CommitError, ConsumerConfig, GroupProtocol, KafkaClient, MemberPhase, OffsetToCommit, Subscription};
 
@@ -108,6 +109,29 @@ async fn a_member_that_was_killed_is_replaced_at_once_when_its_id_is_known() {
     next.until_holds(1).await;
     assert!(began.elapsed().as_secs() < 30, "it waited for the session");
     second.shutdown().await;
+}
+
+// Only a member that had been told its epoch left: one that stopped before was given partitions until its session of 45 s
+// ended.
+#[tokio::test]
+async fn a_member_that_stops_while_it_joins_leaves_nothing_behind() {
+    crate::fast_broker();
+    let (topic, group) = (unique("k848-stopped"), unique("group"));
+    raw::create_topic(&topic, 2, &[]);
+    let client = client();
+    client.topic(&topic).await.unwrap();
+    for wait_ms in 0..20 {
+        let mut stopped = join(&client, &group, &topic);
+        stopped.until(|m| m.state.phase == MemberPhase::Joining).await;
+        // Anywhere between sending the first heartbeat and getting its answer.
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        stopped.member.leave().await;
+    }
+    let began = tokio::time::Instant::now();
+    let mut next = join(&client, &group, &topic);
+    next.until_holds(2).await;
+    assert!(began.elapsed().as_secs() < 30, "it waited for the session of another");
+    client.shutdown().await;
 }
 
 #[tokio::test]

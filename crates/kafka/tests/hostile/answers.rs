@@ -174,3 +174,29 @@ async fn a_broker_that_hangs_does_not_hide_the_coordinator() {
     assert!(asked.await.unwrap().unwrap().is_empty());
     client.shutdown().await;
 }
+
+// A question went on until one broker knew all groups of it, and nobody got an answer before: a group without a
+// coordinator held up the others for as long as the slowest broker took.
+#[tokio::test]
+async fn a_group_without_a_coordinator_does_not_delay_the_others() {
+    let hangs = |asked: ApiKey, _| (asked == ApiKey::FindCoordinator).then_some(Bad::Silence);
+    let works = Server::start(Bytes::new(), Arc::new(|_, _| None)).await;
+    let silent = Server::start(Bytes::new(), Arc::new(hangs)).await;
+    let config = ClientConfig::new([works.address.to_string(), silent.address.to_string()]);
+    let client = KafkaClient::new(config, tokio::runtime::Handle::current());
+    let mut unknown = Box::pin(client.fetch_committed("unknown", None));
+    assert!(futures_util::poll!(&mut unknown).is_pending());
+    let known = async {
+        // The question about the first is under way.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.fetch_committed("g", None).await
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::select! {
+            committed = known => committed,
+            _ = unknown => panic!("nobody knows it"),
+        }
+    });
+    assert!(asked.await.unwrap().unwrap().is_empty());
+    client.shutdown().await;
+}

@@ -16,5 +16,6 @@ mod decoders;
 #[path = "../support/encode.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod encode;
+mod members;
 mod records;
 mod server;

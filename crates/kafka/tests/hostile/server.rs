@@ -13,8 +13,10 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
-    ResponseHeader, TopicName,
+    FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, LeaveGroupResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ResponseHeader, SyncGroupRequest, SyncGroupResponse,
+    TopicName,
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,6 +31,8 @@ pub enum Bad {
     HangUp,
     /// Nothing, with the connection left open.
     Silence,
+    /// Nothing, neither to this nor to what comes after it over the connection.
+    Stuck,
     /// These bytes, as they are.
     Bytes(&'static [u8]),
     /// The honest answer, cut off in the middle; then it hangs up.
@@ -107,6 +111,7 @@ impl Shared {
                 None => stream.write_all(&framed(&honest)).await?,
                 Some(Bad::HangUp) => return Ok(()),
                 Some(Bad::Silence) => {}
+                Some(Bad::Stuck) => std::future::pending().await,
                 Some(Bad::Bytes(bytes)) => stream.write_all(bytes).await?,
                 Some(Bad::CutOff) => {
                     let framed = framed(&honest);
@@ -145,6 +150,11 @@ impl Shared {
                     key(ApiKey::Fetch, 4, 17),
                     key(ApiKey::FindCoordinator, 0, 4),
                     key(ApiKey::OffsetFetch, 8, 9),
+                    key(ApiKey::OffsetCommit, 8, 8),
+                    key(ApiKey::JoinGroup, 5, 5),
+                    key(ApiKey::SyncGroup, 3, 3),
+                    key(ApiKey::Heartbeat, 3, 3),
+                    key(ApiKey::LeaveGroup, 3, 3),
                 ];
                 encoded::<ApiVersionsRequest>(
                     &ApiVersionsResponse::default().with_api_keys(keys),
@@ -190,6 +200,26 @@ impl Shared {
                     .with_port(self.address.port().into());
                 let response = FindCoordinatorResponse::default().with_coordinators(vec![found]);
                 encoded::<FindCoordinatorRequest>(&response, version, correlation)
+            }
+            // Member `m` of a group that another leads; it has `t-0`.
+            ApiKey::JoinGroup => {
+                let response = JoinGroupResponse::default()
+                    .with_generation_id(1)
+                    .with_protocol_name(Some(StrBytes::from_static_str("cooperative-sticky")))
+                    .with_leader(StrBytes::from_static_str("other"))
+                    .with_member_id(StrBytes::from_static_str("m"));
+                encoded::<JoinGroupRequest>(&response, version, correlation)
+            }
+            ApiKey::SyncGroup => {
+                // Version 0: one topic of one partition, no user data.
+                const ASSIGNMENT: &[u8] = b"\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\xff\xff\xff\xff";
+                let response = SyncGroupResponse::default().with_assignment(Bytes::from_static(ASSIGNMENT));
+                encoded::<SyncGroupRequest>(&response, version, correlation)
+            }
+            ApiKey::Heartbeat => encoded::<HeartbeatRequest>(&HeartbeatResponse::default(), version, correlation),
+            ApiKey::LeaveGroup => encoded::<LeaveGroupRequest>(&LeaveGroupResponse::default(), version, correlation),
+            ApiKey::OffsetCommit => {
+                encoded::<OffsetCommitRequest>(&OffsetCommitResponse::default(), version, correlation)
             }
             ApiKey::OffsetFetch => encoded::<OffsetFetchRequest>(&OffsetFetchResponse::default(), version, correlation),
             other => panic!("the script has no answer to {other:?}"),

@@ -1,7 +1,8 @@
-//! `klamm topic` and `klamm group`: small tools over the worker's own Kafka client.
+//! `klamm topic` and `klamm group`: small tools over the worker's own Kafka client; `klamm preview`: what a connector would
+//! make of records.
 //!
 //! **Owns** their command lines, what they print, and how they end: exit code 0, or 1 and one line on standard error.
-//! **Does not know** workers and connectors.
+//! **Does not know** workers that run.
 
 mod cluster;
 mod from;
@@ -9,7 +10,9 @@ mod group;
 mod input;
 mod list;
 mod output;
+mod preview;
 mod read;
+mod reading;
 mod record;
 mod scan;
 mod write;
@@ -21,6 +24,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+
+pub(crate) use preview::PreviewArgs;
 
 /// The tool's threads: one for sockets, one for what waits; printing has the main thread.
 const THREADS: usize = 2;
@@ -80,18 +85,43 @@ pub(crate) fn group(command: &GroupCommand) -> ExitCode {
     })
 }
 
+/// Runs the preview to its end.
+pub(crate) fn preview(args: &PreviewArgs) -> ExitCode {
+    let preview = match args.preview() {
+        Ok(preview) => preview,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(crate::EXIT_SETTINGS);
+        }
+    };
+    if args.is_live() {
+        return run(&args.cluster, |cluster| async move {
+            preview::topic(&cluster, args, &preview).await
+        });
+    }
+    ended(threads().and_then(|runtime| {
+        let outcome = runtime.block_on(preview::lines(args, &preview));
+        runtime.shutdown_background();
+        outcome
+    }))
+}
+
+fn threads() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(THREADS)
+        .thread_name("klamm-net")
+        .build()
+        .context("threads cannot be started")
+}
+
 /// Runs `tool` with a client of the cluster.
 fn run<F>(args: &cluster::ClusterArgs, tool: impl FnOnce(Arc<cluster::Cluster>) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
     let work = || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .worker_threads(THREADS)
-            .thread_name("klamm-net")
-            .build()
-            .context("threads cannot be started")?;
+        let runtime = threads()?;
         let outcome = args.connect(runtime.handle().clone()).and_then(|cluster| {
             let cluster = Arc::new(cluster);
             runtime.block_on(async {
@@ -105,7 +135,11 @@ where
         runtime.shutdown_background();
         outcome
     };
-    match work() {
+    ended(work())
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough, such as `head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

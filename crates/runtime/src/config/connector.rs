@@ -1,9 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::SinkConnector;
 use klamm_connect_api::{
-    ConfigDef, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo, RawConfig,
+    ConfigDef, ConfigError, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo,
+    RawConfig,
 };
 use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, Subscription, UnknownKey};
 use klamm_smt::Chain;
@@ -34,8 +36,22 @@ pub(crate) struct ErrorHandling {
 pub(crate) enum Tolerance {
     /// A bad record fails its task.
     None,
-    /// A bad record is skipped and counted.
+    /// A bad record goes to the dead letter queue; without one it is skipped and counted.
     All,
+}
+
+/// The dead letter queue (`errors.deadletterqueue.*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeadLetterConfig {
+    /// `…topic.name`
+    pub(crate) topic: Arc<str>,
+    /// `…topic.replication.factor`, if the topic has to be made.
+    pub(crate) replication_factor: i16,
+    /// `…context.headers.enable`
+    pub(crate) has_context_headers: bool,
+    /// Where the topic is: the worker's cluster, unless `producer.*` says otherwise.
+    pub(crate) client: ClientConfig,
+    pub(crate) producer: ProducerConfig,
 }
 
 /// A plugin with its class.
@@ -56,10 +72,12 @@ pub(crate) struct ConnectorConfig {
     pub(crate) header_converter: Made<dyn HeaderConverter>,
     pub(crate) chain: Chain,
     pub(crate) errors: ErrorHandling,
+    pub(crate) dead_letters: Option<DeadLetterConfig>,
     /// One line for each key that is accepted and means nothing here.
     pub(crate) warnings: Vec<String>,
 }
 
+const DEAD_LETTER_TOPIC: &str = "errors.deadletterqueue.topic.name";
 const ONE_OF_TOPICS: &str = "Must configure one of topics or topics.regex";
 
 /// The consumer group of a connector: `connect-<name>`, or what `consumer.override.group.id` says.
@@ -80,7 +98,12 @@ struct Check<'a> {
     validation: Validation,
     /// One line for each key that is accepted and means nothing here.
     warnings: Vec<String>,
+    /// Whether somebody looks at the versions of schemas: converters look them up then, unless told not to.
+    shows_versions: bool,
 }
+
+/// Setting of converters that would have to ask for a schema's version.
+const VERSION_LOOKUP: &str = "schema.version.lookup";
 
 impl ConnectorConfig {
     /// What is right and wrong with a configuration. A value that is null is an error of its key.
@@ -92,24 +115,8 @@ impl ConnectorConfig {
         worker: &WorkerConfig,
         plugins: &Plugins,
     ) -> Result<Validation, String> {
-        let raw = submitted
-            .iter()
-            .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
-            .collect();
-        let (mut validation, _) = Self::check(&raw, worker, plugins)?;
-        for (key, _) in submitted
-            .iter()
-            .filter(|(_, value)| value.as_deref().is_some_and(names_a_provider))
-        {
-            // As a literal it would reach whoever takes the secret.
-            validation.error(
-                key,
-                "config providers (`${provider:…}`) are not supported by this version: give the value itself",
-            );
-        }
-        for (key, _) in submitted.iter().filter(|(_, value)| value.is_none()) {
-            validation.error(key, "Null value can not be supplied as the configuration value.");
-        }
+        let (mut validation, _) = Self::check(&given(submitted), worker, plugins)?;
+        check_values(submitted, &mut validation);
         Ok(validation)
     }
 
@@ -149,9 +156,129 @@ impl ConnectorConfig {
             plugins,
             validation: Validation::default(),
             warnings: Vec::new(),
+            shows_versions: false,
         };
         let config = check.run(sink);
         Ok((check.validation, config))
+    }
+}
+
+/// The converters and transforms of a configuration: what a preview needs.
+#[derive(Debug)]
+pub(crate) struct Conversion {
+    pub(crate) key_converter: ConfiguredConverter,
+    pub(crate) value_converter: ConfiguredConverter,
+    pub(crate) header_converter: Arc<dyn HeaderConverter>,
+    pub(crate) chain: Chain,
+}
+
+/// A converter, and whether it is the worker's because the connector names none.
+#[derive(Debug)]
+pub(crate) struct ConfiguredConverter {
+    pub(crate) converter: Arc<dyn Converter>,
+    pub(crate) is_workers: bool,
+}
+
+impl Conversion {
+    fn defs(plugins: &Plugins) -> [ConfigDef; 3] {
+        [common_def(plugins), klamm_smt::chain_config_def(), error_def()]
+    }
+
+    /// The settings that count here.
+    pub(crate) fn settings(mut submitted: SubmittedConfig, plugins: &Plugins) -> SubmittedConfig {
+        let prefixes = [
+            "transforms.",
+            "predicates.",
+            "key.converter.",
+            "value.converter.",
+            "header.converter.",
+        ];
+        let defs = Self::defs(plugins);
+        submitted.retain(|key, _| {
+            let is_defined = defs
+                .iter()
+                .flat_map(ConfigDef::keys)
+                .any(|defined| defined.name == *key);
+            is_defined || prefixes.iter().any(|prefix| key.starts_with(prefix))
+        });
+        submitted
+    }
+
+    /// Reads them, and checks the settings that every connector has. What belongs to the sink or to Kafka is left alone.
+    ///
+    /// # Errors
+    /// Everything that is wrong, secrets masked.
+    pub(crate) fn parse(
+        submitted: &SubmittedConfig,
+        worker: &WorkerConfig,
+        plugins: &Plugins,
+    ) -> Result<Self, ConfigErrors> {
+        let submitted = Self::settings(submitted.clone(), plugins);
+        let raw = given(&submitted);
+        let mut check = Check {
+            raw: &raw,
+            worker,
+            plugins,
+            validation: Validation::default(),
+            warnings: Vec::new(),
+            shows_versions: true,
+        };
+        for def in Self::defs(plugins) {
+            // A name is needed to run, not to preview.
+            let keys = def
+                .keys()
+                .iter()
+                .filter(|key| !key.required || raw.contains_key(&key.name));
+            check.add(&ConfigDef::new().with(keys.cloned()));
+        }
+        let chain = check.chain();
+        let key_converter = check.converter("key.converter", ConverterRole::Key);
+        let value_converter = check.converter("value.converter", ConverterRole::Value);
+        let header_converter = check.header_converter();
+        let mut validation = check.validation;
+        check_values(&submitted, &mut validation);
+        validation.mask(&Secrets::of(&raw, plugins));
+        validation.check()?;
+        match (key_converter, value_converter, header_converter, chain) {
+            (Some((_, key)), Some((_, value)), Some((_, header_converter)), Some(chain)) => Ok(Self {
+                key_converter: ConfiguredConverter {
+                    converter: key,
+                    is_workers: !raw.contains_key("key.converter"),
+                },
+                value_converter: ConfiguredConverter {
+                    converter: value,
+                    is_workers: !raw.contains_key("value.converter"),
+                },
+                header_converter,
+                chain,
+            }),
+            _ => Err(ConfigError::new("", "the configuration is incomplete").into()),
+        }
+    }
+}
+
+/// The entries that have a value.
+fn given(submitted: &SubmittedConfig) -> RawConfig {
+    let given = submitted.iter();
+    given
+        .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
+        .collect()
+}
+
+/// Puts errors at values that mean nothing, whatever their keys.
+fn check_values(submitted: &SubmittedConfig, validation: &mut Validation) {
+    for (key, _) in submitted
+        .iter()
+        .filter(|(_, value)| value.as_deref().is_some_and(names_a_provider))
+    {
+        // As a literal it would reach whoever takes the secret.
+        validation.error(
+            key,
+            "config providers (`${provider:…}`) are not supported by this version: give the value itself",
+        );
+    }
+    for (key, _) in submitted.iter().filter(|(_, value)| value.is_none()) {
+        validation.error(key, "Null value can not be supplied as the configuration value.");
     }
 }
 
@@ -167,6 +294,7 @@ pub(super) fn check_worker(worker: &WorkerConfig, plugins: &Plugins) -> Result<(
         plugins,
         validation: Validation::default(),
         warnings: Vec::new(),
+        shows_versions: false,
     };
     check.converter("key.converter", ConverterRole::Key);
     check.converter("value.converter", ConverterRole::Value);
@@ -190,14 +318,38 @@ impl Check<'_> {
         self.overrides();
         let client = self.connection(ClientRole::Consumer);
         let consumer = self.consumer();
-        self.producer();
+        let producer = self.producer();
         let subscription = self.subscription(&topics);
+        let dead_letter_topic = topics.str(DEAD_LETTER_TOPIC).filter(|topic| !topic.is_empty());
+        if let Some(topic) = dead_letter_topic {
+            self.dead_letters_are_no_input(topic, &topics, subscription.as_ref());
+        }
 
         let def = sink.config_def(self.raw);
         let sink_config = self.add(&def);
         for error in sink.validate(self.raw, &sink_config) {
             self.validation.error(&error.key, error.message);
         }
+        if dead_letter_topic.is_none()
+            && let Some(key) = ErrorPolicy::dead_letter_key(&sink_config)
+        {
+            let message = format!("`{key}=dlq` needs the name of a topic for the records that are given up");
+            self.validation.error(DEAD_LETTER_TOPIC, message);
+        }
+        let dead_letters = match (dead_letter_topic, producer) {
+            (Some(topic), Some((client, producer))) => Some(DeadLetterConfig {
+                topic: topic.into(),
+                replication_factor: topics
+                    .int("errors.deadletterqueue.topic.replication.factor")
+                    .and_then(|factor| i16::try_from(factor).ok())?,
+                has_context_headers: topics
+                    .bool("errors.deadletterqueue.context.headers.enable")
+                    .unwrap_or_default(),
+                client,
+                producer,
+            }),
+            _ => None,
+        };
         Some(ConnectorConfig {
             warnings: std::mem::take(&mut self.warnings),
             sink: Arc::clone(sink),
@@ -222,6 +374,7 @@ impl Check<'_> {
                 log: errors.bool("errors.log.enable").unwrap_or_default(),
                 log_messages: errors.bool("errors.log.include.messages").unwrap_or_default(),
             },
+            dead_letters,
         })
     }
 
@@ -237,19 +390,25 @@ impl Check<'_> {
             self.validation.add_key(key.key, key.group, key.value, key.errors);
         }
         self.validation.errors("", evaluation.errors);
+        self.warnings.extend(evaluation.warnings);
         evaluation.chain
     }
 
     fn converter(&mut self, key: &'static str, role: ConverterRole) -> Option<Made<dyn Converter>> {
         let plugins = self.plugins;
-        let (class, settings, listed) = self.named(key)?;
+        let (class, mut settings, listed) = self.named(key)?;
         let Some(plugin) = plugins.converter(&class) else {
             return self.unknown_class(key, &class, plugins.converters().iter().map(|plugin| &plugin.info));
         };
         if listed {
             self.check_format(key, plugin.info.class);
         }
-        let parsed = self.plugin_settings(key, listed, &(plugin.config_def)(), &settings)?;
+        let def = (plugin.config_def)();
+        if self.shows_versions && def.keys().iter().any(|defined| defined.name == VERSION_LOOKUP) {
+            let lookup = settings.entry(VERSION_LOOKUP.to_owned());
+            lookup.or_insert_with(|| "true".to_owned());
+        }
+        let parsed = self.plugin_settings(key, listed, &def, &settings)?;
         self.made(key, &plugin.info, (plugin.create)(&parsed, role))
     }
 
@@ -270,8 +429,8 @@ impl Check<'_> {
     /// Class and settings of a converter: the connector's own if it names a class, else the worker's. Never mixed, as
     /// in Connect. The flag says whether the settings are the connector's, to be listed in a validation.
     fn named(&self, key: &str) -> Option<(String, RawConfig, bool)> {
-        let own = self.raw.get(key).filter(|class| !class.trim().is_empty());
-        let (class, from, listed) = match (own, self.format(key)) {
+        // An empty class is one that is not there, not a wish for the worker's: as in Connect.
+        let (class, from, listed) = match (self.raw.get(key), self.format(key)) {
             (Some(class), _) => (class, self.raw, true),
             (None, Some((_, format))) => {
                 let settings = format.settings(key, self.raw, &self.worker.raw);
@@ -374,13 +533,13 @@ impl Check<'_> {
 
     /// What connectors write to Kafka goes through this: dead letters and reports. Wrong settings are told when the
     /// connector is made, not with the first dead letter.
-    fn producer(&mut self) {
+    fn producer(&mut self) -> Option<(ClientConfig, ProducerConfig)> {
         let client = ClientRole::Producer;
         let mut settings = client.set_by_worker(self.worker);
         settings.extend(client.set_by_connector(self.raw));
         let producer = ProducerConfig::from_properties(&settings);
-        self.client_settings(client, producer);
-        self.connection(client);
+        let producer = self.client_settings(client, producer);
+        self.connection(client).zip(producer)
     }
 
     /// Where a client connects: as the worker does, unless the worker's or the connector's own settings for such clients
@@ -437,6 +596,27 @@ impl Check<'_> {
     fn overrides(&mut self) {
         for (key, reason) in self.worker.override_policy.refused(self.raw) {
             self.validation.error(&key, reason);
+        }
+    }
+
+    /// A dead letter that comes back as an input goes round for ever. Connect's texts.
+    fn dead_letters_are_no_input(&mut self, topic: &str, parsed: &ParsedConfig, subscription: Option<&Subscription>) {
+        if !subscription.is_some_and(|subscription| subscription.includes(topic)) {
+            return;
+        }
+        let regex = parsed.str("topics.regex").unwrap_or_default();
+        if regex.is_empty() {
+            let message = format!(
+                "The DLQ topic '{topic}' may not be included in the list of topics ('topics=[{}]') consumed by the connector",
+                parsed.list("topics").join(", ")
+            );
+            self.validation.error("topics", message);
+        } else {
+            let message = format!(
+                "The DLQ topic '{topic}' may not be included in the regex matching topics ('topics.regex={regex}') consumed \
+                 by the connector"
+            );
+            self.validation.error("topics.regex", message);
         }
     }
 

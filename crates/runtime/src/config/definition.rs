@@ -99,7 +99,7 @@ pub(super) fn error_def() -> ConfigDef {
                 .display("Maximum Delay Between Retries for Errors", Width::Medium),
         )
         .key(
-            key("errors.tolerance", ConfigType::String, "What happens to a record that cannot be converted or transformed: `none` fails the task, `all` skips the record.")
+            key("errors.tolerance", ConfigType::String, "What happens to a record that cannot be converted or transformed: `none` fails the task, `all` writes the record to the dead letter queue, or skips it if there is none.")
                 .default("none")
                 .validator(Validator::one_of(&["none", "all"]))
                 .display("Error Tolerance", Width::Short),
@@ -130,19 +130,23 @@ pub(super) fn sink_def() -> ConfigDef {
                 .display("Topics regex", Width::Long),
         )
         .key(
-            ConfigKey::new("errors.deadletterqueue.topic.name", ConfigType::String, Importance::Medium, "Topic for records that cannot be converted or transformed. Not supported by this version: leave it out.")
+            ConfigKey::new("errors.deadletterqueue.topic.name", ConfigType::String, Importance::Medium, "Topic for records that cannot be converted or transformed under `errors.tolerance=all`, or delivered under `behavior.on.error=dlq`. Empty: none. It is made with one partition if it is not there.")
                 .group("Error Handling")
                 .default("")
-                .validator(Validator::new(|topic| {
-                    if topic.is_empty() {
-                        Ok(())
-                    } else {
-                        Err("dead letter queues are not supported by this version: leave the key out; `errors.tolerance=none` \
-                             keeps every record"
-                            .to_owned())
-                    }
-                }))
                 .display("Dead Letter Queue Topic Name", Width::Medium),
+        )
+        .key(
+            ConfigKey::new("errors.deadletterqueue.topic.replication.factor", ConfigType::Short, Importance::Medium, "Replicas of the dead letter queue's topic if it has to be made; -1 is the broker's default.")
+                .group("Error Handling")
+                .default("3")
+                .validator(Validator::at_least(-1))
+                .display("Dead Letter Queue Topic Replication Factor", Width::Medium),
+        )
+        .key(
+            ConfigKey::new("errors.deadletterqueue.context.headers.enable", ConfigType::Boolean, Importance::Medium, "Whether dead letters tell where they come from and why, in headers `__connect.errors.*` and `__klamm.errors.*` behind their own.")
+                .group("Error Handling")
+                .default("false")
+                .display("Enable Error Context Headers", Width::Medium),
         )
 }
 

@@ -9,7 +9,7 @@ mod validation;
 mod worker;
 
 pub(crate) use connector::Tolerance;
-pub(crate) use connector::{ConnectorConfig, effective_group_id};
+pub(crate) use connector::{ConfiguredConverter, ConnectorConfig, Conversion, DeadLetterConfig, effective_group_id};
 pub use definition::connector_config_def;
 pub(crate) use secrets::{Secrets, mask, unmask};
 pub use validation::{ValidatedKey, Validation};

@@ -22,10 +22,11 @@ pub use status::{ConnectorStatus, InstanceStatus, State, TaskReport};
 pub use supervisor::{TaskControl, TaskPlan, TaskSpec, Tasks};
 
 use crate::config::{
-    ConnectorConfig, Secrets, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask,
+    ConnectorConfig, Conversion, Secrets, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask,
 };
 use crate::config_log::{ConfigLog, ConfigLogError, ConfigRecord, Restart, TargetState};
 use crate::plugins::Plugins;
+use crate::preview::Preview;
 use replica::Replica;
 use state::{ConfigState, ConnectorEntry};
 use status::StatusBoard;
@@ -363,6 +364,36 @@ impl Herder {
         self.with_state(|state| self.check_group(&mut validation, name.trim(), &config, state));
         validation.mask(&Secrets::of(&given(&config), &self.shared.plugins));
         Ok(validation)
+    }
+
+    /// A preview with the configuration of a connector, or with another one for it: a mask stands for the secret that the
+    /// connector has stored.
+    ///
+    /// # Errors
+    /// There is no such connector.
+    pub fn preview(&self, name: &str, proposed: Option<SubmittedConfig>) -> Result<Preview, HerderError> {
+        let stored = self.entry(name)?.config;
+        let config = proposed.unwrap_or_else(|| {
+            let stored = stored.iter();
+            stored.map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
+        });
+        Ok(self.preview_with(config, Some(&stored)))
+    }
+
+    /// A preview with a configuration that belongs to no connector.
+    #[must_use]
+    pub fn preview_config(&self, config: SubmittedConfig) -> Preview {
+        self.preview_with(config, None)
+    }
+
+    fn preview_with(&self, config: SubmittedConfig, stored: Option<&RawConfig>) -> Preview {
+        let (worker, plugins) = (&self.shared.worker, &self.shared.plugins);
+        // A mask that stands for nothing is no matter where the preview does not look.
+        let mut config = Conversion::settings(config, plugins);
+        match unmask(&mut config, stored) {
+            Ok(()) => Preview::new(&config, worker, plugins),
+            Err(errors) => Preview::refused(errors),
+        }
     }
 
     /// The plugin that `name` means, of whatever kind.

@@ -403,7 +403,7 @@ async fn a_bad_configuration_is_refused_with_each_key_and_what_is_accepted() {
         ("consumer.override.auto.offset.reset", "sometimes"),
         ("consumer.override.bootstrap.servers", "here"),
         ("producer.override.linger.ms", "soon"),
-        ("errors.deadletterqueue.topic.name", "dlq"),
+        ("errors.deadletterqueue.topic.replication.factor", "many"),
     ]);
     bad.remove("target");
     bad.insert("topics.regex".to_owned(), Some("t.*".to_owned()));
@@ -420,7 +420,7 @@ async fn a_bad_configuration_is_refused_with_each_key_and_what_is_accepted() {
         "`producer.override.linger.ms`: `linger.ms=soon` is not valid: ",
         "`consumer.override.bootstrap.servers`: `bootstrap.servers=here` is not valid: each address is `host:port`",
         "earliest",
-        "`errors.deadletterqueue.topic.name`: ",
+        "`errors.deadletterqueue.topic.replication.factor`: Invalid value many for configuration",
         "`target`: Missing required configuration \"target\" which has no default value.",
         "`topics`: ",
         "`topics.regex`: ",

@@ -3,8 +3,9 @@
 mod access;
 mod commits;
 mod counters;
+mod dead_letters;
 mod partition;
-mod pipeline;
+pub(crate) mod pipeline;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use klamm_connect_api::sink::{Sink, SinkContext};
 use klamm_connect_api::{BoxFuture, RawConfig, TopicPartition};
-use klamm_delivery::{Engine, EngineConfig, EngineEvent, MemoryBudget, PartitionLimits, WorkerMemory};
+use klamm_delivery::{DeadLetters, Engine, EngineConfig, EngineEvent, MemoryBudget, PartitionLimits, WorkerMemory};
 use klamm_kafka::{
     Assigned, ClusterHealth, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
     PartitionRequest, RevokeAck, StartPosition,
@@ -33,6 +34,7 @@ use crate::state_dir::{MemberRecord, StateDir};
 use access::{Access, Membership};
 use commits::Commits;
 use counters::Counters;
+use dead_letters::DeadLetterQueue;
 use partition::Partition;
 use pipeline::Pipeline;
 use waits::Waits;
@@ -141,6 +143,9 @@ struct SinkTask {
     commits: Commits,
     counters: Arc<Counters>,
     waits: Waits,
+    dead_letters: Option<Arc<DeadLetterQueue>>,
+    /// Sees to it that the dead letter queue is there.
+    opening: JoinSet<Result<(), String>>,
     /// Trace of a task none of whose functions can be used; it probes and comes back by itself.
     unusable: Option<String>,
     kafka: watch::Receiver<ClusterHealth>,
@@ -164,6 +169,8 @@ enum Event {
     CommitDue,
     /// Something that is waited for, or that lasts, may be worth telling, or is over.
     Look,
+    /// The dead letter queue is there, or is refused.
+    DeadLetters(Result<Result<(), String>, JoinError>),
     /// The cluster came, went, or refused again.
     Kafka,
     Control(TaskControl),
@@ -193,6 +200,22 @@ impl SinkTask {
         };
         let sink = config.sink.open(context).map_err(|errors| errors.to_string())?;
         let mut rng = StdRng::from_os_rng();
+        let waits = Waits::new();
+        let dead_letters = config.dead_letters.as_ref().map(|queue| {
+            Arc::new(DeadLetterQueue::new(
+                queue,
+                shared.clusters.of(&queue.client),
+                Arc::clone(&spec.connector),
+                spec.task,
+                waits.of_queue(),
+                StdRng::seed_from_u64(rng.random()),
+            ))
+        });
+        let mut opening = JoinSet::new();
+        if let Some(queue) = &dead_letters {
+            let queue = Arc::clone(queue);
+            opening.spawn(async move { queue.open().await });
+        }
         let engine_config = EngineConfig {
             connector: Arc::clone(&spec.connector),
             task: spec.task,
@@ -203,6 +226,7 @@ impl SinkTask {
             },
             seed: rng.random(),
             wall_clock: Arc::new(crate::wall_clock::now_ms),
+            dead_letters: dead_letters.clone().map(|queue| queue as Arc<dyn DeadLetters>),
         };
         let mut engine_tasks = JoinSet::new();
         let memory: Arc<dyn MemoryBudget> = Arc::<WorkerMemory>::clone(&shared.memory);
@@ -244,7 +268,9 @@ impl SinkTask {
             paused: watch::Sender::new(false),
             commits,
             counters: Arc::default(),
-            waits: Waits::new(),
+            waits,
+            dead_letters,
+            opening,
             unusable: None,
             kafka,
             access: Access::Fine,
@@ -276,6 +302,10 @@ impl SinkTask {
                     self.show();
                     None
                 }
+                Event::DeadLetters(opened) => match opened {
+                    Ok(opened) => opened.err().map(End::Failed),
+                    Err(error) => Some(End::Failed(format!("opening the dead letter queue panicked: {error}"))),
+                },
                 Event::Kafka => {
                     self.kafka_health();
                     None
@@ -309,6 +339,7 @@ impl SinkTask {
             () = self.waits.changed() => Event::Look,
             Ok(()) = self.outages.changed() => Event::Look,
             _ = self.look.tick(), if self.membership.waits() || *self.outages.borrow() > 0 => Event::Look,
+            Some(opened) = self.opening.join_next() => Event::DeadLetters(opened),
             Ok(()) = self.kafka.changed() => Event::Kafka,
         }
     }
@@ -448,6 +479,7 @@ impl SinkTask {
             Arc::clone(&self.sink),
             topic_partition.clone(),
             Arc::clone(&self.counters),
+            self.dead_letters.clone(),
         );
         let partition = Partition {
             topic_partition: topic_partition.clone(),
@@ -468,18 +500,22 @@ impl SinkTask {
     }
 
     /// Intake stops, what is in flight is finished, the commit goes out, then the partitions are handed over. A stop that
-    /// is wished for meanwhile leaves what is in flight only the time that a stop has.
+    /// is wished for meanwhile leaves what is in flight only the time that a stop has. Partitions that stay go on, and so do
+    /// their commits.
     async fn revoke(&mut self, partitions: &[TopicPartition], ack: RevokeAck) {
         debug!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions are being revoked");
         self.stop_actors(partitions).await;
         let done = {
             let mut revoke = std::pin::pin!(self.engine.revoke(partitions.to_vec(), self.revoke_timeout()));
-            tokio::select! {
-                done = &mut revoke => done,
-                () = stop_wished(&mut self.control) => {
-                    // The offsets of other partitions stay to be asked for when the task ends.
-                    drop(self.engine.shutdown(self.shared.worker.shutdown_timeout).await);
-                    revoke.await
+            loop {
+                tokio::select! {
+                    done = &mut revoke => break done,
+                    () = stop_wished(&mut self.control) => {
+                        // The offsets of other partitions stay to be asked for when the task ends.
+                        drop(self.engine.shutdown(self.shared.worker.shutdown_timeout).await);
+                        break revoke.await;
+                    }
+                    () = self.commits.due(&self.engine) => self.commits.start(&self.member, &self.engine),
                 }
             }
         };
@@ -580,7 +616,10 @@ impl SinkTask {
         }
         self.engine_tasks.shutdown().await;
         let (read, filtered, skipped) = self.counters.totals();
-        info!(%connector, task, read, filtered, skipped, "task ended");
+        let delivery = self.engine.status();
+        let by_routes: u64 = delivery.routes.iter().map(|route| route.dead_lettered_records).sum();
+        let dead_lettered = delivery.dead_lettered_records + by_routes;
+        info!(%connector, task, read, filtered, skipped, dead_lettered, "task ended");
         result
     }
 }

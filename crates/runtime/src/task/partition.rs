@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::{DataErrorKind, TopicPartition};
-use klamm_delivery::{Delivery, Engine, Intake, IntakeClosed};
+use klamm_delivery::{DeadLetter, DeadLetters, Delivery, Engine, Intake, IntakeClosed};
 use klamm_kafka::records::Records;
 use klamm_kafka::{AssignmentEpoch, ConsumedRecord, FetchedSection, PartitionReader};
 use rand::Rng;
@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
-use super::pipeline::{Pipeline, RecordFailure, Tolerated};
+use super::dead_letters::DeadLetterQueue;
+use super::pipeline::{Consequence, Pipeline, RecordFailure};
 use super::waits::PartitionWait;
 
 /// Records handed over in one step: large enough to cost little each, small enough that a partition which may hold one
@@ -25,6 +26,8 @@ const CHUNK_BYTES: usize = 512 * 1024;
 const GIVE_BACK_AFTER: Duration = Duration::from_secs(5);
 /// First delay before a conversion or transform that may pass is tried again (KIP-298).
 const RETRY_DELAY: Duration = Duration::from_millis(300);
+/// Longest wait for the dead letter of a record that fails its task: the record is read again anyway.
+const LAST_LETTER: Duration = Duration::from_secs(10);
 /// Longest delay before converters are asked again to fetch what they lack.
 const PREPARE_DELAY_MAX: Duration = Duration::from_secs(5);
 
@@ -72,7 +75,29 @@ enum Then {
     /// It was the section's last.
     SectionEnds,
     /// The record at `position` fails the task.
-    Fail(String),
+    Fail(Failed),
+    /// The record at `position` waits for what a converter has to fetch.
+    Wait(ConsumedRecord),
+}
+
+/// Why a record goes no further now.
+enum Stop {
+    Failed(Box<RecordFailure>),
+    /// What a converter has to fetch takes long.
+    NotReady,
+}
+
+impl From<Box<RecordFailure>> for Stop {
+    fn from(failure: Box<RecordFailure>) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A record that fails the task.
+struct Failed {
+    trace: String,
+    /// To be written before.
+    letter: Option<DeadLetter>,
 }
 
 impl Partition {
@@ -141,35 +166,36 @@ impl Partition {
             let chunk = self.next_chunk(&mut records, section.next_offset()).await;
             let position = chunk.position;
             let mut push = std::pin::pin!(intake.push(chunk.deliveries, position));
-            if let Ok(pushed) = timeout(GIVE_BACK_AFTER, &mut push).await {
-                pushed?;
-                match chunk.then {
-                    Then::GoOn => continue,
-                    Then::SectionEnds => return Ok(position),
-                    Then::Fail(trace) => return Err(End::Failed(trace)),
-                }
+            let pushed = timeout(GIVE_BACK_AFTER, &mut push).await;
+            let is_pushed = pushed.is_ok();
+            pushed.unwrap_or(Ok(()))?;
+            if is_pushed && matches!(chunk.then, Then::GoOn) {
+                continue;
             }
             // Kafka is the buffer: what waits here would take memory from partitions that move.
-            debug!(partition = %self.topic_partition, position, "no room, fetched records are given back");
             drop(records);
             drop(section);
+            if matches!(chunk.then, Then::GoOn | Then::Wait(_)) {
+                debug!(partition = %self.topic_partition, position, "fetched records are given back");
+                self.reader.pause();
+                self.reader.seek(position);
+            }
+            if !is_pushed {
+                push.await?;
+            }
             return match chunk.then {
                 Then::GoOn => {
-                    self.reader.pause();
-                    self.reader.seek(position);
-                    let pushed = push.await;
                     self.reader.resume();
-                    pushed?;
                     Ok(position)
                 }
-                Then::SectionEnds => {
-                    push.await?;
+                Then::Wait(record) => {
+                    // What it has to say, it says when the record is read again.
+                    self.prepare(&record).await.ok();
+                    self.reader.resume();
                     Ok(position)
                 }
-                Then::Fail(trace) => {
-                    push.await?;
-                    Err(End::Failed(trace))
-                }
+                Then::SectionEnds => Ok(position),
+                Then::Fail(failed) => Err(self.fail(failed).await),
             };
         }
     }
@@ -192,18 +218,15 @@ impl Partition {
                         self.topic_partition,
                         crate::chain(&error)
                     );
-                    break (error.offset, Then::Fail(trace));
+                    break (error.offset, Then::Fail(Failed { trace, letter: None }));
                 }
                 Some(Ok(record)) => match self.process(&record).await {
                     Ok(delivery) => {
-                        bytes += delivery
-                            .routes
-                            .iter()
-                            .map(|(_, encoded)| encoded.bytes.len())
-                            .sum::<usize>();
+                        bytes += delivery.size_bytes();
                         deliveries.push(delivery);
                     }
-                    Err(trace) => break (record.offset, Then::Fail(trace)),
+                    Err(Some(failed)) => break (record.offset, Then::Fail(failed)),
+                    Err(None) => break (record.offset, Then::Wait(record.detached())),
                 },
             }
         };
@@ -215,47 +238,86 @@ impl Partition {
         }
     }
 
-    /// Takes one record through the pipeline, under `errors.*`.
-    async fn process(&mut self, record: &ConsumedRecord) -> Result<Delivery, String> {
-        let failure = match self.attempt(record).await {
-            Ok(delivery) => return Ok(delivery),
-            Err(failure) if failure.error.is_retriable() => match self.retry(record, failure).await {
-                Ok(delivery) => return Ok(delivery),
-                Err(failure) => failure,
-            },
-            Err(failure) => failure,
+    /// Takes one record through the pipeline, under `errors.*`. An error of nothing is a record that waits.
+    async fn process(&mut self, record: &ConsumedRecord) -> Result<Delivery, Option<Failed>> {
+        let outcome = match self.attempt(record).await {
+            Err(Stop::Failed(failure)) if failure.error.is_retriable() => self.retry(record, failure).await,
+            outcome => outcome,
         };
-        let tolerated = failure.tolerance(self.pipeline.config(), self.pipeline.sink());
-        self.log(&failure, tolerated);
-        match tolerated {
-            Tolerated::No => Err(failure.to_string()),
-            Tolerated::Yes { .. } => {
+        let failure = match outcome {
+            Ok(delivery) => return Ok(delivery),
+            Err(Stop::NotReady) => return Err(None),
+            Err(Stop::Failed(failure)) => failure,
+        };
+        let consequence = failure.consequence(self.pipeline.config(), self.pipeline.sink());
+        self.log(&failure, consequence);
+        let letter = |queue: &Arc<DeadLetterQueue>| queue.letter(record, &failure);
+        match consequence {
+            Consequence::Fail { is_reported } => {
+                let queue = self.pipeline.dead_letters().filter(|_| is_reported);
+                Err(Some(Failed {
+                    trace: failure.to_string(),
+                    letter: queue.map(|queue| DeadLetter {
+                        origin: failure.origin.clone(),
+                        record: letter(queue),
+                        given_up: None,
+                    }),
+                }))
+            }
+            Consequence::Skip { .. } => {
                 self.pipeline.counters().skipped(1);
                 Ok(self.pipeline.nothing(record))
             }
+            Consequence::DeadLetter { .. } => Ok(Delivery {
+                dead_letter: self.pipeline.dead_letters().map(letter),
+                ..self.pipeline.nothing(record)
+            }),
         }
     }
 
+    /// As in Connect, a record that fails its task is reported to the dead letter queue first. Its offset is not
+    /// committed, so this is a copy: a queue that does not take it in time does not hold the failure.
+    async fn fail(&self, failed: Failed) -> End {
+        let Failed { trace, letter } = failed;
+        if let (Some(queue), Some(letter)) = (self.pipeline.dead_letters(), letter) {
+            let (connector, task) = (&*self.connector, self.task);
+            match timeout(LAST_LETTER, queue.write(vec![letter])).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    warn!(connector, task, %error, "the failed record was not written to the dead letter queue");
+                }
+                Err(_) => warn!(
+                    connector,
+                    task, "the dead letter queue did not take the failed record in time"
+                ),
+            }
+        }
+        End::Failed(trace)
+    }
+
     /// Takes one record through the pipeline once, after the converters have what they need for it.
-    async fn attempt(&mut self, record: &ConsumedRecord) -> Result<Delivery, Box<RecordFailure>> {
+    async fn attempt(&mut self, record: &ConsumedRecord) -> Result<Delivery, Stop> {
         loop {
             match self.pipeline.process(record) {
-                Err(failure) if failure.error.kind() == DataErrorKind::NotReady => self.prepare(record).await?,
-                outcome => return outcome,
+                Err(failure) if failure.error.kind() == DataErrorKind::NotReady => {
+                    let prepared = timeout(GIVE_BACK_AFTER, self.prepare(record)).await;
+                    prepared.unwrap_or(Err(Stop::NotReady))?;
+                }
+                outcome => return Ok(outcome?),
             }
         }
     }
 
     /// Has the converters fetch what they lack. What may pass is waited for, whatever `errors.*` say, and the status
     /// shows it: a registry that is away must not cost a record.
-    async fn prepare(&mut self, record: &ConsumedRecord) -> Result<(), Box<RecordFailure>> {
+    async fn prepare(&mut self, record: &ConsumedRecord) -> Result<(), Stop> {
         let mut delay = RETRY_DELAY;
         loop {
             let failure = match self.pipeline.prepare(record).await {
                 Err(failure) if failure.error.is_retriable() => failure,
                 outcome => {
                     self.wait.clear();
-                    return outcome;
+                    return Ok(outcome?);
                 }
             };
             let (connector, task, error) = (&*self.connector, self.task, &failure.error);
@@ -269,18 +331,14 @@ impl Partition {
     }
 
     /// Tries again what may pass, with Connect's delays: 300 ms doubling, beyond the cap a random one below it.
-    async fn retry(
-        &mut self,
-        record: &ConsumedRecord,
-        mut failure: Box<RecordFailure>,
-    ) -> Result<Delivery, Box<RecordFailure>> {
+    async fn retry(&mut self, record: &ConsumedRecord, mut failure: Box<RecordFailure>) -> Result<Delivery, Stop> {
         let errors = self.pipeline.config().errors.clone();
         let deadline = errors.retry_timeout.map(|timeout| Instant::now() + timeout);
         let mut doubled = RETRY_DELAY;
         loop {
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) || !failure.error.is_retriable() {
-                return Err(failure);
+                return Err(Stop::Failed(failure));
             }
             let mut delay = doubled;
             if delay > errors.retry_delay_max {
@@ -289,27 +347,27 @@ impl Partition {
             sleep(deadline.map_or(delay, |deadline| delay.min(deadline - now))).await;
             doubled = doubled.saturating_mul(2);
             match self.attempt(record).await {
-                Ok(delivery) => return Ok(delivery),
-                Err(again) => failure = again,
+                Err(Stop::Failed(again)) => failure = again,
+                outcome => return outcome,
             }
         }
     }
 
-    fn log(&self, failure: &RecordFailure, tolerated: Tolerated) {
-        let log = match tolerated {
+    fn log(&self, failure: &RecordFailure, consequence: Consequence) {
+        let fate = match consequence {
             // The task's own failure is logged with its trace.
-            Tolerated::No => return,
-            Tolerated::Yes { log } => log,
+            Consequence::Fail { .. } | Consequence::Skip { log: false } | Consequence::DeadLetter { log: false } => {
+                return;
+            }
+            Consequence::Skip { log: true } => "skipped",
+            Consequence::DeadLetter { log: true } => "dead letter queue",
         };
-        if !log {
-            return;
-        }
         let (connector, task) = (&*self.connector, self.task);
         let (stage, class, error) = (failure.stage.name(), failure.class, &failure.error);
         if self.pipeline.config().errors.log_messages {
-            error!(connector, task, origin = %failure.origin, timestamp = failure.timestamp, stage, class, %error, "record skipped");
+            error!(connector, task, origin = %failure.origin, timestamp = failure.timestamp, stage, class, fate, %error, "record failed");
         } else {
-            error!(connector, task, stage, class, %error, "record skipped");
+            error!(connector, task, stage, class, fate, %error, "record failed");
         }
     }
 

@@ -12,6 +12,7 @@ use klamm_delivery::{Delivery, Destinations};
 use klamm_kafka::ConsumedRecord;
 
 use super::counters::Counters;
+use super::dead_letters::DeadLetterQueue;
 use crate::config::{ConnectorConfig, Tolerance};
 
 /// Where in Connect's words a record failed (KIP-298).
@@ -49,17 +50,21 @@ pub(crate) struct RecordFailure {
 
 impl RecordFailure {
     /// What decides about the record.
-    pub(crate) fn tolerance(&self, config: &ConnectorConfig, sink: &dyn Sink) -> Tolerated {
+    pub(crate) fn consequence(&self, config: &ConnectorConfig, sink: &dyn Sink) -> Consequence {
+        let has_queue = config.dead_letters.is_some();
+        let log = config.errors.log;
         if self.stage == Stage::TaskPut {
             return match sink.unrouted_policy() {
-                ErrorPolicy::Fail => Tolerated::No,
-                ErrorPolicy::Log => Tolerated::Yes { log: true },
-                ErrorPolicy::Ignore => Tolerated::Yes { log: false },
+                ErrorPolicy::Fail => Consequence::Fail { is_reported: false },
+                ErrorPolicy::Log => Consequence::Skip { log: true },
+                ErrorPolicy::Ignore => Consequence::Skip { log: false },
+                ErrorPolicy::DeadLetter => Consequence::DeadLetter { log },
             };
         }
         match config.errors.tolerance {
-            Tolerance::None => Tolerated::No,
-            Tolerance::All => Tolerated::Yes { log: config.errors.log },
+            Tolerance::None => Consequence::Fail { is_reported: has_queue },
+            Tolerance::All if has_queue => Consequence::DeadLetter { log },
+            Tolerance::All => Consequence::Skip { log },
         }
     }
 }
@@ -68,7 +73,7 @@ impl fmt::Display for RecordFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let advice = match self.stage {
             Stage::TaskPut => {
-                "mend the configuration and restart the task, or set `behavior.on.error=log` to skip such records"
+                "mend the configuration and restart the task, or set `behavior.on.error=log` to skip such records, or `dlq`"
             }
             Stage::KeyConverter | Stage::ValueConverter | Stage::HeaderConverter | Stage::Transformation => {
                 "mend the record's producer or the configuration and restart the task, or set `errors.tolerance=all` to \
@@ -87,11 +92,19 @@ impl fmt::Display for RecordFailure {
     }
 }
 
-/// Whether a failed record is skipped or fails its task.
+/// What becomes of a record that failed before delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tolerated {
-    No,
-    Yes { log: bool },
+pub(crate) enum Consequence {
+    /// The task fails; its dead letter may be written before, as Connect does under `errors.tolerance=none`.
+    Fail {
+        is_reported: bool,
+    },
+    Skip {
+        log: bool,
+    },
+    DeadLetter {
+        log: bool,
+    },
 }
 
 /// Converts, transforms, routes and encodes the records of one partition.
@@ -102,17 +115,25 @@ pub(crate) struct Pipeline {
     topic_partition: TopicPartition,
     counters: Arc<Counters>,
     hashes_keys: bool,
+    dead_letters: Option<Arc<DeadLetterQueue>>,
+    /// Whether any route dead-letters, so that records need their originals.
+    keeps_originals: bool,
     /// Kept between records, so that routing allocates nothing.
     routes: Vec<RouteIndex>,
 }
 
 impl Pipeline {
-    pub(crate) fn new(
+    pub(super) fn new(
         config: Arc<ConnectorConfig>,
         sink: Arc<dyn Sink>,
         topic_partition: TopicPartition,
         counters: Arc<Counters>,
+        dead_letters: Option<Arc<DeadLetterQueue>>,
     ) -> Self {
+        let routes = sink.routes();
+        let keeps_originals = routes
+            .iter()
+            .any(|route| route.delivery.error_policy == ErrorPolicy::DeadLetter);
         let hashes_keys = sink
             .routes()
             .iter()
@@ -123,6 +144,8 @@ impl Pipeline {
             topic_partition,
             counters,
             hashes_keys,
+            dead_letters,
+            keeps_originals,
             routes: Vec::new(),
         }
     }
@@ -139,6 +162,11 @@ impl Pipeline {
         &self.counters
     }
 
+    /// The dead letter queue, if the connector has one.
+    pub(super) fn dead_letters(&self) -> Option<&Arc<DeadLetterQueue>> {
+        self.dead_letters.as_ref()
+    }
+
     /// A delivery that is done at once: the record was filtered or skipped.
     pub(crate) fn nothing(&self, consumed: &ConsumedRecord) -> Delivery {
         let origin = self.origin(consumed);
@@ -147,6 +175,8 @@ impl Pipeline {
             timestamp: timestamp(consumed),
             key_hash: None,
             routes: Destinations::new(),
+            original: None,
+            dead_letter: None,
         }
     }
 
@@ -157,11 +187,10 @@ impl Pipeline {
     /// [`Pipeline::prepare`].
     pub(crate) fn process(&mut self, consumed: &ConsumedRecord) -> Result<Delivery, Box<RecordFailure>> {
         let record = self.convert(consumed)?;
-        let transformed = self
-            .config
-            .chain
-            .apply(record)
-            .map_err(|failure| self.failure(consumed, Stage::Transformation, failure.class, failure.error))?;
+        let transformed = self.config.chain.apply(record).map_err(|failure| {
+            let class = failure.class;
+            self.failure(consumed, Stage::Transformation, class, failure.into_error())
+        })?;
         let Some(mut record) = transformed else {
             self.counters.filtered(1);
             return Ok(self.nothing(consumed));
@@ -184,6 +213,14 @@ impl Pipeline {
         } else {
             None
         };
+        let routes = self.sink.routes();
+        let has_queue = |route: &RouteIndex| {
+            let route = routes.get(route.0);
+            route.is_some_and(|route| route.delivery.error_policy == ErrorPolicy::DeadLetter)
+        };
+        if self.keeps_originals && self.routes.iter().any(has_queue) {
+            delivery.original = self.dead_letters.as_ref().map(|queue| queue.keep(consumed));
+        }
         for route in &self.routes {
             match self.sink.encode(*route, &record) {
                 Ok(encoded) => delivery.routes.push((*route, encoded)),
@@ -222,11 +259,7 @@ impl Pipeline {
             .map_err(|error| self.failure(consumed, Stage::ValueConverter, class, error))?;
         let mut record = Record::new(self.origin(consumed), key, value);
         record.timestamp = timestamp(consumed);
-        record.timestamp_type = match consumed.timestamp_type {
-            _ if record.timestamp.is_none() => TimestampType::NoTimestampType,
-            klamm_kafka::TimestampType::CreateTime => TimestampType::CreateTime,
-            klamm_kafka::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
-        };
+        record.timestamp_type = timestamp_type(consumed);
         if !headers.is_empty() {
             let (class, converter) = (self.config.header_converter.0, &self.config.header_converter.1);
             let convert = |(key, value): &(bytes::Bytes, Option<bytes::Bytes>)| {
@@ -277,8 +310,17 @@ impl Pipeline {
 }
 
 /// Kafka writes "no timestamp" as -1.
-fn timestamp(consumed: &ConsumedRecord) -> Option<i64> {
+pub(crate) fn timestamp(consumed: &ConsumedRecord) -> Option<i64> {
     (consumed.timestamp >= 0).then_some(consumed.timestamp)
+}
+
+/// Whose clock the timestamp comes from, in Connect's words.
+pub(crate) fn timestamp_type(consumed: &ConsumedRecord) -> TimestampType {
+    match consumed.timestamp_type {
+        _ if timestamp(consumed).is_none() => TimestampType::NoTimestampType,
+        klamm_kafka::TimestampType::CreateTime => TimestampType::CreateTime,
+        klamm_kafka::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+    }
 }
 
 /// Keys in one lane must not overtake each other; two keys that share a hash only wait for each other needlessly.
@@ -286,4 +328,52 @@ fn hash(key: &bytes::Bytes) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_connect_api::{Map, RawConfig, SchemaAndValue, Value};
+
+    use super::*;
+
+    #[test]
+    fn a_failed_transform_is_told_with_record_stage_class_alias_and_field() {
+        let settings = [
+            ("transforms", "cents"),
+            (
+                "transforms.cents.type",
+                "org.apache.kafka.connect.transforms.Cast$Value",
+            ),
+            ("transforms.cents.spec", "total.amount:int32"),
+            ("transforms.cents.field.syntax.version", "V2"),
+        ];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let chain = klamm_smt::Chain::build(
+            &RawConfig::from(settings),
+            &klamm_smt::transforms(),
+            &klamm_smt::predicates(),
+        );
+        let origin = Origin {
+            topic_partition: TopicPartition::new("orders", 3),
+            offset: 42,
+        };
+        let total = Value::Map(Map::from_iter([("amount".into(), Value::from("a secret"))]));
+        let value = Value::Map(Map::from_iter([("total".into(), total)]));
+        let record = Record::new(origin.clone(), Datum::NULL, SchemaAndValue::schemaless(value).into());
+        let failed = chain.unwrap().apply(record).unwrap_err();
+        let failure = RecordFailure {
+            origin,
+            timestamp: None,
+            stage: Stage::Transformation,
+            class: failed.class,
+            error: failed.into_error(),
+        };
+        assert_eq!(
+            failure.to_string(),
+            "record orders-3@42 failed in stage TRANSFORMATION with class org.apache.kafka.connect.transforms.Cast$Value: \
+             org.apache.kafka.connect.errors.DataException: transform `cents`: field `total`: field `amount`: the text is \
+             no number of type int32, or out of its range. Its offset is not committed: mend the record's producer or the \
+             configuration and restart the task, or set `errors.tolerance=all` to skip such records"
+        );
+    }
 }

@@ -8,13 +8,20 @@ use tokio::sync::watch;
 /// What the partitions of a task wait for.
 #[derive(Debug)]
 pub(super) struct Waits {
-    board: watch::Sender<BTreeMap<TopicPartition, String>>,
-    changes: watch::Receiver<BTreeMap<TopicPartition, String>>,
+    board: watch::Sender<Board>,
+    changes: watch::Receiver<Board>,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    partitions: BTreeMap<TopicPartition, String>,
+    /// What the dead letter queue waits for.
+    queue: Option<String>,
 }
 
 impl Waits {
     pub(super) fn new() -> Self {
-        let (board, changes) = watch::channel(BTreeMap::new());
+        let (board, changes) = watch::channel(Board::default());
         Self { board, changes }
     }
 
@@ -23,6 +30,13 @@ impl Waits {
         PartitionWait {
             board: self.board.clone(),
             partition: partition.clone(),
+        }
+    }
+
+    /// Where the dead letter queue says what it waits for.
+    pub(super) fn of_queue(&self) -> QueueWait {
+        QueueWait {
+            board: self.board.clone(),
         }
     }
 
@@ -37,24 +51,29 @@ impl Waits {
         }
     }
 
-    /// What the first of them waits for, and how many there are.
+    /// What the first partition waits for, and how many do; and what the dead letter queue waits for.
     pub(super) fn text(&self) -> Option<String> {
         let board = self.board.borrow();
-        let (partition, reason) = board.first_key_value()?;
-        let others = match board.len() {
-            1 => String::new(),
-            count => format!(" ({} more partitions wait)", count - 1),
-        };
-        Some(format!(
-            "partition {partition} waits and tries again, no record is skipped: {reason}{others}"
-        ))
+        let partition = board.partitions.first_key_value().map(|(partition, reason)| {
+            let others = match board.partitions.len() {
+                1 => String::new(),
+                count => format!(" ({} more partitions wait)", count - 1),
+            };
+            format!("partition {partition} waits and tries again, no record is skipped: {reason}{others}")
+        });
+        let queue = board
+            .queue
+            .as_ref()
+            .map(|reason| format!("failed records wait for their dead letter queue, none is skipped: {reason}"));
+        let texts: Vec<String> = partition.into_iter().chain(queue).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
     }
 }
 
 /// Shows what a partition waits for, until it is dropped.
 #[derive(Debug)]
 pub(super) struct PartitionWait {
-    board: watch::Sender<BTreeMap<TopicPartition, String>>,
+    board: watch::Sender<Board>,
     partition: TopicPartition,
 }
 
@@ -62,7 +81,7 @@ impl PartitionWait {
     /// The partition waits for this.
     pub(super) fn set(&self, reason: String) {
         self.board.send_if_modified(|board| {
-            let before = board.insert(self.partition.clone(), reason.clone());
+            let before = board.partitions.insert(self.partition.clone(), reason.clone());
             before != Some(reason)
         });
     }
@@ -70,13 +89,34 @@ impl PartitionWait {
     /// The partition goes on.
     pub(super) fn clear(&self) {
         self.board
-            .send_if_modified(|board| board.remove(&self.partition).is_some());
+            .send_if_modified(|board| board.partitions.remove(&self.partition).is_some());
     }
 }
 
 impl Drop for PartitionWait {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// Shows what the dead letter queue waits for.
+#[derive(Debug)]
+pub(super) struct QueueWait {
+    board: watch::Sender<Board>,
+}
+
+impl QueueWait {
+    /// It waits for this.
+    pub(super) fn set(&self, reason: String) {
+        self.board.send_if_modified(|board| {
+            let before = board.queue.replace(reason.clone());
+            before != Some(reason)
+        });
+    }
+
+    /// It goes on.
+    pub(super) fn clear(&self) {
+        self.board.send_if_modified(|board| board.queue.take().is_some());
     }
 }
 
@@ -101,6 +141,17 @@ mod tests {
         one.clear();
         waits.changed().await;
         drop(other);
+        waits.changed().await;
+        assert_eq!(waits.text(), None);
+
+        let queue = waits.of_queue();
+        queue.set("`dlq` is away".to_owned());
+        waits.changed().await;
+        assert_eq!(
+            waits.text().unwrap(),
+            "failed records wait for their dead letter queue, none is skipped: `dlq` is away"
+        );
+        queue.clear();
         waits.changed().await;
         assert_eq!(waits.text(), None);
     }

@@ -120,11 +120,19 @@ impl Run {
     }
 
     fn push(&mut self) {
+        self.push_while(Wanted::Always);
+    }
+
+    fn push_while(&mut self, wanted: Wanted) {
         let mut record = ProduceRecord::new("t");
         let number = u32::try_from(self.outcomes.len()).unwrap();
         record.value = Some(Bytes::copy_from_slice(&number.to_be_bytes()));
         let (done, outcome) = oneshot::channel();
-        let waiter = Waiter { timestamp: 5, done };
+        let waiter = Waiter {
+            timestamp: 5,
+            wanted,
+            done,
+        };
         let room = Arc::clone(&self.room).try_acquire_many_owned(11).unwrap();
         self.lane.push(&record, waiter, room, &mut self.ordinals, &self.config);
         self.outcomes.push(outcome);
@@ -334,6 +342,28 @@ fn what_may_be_written_already_goes_alone() {
     assert!(run.take() && run.take(), "once it is settled, others go together");
     run.finish();
     assert_eq!(run.broker.log, (0..36).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_sent() {
+    use Step::{Answer, Disconnect, Process, Push, Take};
+    let mut run = run_of(&[Push, Push, Push, Take, Process, Answer]);
+    (0..6).for_each(|_| run.push_while(Wanted::WhileAwaited));
+    // One of the two batches was tried before.
+    run.step(Take);
+    run.step(Disconnect(0));
+    run.push_while(Wanted::WhileAwaited);
+    run.push();
+    run.push();
+    drop(run.outcomes.split_off(3));
+    run.lane.expire(Instant::now(), &run.config);
+    run.finish();
+    assert_eq!(
+        run.broker.log,
+        [0, 1, 2, 9, 10, 11],
+        "others of its batch are waited for"
+    );
+    assert_eq!(run.room.available_permits(), 1_000_000, "all room is given back");
 }
 
 #[test]

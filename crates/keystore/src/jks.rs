@@ -6,7 +6,8 @@
 
 use sha1::{Digest, Sha1};
 
-pub(super) const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
+/// The first bytes of a JKS file.
+pub const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 const JCEKS_MAGIC: [u8; 4] = [0xce, 0xce, 0xce, 0xce];
 const DIGEST_BYTES: usize = 20;
 /// `1.3.6.1.4.1.42.2.17.1.1`, encoded: Sun's key protector.
@@ -14,25 +15,25 @@ const KEY_PROTECTOR_OID: [u8; 10] = [0x2b, 0x06, 0x01, 0x04, 0x01, 0x2a, 0x02, 0
 
 /// What a JKS file holds.
 #[derive(Debug, Default)]
-pub(super) struct Jks {
+pub(crate) struct Jks {
     /// Certificates that stand alone: those trusted.
-    pub(super) trusted: Vec<Vec<u8>>,
+    pub(crate) trusted: Vec<Vec<u8>>,
     /// The private keys with their chains, still encrypted.
-    pub(super) keys: Vec<JksKey>,
+    pub(crate) keys: Vec<JksKey>,
 }
 
 /// A private key and its chain, leaf first.
 #[derive(Debug)]
-pub(super) struct JksKey {
+pub(crate) struct JksKey {
     protected: Vec<u8>,
-    pub(super) chain: Vec<Vec<u8>>,
+    pub(crate) chain: Vec<Vec<u8>>,
 }
 
 /// Reads a JKS file. Without a password its integrity is not checked, as in Java.
 ///
 /// # Errors
 /// What is wrong, in words that follow the name of the file.
-pub(super) fn read(bytes: &[u8], password: Option<&str>) -> Result<Jks, String> {
+pub(crate) fn read(bytes: &[u8], password: Option<&str>) -> Result<Jks, String> {
     if bytes.starts_with(&JCEKS_MAGIC) {
         return Err("it is a JCEKS keystore, which is not supported: convert it with \
                     `keytool -importkeystore -deststoretype PKCS12`"
@@ -86,7 +87,7 @@ impl JksKey {
     ///
     /// # Errors
     /// What is wrong, in words that follow the name of the file.
-    pub(super) fn open(&self, password: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn open(&self, password: &str) -> Result<Vec<u8>, String> {
         let protected =
             protected_bytes(&self.protected).ok_or("its key is encrypted in a way that JKS does not know")?;
         let wrong = || "the key's password does not open its key".to_owned();
@@ -130,7 +131,7 @@ fn utf16(password: &str) -> Vec<u8> {
 }
 
 /// Takes bytes off the front; nothing is allocated for a length before that many bytes are there.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -161,7 +162,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The contents of the next DER element, which must have this tag.
-    pub(super) fn der(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn der(&mut self, tag: u8) -> Option<&'a [u8]> {
         (*self.take(1)?.first()? == tag).then_some(())?;
         let first = *self.take(1)?.first()?;
         let length = match first {

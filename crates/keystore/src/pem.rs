@@ -7,14 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 
-use super::Secret;
-use super::derivation::check_cost;
+use crate::derivation::check_cost;
 
 /// All certificates of a PEM text, in its order.
 ///
 /// # Errors
 /// What is wrong, in words that follow the name of the text.
-pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<_> = sections(bytes, &["CERTIFICATE"])?
         .into_iter()
         .map(|(_, der)| CertificateDer::from(der))
@@ -32,7 +31,7 @@ const KEYS: &[&str] = &[ENCRYPTED, "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE
 ///
 /// # Errors
 /// What is wrong, in words that follow the name of the text.
-pub(super) fn key(bytes: &[u8], password: Option<&Secret>) -> Result<PrivateKeyDer<'static>, String> {
+pub fn key(bytes: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
     if String::from_utf8_lossy(bytes).contains("Proc-Type: 4,ENCRYPTED") {
         return Err("its key is encrypted in OpenSSL's old way: rewrite it with `openssl pkcs8 -topk8`".to_owned());
     }
@@ -75,12 +74,12 @@ fn sections(bytes: &[u8], labels: &[&'static str]) -> Result<Vec<(&'static str, 
     Ok(found)
 }
 
-fn decrypt(der: &[u8], password: &Secret) -> Result<PrivateKeyDer<'static>, String> {
+fn decrypt(der: &[u8], password: &str) -> Result<PrivateKeyDer<'static>, String> {
     check_cost(der).map_err(|reason| format!("its encrypted key cannot be opened: {reason}"))?;
     let encrypted = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der)
         .map_err(|err| format!("its encrypted key cannot be read: {err}"))?;
     let key = encrypted
-        .decrypt(password.reveal())
+        .decrypt(password)
         .map_err(|_| "`ssl.key.password` does not open its key".to_owned())?;
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }

@@ -2,13 +2,13 @@
 //! often to hash.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::jks::Reader;
+use crate::jks::Reader;
 
 /// Rounds that are worked off for one file, all its parts together: a few seconds. Java's keytool writes 10,000 for each
 /// part, OpenSSL 2,048, and OWASP recommends 600,000.
 const MAX_ROUNDS: u64 = 2_000_000;
 /// Memory that scrypt may run through for one file. OpenSSL writes 16 MiB.
-pub(super) const MAX_SCRYPT_BYTES: u64 = 64 * 1024 * 1024;
+pub const MAX_SCRYPT_BYTES: u64 = 64 * 1024 * 1024;
 
 const PBKDF2: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0c";
 const SCRYPT: &[u8] = b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x04\x0b";
@@ -23,7 +23,7 @@ const PKCS12_PBE: &[u8] = b"\x06\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01";
 ///
 /// # Errors
 /// What is wrong, in words that follow the name of the file.
-pub(super) fn check_cost(der: &[u8]) -> Result<(), String> {
+pub(crate) fn check_cost(der: &[u8]) -> Result<(), String> {
     let (mut rounds, mut scrypt) = (0_u64, 0_u64);
     for at in 0..der.len() {
         let rest = der.get(at..).unwrap_or_default();

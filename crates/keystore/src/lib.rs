@@ -1,22 +1,31 @@
-//! Certificates and keys out of keystores: PEM, PKCS12 and JKS.
+//! Certificates and keys out of keystores as Java clients have them: PEM, PKCS12 and JKS.
+//!
+//! **Owns** the three formats, and the bounds of size and work for files that say themselves how often to hash.
+//! **Does not know** settings, Kafka or HTTP: whoever asks names the file and the password.
+//! **Invariants:** any bytes are read or refused, in bounded time and memory; no error holds a key or a password.
+#![forbid(unsafe_code)]
+
+mod derivation;
+mod jks;
+pub mod pem;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use p12_keystore::Pkcs12Archive;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::derivation::check_cost;
-use super::{Secret, jks, pem};
+pub use self::derivation::MAX_SCRYPT_BYTES;
+use self::derivation::check_cost;
+pub use self::jks::MAGIC as JKS_MAGIC;
 
 /// A keystore is some kilobytes; what is larger is some other file.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Certificates that are shown to a broker: chains have three or four, and OpenSSL takes no more than 100.
 const MAX_CHAIN: usize = 100;
 
-/// `ssl.truststore.type`, `ssl.keystore.type`.
+/// The format of a store, as `ssl.truststore.type` and `ssl.keystore.type` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum StoreType {
+pub enum StoreType {
     /// `PEM`
     Pem,
     /// `JKS` or `PKCS12`. Which of both a file is shows in its first bytes, as in Java
@@ -24,18 +33,32 @@ pub(crate) enum StoreType {
     Java,
 }
 
+impl StoreType {
+    /// The format that a file seems to have: the keystores of Java clients begin with their own bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        if bytes.starts_with(&jks::MAGIC) || bytes.first() == Some(&0x30) {
+            Self::Java
+        } else {
+            Self::Pem
+        }
+    }
+}
+
 /// A private key with its certificates, leaf first.
 #[derive(Debug)]
-pub(super) struct KeyAndChain {
-    pub(super) key: PrivateKeyDer<'static>,
-    pub(super) chain: Vec<CertificateDer<'static>>,
+pub struct KeyAndChain {
+    /// The key.
+    pub key: PrivateKeyDer<'static>,
+    /// The certificates.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// The bytes of a file that holds certificates or keys.
 ///
 /// # Errors
 /// What is wrong, in words that follow the name of the file.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let cannot = |err: std::io::Error| format!("it cannot be read: {err}");
     // Opening a pipe would wait for whoever writes into it.
@@ -57,14 +80,10 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// What is wrong, in words that follow the name of the file.
-pub(super) fn trusted(
-    bytes: &[u8],
-    kind: StoreType,
-    password: Option<&Secret>,
-) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn trusted(bytes: &[u8], kind: StoreType, password: Option<&str>) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<CertificateDer<'static>> = match kind {
         StoreType::Pem => pem::certificates(bytes)?,
-        StoreType::Java if bytes.starts_with(&jks::MAGIC) => jks::read(bytes, password.map(Secret::reveal))?
+        StoreType::Java if bytes.starts_with(&jks::MAGIC) => jks::read(bytes, password)?
             .trusted
             .into_iter()
             .map(CertificateDer::from)
@@ -92,11 +111,11 @@ pub(super) fn trusted(
 ///
 /// # Errors
 /// What is wrong, in words that follow the name of the file.
-pub(super) fn key_and_chain(
+pub fn key_and_chain(
     bytes: &[u8],
     kind: StoreType,
-    password: Option<&Secret>,
-    key_password: Option<&Secret>,
+    password: Option<&str>,
+    key_password: Option<&str>,
 ) -> Result<KeyAndChain, String> {
     let no_key = || "it holds no private key".to_owned();
     match kind {
@@ -105,9 +124,9 @@ pub(super) fn key_and_chain(
             chain: pem::certificates(bytes)?,
         }),
         StoreType::Java if bytes.starts_with(&jks::MAGIC) => {
-            let store = jks::read(bytes, password.map(Secret::reveal))?;
+            let store = jks::read(bytes, password)?;
             let key = store.keys.first().ok_or_else(no_key)?;
-            let key_password = key_password.or(password).map_or("", Secret::reveal);
+            let key_password = key_password.or(password).unwrap_or_default();
             Ok(KeyAndChain {
                 key: PrivatePkcs8KeyDer::from(key.open(key_password)?).into(),
                 chain: key.chain.iter().cloned().map(CertificateDer::from).collect(),
@@ -140,7 +159,7 @@ pub(super) fn key_and_chain(
     }
 }
 
-fn pkcs12(bytes: &[u8], password: Option<&Secret>) -> Result<Pkcs12Archive, String> {
+fn pkcs12(bytes: &[u8], password: Option<&str>) -> Result<Pkcs12Archive, String> {
     if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
         return Err("it is a PEM file: set the store's `type` to `PEM`".to_owned());
     }
@@ -152,7 +171,7 @@ fn pkcs12(bytes: &[u8], password: Option<&Secret>) -> Result<Pkcs12Archive, Stri
         };
     }
     check_cost(bytes)?;
-    let password = password.map_or("", Secret::reveal);
+    let password = password.unwrap_or_default();
     // What stands inside an encrypted part was not seen by `check_cost`: pkcs5 panics at a scrypt cost of zero.
     let archive = std::panic::catch_unwind(|| Pkcs12Archive::from_pkcs12(bytes, password));
     let archive = archive.map_err(|_| "it is no PKCS12 keystore that can be read".to_owned())?;
@@ -168,17 +187,9 @@ fn pkcs12(bytes: &[u8], password: Option<&Secret>) -> Result<Pkcs12Archive, Stri
 }
 
 /// When a file was last changed and how long it is; `None` while it cannot be seen.
-pub(super) fn stamp(path: &Path) -> Option<(std::time::SystemTime, u64)> {
+pub fn stamp(path: &Path) -> Option<(std::time::SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
-}
-
-/// What a store is read from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct StoreFile {
-    pub(super) kind: StoreType,
-    pub(super) path: Arc<Path>,
-    pub(super) password: Option<Secret>,
 }
 
 #[cfg(test)]
@@ -208,7 +219,7 @@ mod tests {
     #[test]
     fn a_jks_truststore_opens_with_its_password_or_none() {
         let store = jks_store(b"certificate", "secret");
-        let open = |password: Option<&str>| trusted(&store, StoreType::Java, password.map(Secret::new).as_ref());
+        let open = |password: Option<&str>| trusted(&store, StoreType::Java, password);
         assert_eq!(open(Some("secret")).unwrap()[0].as_ref(), b"certificate");
         assert_eq!(open(None).unwrap()[0].as_ref(), b"certificate");
         let wrong = open(Some("wrong")).unwrap_err();
@@ -244,7 +255,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), at: usize, byte: u8) {
-            for password in [None, Some(Secret::new("secret"))] {
+            for password in [None, Some("secret")] {
                 for valid in [jks_store(b"certificate", "secret"), pkcs12_store(), bytes.clone()] {
                     let mut store = valid;
                     if !store.is_empty() {
@@ -252,11 +263,11 @@ mod tests {
                         store[at] = byte;
                     }
                     for kind in [StoreType::Java, StoreType::Pem] {
-                        drop(trusted(&store, kind, password.as_ref()));
-                        drop(key_and_chain(&store, kind, password.as_ref(), None));
+                        drop(trusted(&store, kind, password));
+                        drop(key_and_chain(&store, kind, password, None));
                     }
                     let half = store.len() / 2;
-                    drop(trusted(&store[..half], StoreType::Java, password.as_ref()));
+                    drop(trusted(&store[..half], StoreType::Java, password));
                 }
             }
         }
