@@ -564,7 +564,8 @@ mod tests {
             |symbols: &str| format!(r#"{{"type":"enum","name":"E","symbols":[{symbols}],"default":"B"}}"#);
         let field = |name: &str, rest: &str| format!(r#"{{"name":"{name}",{rest}}}"#);
         let ab = record(&[field("a", r#""type":"int""#), field("b", r#""type":"string""#)].join(","));
-        let cases: Vec<(String, String, &[u8], &[u8], &str)> = vec![
+        type Case = (String, String, &'static [u8], &'static [u8], &'static str);
+        let cases: Vec<Case> = vec![
             (
                 ab.clone(),
                 record(&[field("b", r#""type":"string""#), field("a", r#""type":"long""#)].join(",")),

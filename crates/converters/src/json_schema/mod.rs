@@ -295,10 +295,9 @@ impl JsonCodec {
     }
 
     fn json(&self, payload: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
-        let plan = match (&self.plan, rendering) {
-            (Some(plan), Rendering::Connect) => plan,
-            // Unions are to be left out again there: by way of the value they are.
-            _ => return json::write(&self.value(payload)?, rendering, out),
+        let (Some(plan), Rendering::Connect) = (&self.plan, rendering) else {
+            // The natural rendering shows unions as their value: it goes by way of the data.
+            return json::write(&self.value(payload)?, rendering, out);
         };
         let text = text(payload)?;
         let mut scanner = Scanner::new(&text);
