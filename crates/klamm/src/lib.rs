@@ -37,5 +37,8 @@ mod files;
 mod worker;
 
 pub use files::{ConnectorFile, FileError, properties_of_environment, read_properties};
-pub use klamm_runtime::{Herder, HerderError, HerderErrorKind, Plugins, SubmittedConfig, TargetState, WorkerConfig};
+pub use klamm_runtime::{
+    Herder, HerderError, HerderErrorKind, Outcome, Plugins, Preview, PreviewRecord, SubmittedConfig, TargetState,
+    WorkerConfig,
+};
 pub use worker::{StartError, Worker, WorkerBuilder, plugins};
