@@ -376,6 +376,9 @@ async fn a_record_that_fails_its_task_is_reported_first() {
     worker.terminate().await.unwrap();
 }
 
+/// Settings, the key that is named, what is said of it.
+type Refused<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+
 #[tokio::test]
 async fn a_queue_without_a_name_or_among_the_inputs_is_refused() {
     let Some(kafka) = Broker::shared() else { return };
@@ -383,7 +386,7 @@ async fn a_queue_without_a_name_or_among_the_inputs_is_refused() {
     lambda.function("refused-dlq");
     let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
     let by_routes = [("routes", "a"), ("routes.a.topics", "t"), ("routes.a.function", "f")];
-    let cases: [(&[(&str, &str)], &str, &str); 4] = [
+    let cases: [Refused<'_>; 4] = [
         (
             &[("behavior.on.error", "dlq"), ("aws.lambda.function.name", "f")],
             "errors.deadletterqueue.topic.name",

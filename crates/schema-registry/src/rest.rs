@@ -243,9 +243,9 @@ impl Backend for RestClient {
                 Lookup::Id { id, subject } => (Some(*id), subject.clone()),
                 Lookup::Guid(_)
                 | Lookup::VersionId(_)
-                | Lookup::Version { .. } | Lookup::Latest { .. } | Lookup::LatestWith { .. } => {
-                    (None, None)
-                }
+                | Lookup::Version { .. }
+                | Lookup::Latest { .. }
+                | Lookup::LatestWith { .. } => (None, None),
             };
             Ok(Document {
                 id: asked.or(answer.id),

@@ -2,6 +2,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use klamm_connect_api::{DataError, Schema, SchemaBuilder, SchemaRef, SchemaType, logical};
 
@@ -145,7 +146,7 @@ impl<'a> Builder<'a> {
     }
 
     fn message(&mut self, message: &'a Message, unroll: Option<usize>) -> Result<SchemaBuilder, DataError> {
-        let mut builder = Schema::structure().name(message.name.clone());
+        let mut builder = Schema::structure().name(Arc::clone(&message.name));
         let Some(unroll) = unroll else {
             return Ok(builder);
         };
@@ -155,7 +156,7 @@ impl<'a> Builder<'a> {
                 Member::Field { index, .. } => match message.fields.get(*index) {
                     Some(field) => {
                         let schema = self.field(field, unroll).map_err(|error| at(error, &field.name))?;
-                        builder.field(field.name.clone(), schema)
+                        builder.field(Arc::clone(&field.name), schema)
                     }
                     None => builder,
                 },
@@ -163,7 +164,7 @@ impl<'a> Builder<'a> {
                     let mut schema = Schema::structure().optional();
                     schema = if union.is_generalized {
                         schema
-                            .name(union.oneof.clone())
+                            .name(Arc::clone(&union.oneof))
                             .parameter(GENERALIZED_UNION, &*union.oneof)
                     } else {
                         schema.name(format!("{UNION}{}", union.oneof))
@@ -174,10 +175,10 @@ impl<'a> Builder<'a> {
                         .filter_map(|branch| message.fields.get(branch.index))
                     {
                         let branch = self.field(field, unroll).map_err(|error| at(error, &field.name))?;
-                        schema = schema.field(field.name.clone(), branch);
+                        schema = schema.field(Arc::clone(&field.name), branch);
                     }
                     let schema = schema.build().map_err(|error| at(error, &union.name))?;
-                    builder.field(union.name.clone(), schema)
+                    builder.field(Arc::clone(&union.name), schema)
                 }
             };
         }
@@ -203,7 +204,7 @@ impl<'a> Builder<'a> {
             return Err(super::read::no_elements());
         };
         let builder = Schema::map(self.field(key, unroll)?, self.field(value, unroll)?);
-        Ok(builder.name(map.map_name.clone()))
+        Ok(builder.name(Arc::clone(&map.map_name)))
     }
 
     fn node(&mut self, node: Node, type_name: Option<&'static str>, unroll: usize) -> Result<SchemaBuilder, DataError> {
@@ -246,7 +247,7 @@ impl<'a> Builder<'a> {
         } else {
             ENUM
         };
-        builder = builder.name(declared.name.clone()).parameter(key, &*declared.name);
+        builder = builder.name(Arc::clone(&declared.name)).parameter(key, &*declared.name);
         for (name, number) in &declared.declared {
             builder = builder.parameter(format!("{key}.{name}"), number.to_string());
         }

@@ -56,9 +56,12 @@ fn malformed(what: String) -> DataError {
 mod tests {
     use super::*;
 
+    /// Bytes, path, what is left, why.
+    type Case = (&'static [u8], &'static [usize], &'static [u8], &'static str);
+
     #[test]
     fn paths_are_zigzag_numbers_after_their_count() {
-        let cases: [(&'static [u8], &[usize], &[u8], &str); 5] = [
+        let cases: [Case; 5] = [
             (&[0, 9], &[0], &[9], "the short form of the first message"),
             (&[2, 0, 9], &[0], &[9], "its long form"),
             (&[4, 2, 4, 9], &[1, 2], &[9], "a message inside another one"),

@@ -218,8 +218,11 @@ struct ProtobufSchema {
     plan: Arc<Plan>,
     options: Options,
     /// One for each message, as far as records have asked for it.
-    codecs: Box<[OnceLock<Result<Arc<ProtobufCodec>, DataError>>]>,
+    codecs: Box<[MadeOnce]>,
 }
+
+/// The codec of a message, or why there is none.
+type MadeOnce = OnceLock<Result<Arc<ProtobufCodec>, DataError>>;
 
 impl fmt::Debug for ProtobufSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

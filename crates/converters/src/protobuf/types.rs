@@ -41,6 +41,10 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property of its own that a .proto file may give a field"
+)]
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) number: u32,

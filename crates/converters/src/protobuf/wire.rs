@@ -62,8 +62,7 @@ impl Span {
         Self(raw)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "made of two positions of 32 bits")]
-    pub(super) fn of<'a>(self, payload: &'a [u8]) -> &'a [u8] {
+    pub(super) fn of(self, payload: &[u8]) -> &[u8] {
         payload
             .get((self.0 >> 32) as usize..(self.0 & 0xffff_ffff) as usize)
             .unwrap_or_default()
@@ -79,7 +78,6 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    #[expect(clippy::cast_possible_truncation, reason = "made of two positions of 32 bits")]
     pub(super) fn new(payload: &'a [u8], span: Span) -> Self {
         Self {
             rest: span.of(payload),

@@ -459,7 +459,14 @@ impl<C: Compile> Source<C> {
 
     fn of_glue(config: &ParsedConfig, role: ConverterRole, compiler: C) -> Result<Self, ConfigErrors> {
         let registry = SchemaRegistry::try_new_glue(config)?;
-        Ok(Self::new(config, role, compiler, registry, Naming::Glue, Reading::Written))
+        Ok(Self::new(
+            config,
+            role,
+            compiler,
+            registry,
+            Naming::Glue,
+            Reading::Written,
+        ))
     }
 
     fn new(
@@ -589,7 +596,8 @@ impl<C: Compile> Source<C> {
 
     /// The schema that data is brought to, if that is another one than it was written with.
     async fn reader(&self, topic: &str, writer: &RegisteredSchema) -> Result<Option<RegisteredSchema>, DataError> {
-        let (Naming::Subjects { strategy, .. }, Reading::Latest | Reading::LatestWith(_)) = (self.naming, &self.reading)
+        let (Naming::Subjects { strategy, .. }, Reading::Latest | Reading::LatestWith(_)) =
+            (self.naming, &self.reading)
         else {
             return Ok(None);
         };
