@@ -22,7 +22,7 @@ use klamm_kafka::{
 };
 use rand::Rng;
 use rand::rngs::StdRng;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::pipeline::RecordFailure;
@@ -32,6 +32,8 @@ use crate::config::DeadLetterConfig;
 
 /// A write that takes longer is worth a word in the status.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
+/// Longest wait for an answer about the topic, for the status.
+const LOOK: Duration = Duration::from_secs(2);
 /// First wait before a write that failed is tried again; doubles.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Longest of these waits.
@@ -172,7 +174,7 @@ impl DeadLetterQueue {
                 loop {
                     tokio::select! {
                         outcome = &mut attempt => break outcome,
-                        () = sleep(WORTH_TELLING) => stall.tell(&self.silence()),
+                        reason = self.look() => stall.tell(&reason),
                     }
                 }
             };
@@ -196,11 +198,19 @@ impl DeadLetterQueue {
         }
     }
 
-    /// Why nothing is acknowledged, as far as known.
-    fn silence(&self) -> String {
-        match &*self.cluster.client.health().borrow() {
-            ClusterHealth::Unreachable { error, .. } => crate::chain(error),
-            ClusterHealth::Idle | ClusterHealth::Reachable => "no acknowledgement yet".to_owned(),
+    /// After a while, why nothing is acknowledged, as far as known. A producer that waits does not tell; who asks for the
+    /// topic learns whether the cluster is there.
+    async fn look(&self) -> String {
+        sleep(WORTH_TELLING).await;
+        let client = &self.cluster.client;
+        match timeout(LOOK, client.topic(&self.topic.name)).await {
+            Ok(Ok(Some(_))) => "no acknowledgement yet".to_owned(),
+            Ok(Ok(None)) => "the topic is not there".to_owned(),
+            Ok(Err(error)) => crate::chain(&error),
+            Err(_) => match &*client.health().borrow() {
+                ClusterHealth::Unreachable { error, .. } => crate::chain(error),
+                ClusterHealth::Idle | ClusterHealth::Reachable => "no answer yet".to_owned(),
+            },
         }
     }
 
