@@ -36,9 +36,10 @@ const END: &str = "
 | Class | Instead |
 |---|---|
 | Debezium `ByLogicalTableRouter` | `RegexRouter` for the topic; the key's fields by `ReplaceField$Key` |
-| Debezium `ContentBasedRouter`, `Filter` | they run Groovy or JavaScript: `RegexRouter` or `Filter` under the predicate `EventPattern`, Confluent's `Filter`, or `routes.<alias>.predicate` of the sink |
+| Debezium `ContentBasedRouter`, `Filter` | they run Groovy or JavaScript: `RegexRouter` or `Filter` under the predicate `EventPattern`, or Confluent's `Filter` |
 | Debezium's outbox `EventRouter`, `PartitionRouting` | they belong to source connectors |
 | Jeremy Custenborder's `HeaderToField`, `ToJSON` | Debezium's `HeaderToValue`, `WriteJson` |
+| Jeremy Custenborder's `BytesToString` | `StringConverter`, for a whole key or value |
 
 Everything else is refused by name, with the classes that there are.
 ";

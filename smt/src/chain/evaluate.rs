@@ -399,7 +399,11 @@ fn answers_to(info: &PluginInfo, name: &str) -> bool {
 }
 
 /// Classes that users have in their configurations and that are left out on purpose, each with what does their work.
-const LEFT_OUT: [(&str, &str); 8] = [
+const LEFT_OUT: [(&str, &str); 9] = [
+    (
+        "com.github.jcustenborder.kafka.connect.transform.common.BytesToString$Value",
+        "set value.converter to org.apache.kafka.connect.storage.StringConverter",
+    ),
     (
         "com.github.jcustenborder.kafka.connect.transform.common.HeaderToField$Value",
         "use io.debezium.transforms.HeaderToValue",
