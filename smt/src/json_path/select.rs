@@ -57,6 +57,16 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// What a function makes of a value; it looks at all that is in it.
+    fn applied<'v>(&self, function: Function, value: &'v Value) -> Result<Cow<'v, Value>, Stop> {
+        let size = match value {
+            Value::Array(items) => items.len(),
+            value => Members::of(value).count(),
+        };
+        self.charge(size)?;
+        function.apply(value)
+    }
+
     pub(super) fn charge_match(&self, pattern: &Pattern, text: &str) -> Result<(), Stop> {
         let cost = if pattern.backtracks_on(text) {
             BACKTRACKING_COST
@@ -101,7 +111,7 @@ impl<'a> Search<'a> {
                 walk.visit(before, document)?;
                 let found = walk.found.into_iter().map(|value| self.owned(value));
                 let all = Value::Array(found.collect::<Result<_, _>>()?);
-                let result = function.apply(&all)?.into_owned();
+                let result = self.applied(*function, &all)?.into_owned();
                 Ok(Selection::One(Cow::Owned(result)))
             }
             _ => {
@@ -175,7 +185,7 @@ impl<'v> Walk<'_, '_, 'v> {
                 _ if step.follows_definite => Err(Stop::Unfit("a filter applies to objects and arrays only")),
                 _ => Ok(()),
             },
-            Token::Function(function) => match function.apply(value)? {
+            Token::Function(function) => match self.search.applied(*function, value)? {
                 Cow::Borrowed(result) => self.visit(rest, result),
                 Cow::Owned(result) => {
                     let mut inner = Walk {

@@ -94,19 +94,29 @@ fn with_bytes<T>(
     datum: &Datum,
     use_bytes: impl FnOnce(&[u8]) -> T,
 ) -> Result<Option<T>, DataError> {
+    let mut text = Vec::with_capacity(128);
     match datum {
         Datum::Encoded { bytes, codec } if codec.is_self_contained() => return Ok(Some(use_bytes(bytes))),
-        Datum::Encoded { .. } => {}
-        Datum::Decoded(data) => match &data.value {
-            Value::Null => return Ok(None),
-            Value::Bytes(bytes) => return Ok(Some(use_bytes(bytes))),
-            Value::String(text) => return Ok(Some(use_bytes(text.as_bytes()))),
-            _ => {}
-        },
+        Datum::Encoded { .. } => {
+            datum.write_json(rendering, &mut text)?;
+            // Objects, lists, numbers. A text may be the JSON form of text or of bytes, which only the value tells.
+            if text.first() != Some(&b'"') && text != b"null" {
+                return Ok(Some(use_bytes(&text)));
+            }
+            text.clear();
+        }
+        Datum::Decoded(_) => {}
     }
-    let mut text = Vec::with_capacity(128);
-    datum.write_json(rendering, &mut text)?;
-    Ok(Some(use_bytes(&text)))
+    let data = datum.decode()?;
+    match &data.value {
+        Value::Null => Ok(None),
+        Value::Bytes(bytes) => Ok(Some(use_bytes(bytes))),
+        Value::String(text) => Ok(Some(use_bytes(text.as_bytes()))),
+        _ => {
+            json::write(&data, rendering, &mut text)?;
+            Ok(Some(use_bytes(&text)))
+        }
+    }
 }
 
 /// Groups records by topic-partition.

@@ -297,17 +297,15 @@ fn keys_values_and_headers_are_written_in_the_routes_rendering() {
 
 /// Bytes that only a schema elsewhere explains.
 #[derive(Debug)]
-struct NeedsSchema;
+struct NeedsSchema(Value);
 
 impl DatumCodec for NeedsSchema {
     fn is_self_contained(&self) -> bool {
         false
     }
 
-    fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
-        Ok(SchemaAndValue::schemaless(Value::Int64(
-            bytes.len().try_into().unwrap(),
-        )))
+    fn decode(&self, _: &Bytes) -> Result<SchemaAndValue, DataError> {
+        Ok(SchemaAndValue::schemaless(self.0.clone()))
     }
 
     fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
@@ -317,15 +315,31 @@ impl DatumCodec for NeedsSchema {
 
 #[test]
 fn the_esm_event_has_json_where_the_bytes_say_nothing_alone() {
-    let value = Datum::Encoded {
-        bytes: Bytes::from_static(&[1, 2, 3]),
-        codec: Arc::new(NeedsSchema),
-    };
-    let bytes = encode(&esm(), Rendering::Connect, &record(Datum::NULL, value))
-        .unwrap()
-        .bytes;
-    let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!(json["value"], BASE64.encode("3"));
+    let cases: [(Value, &[u8], &str); 4] = [
+        (Value::Int64(3), b"3", "JSON"),
+        (
+            text("abc"),
+            b"abc",
+            "a text without quotes, as if a transform had looked at it",
+        ),
+        (
+            Value::Bytes(vec![1, 2].into()),
+            &[1, 2],
+            "bytes, not their base64 text once more",
+        ),
+        (Value::Array(vec![text("a")]), b"[\"a\"]", "JSON with text in it"),
+    ];
+    for (value, wanted, why) in cases {
+        let value = Datum::Encoded {
+            bytes: Bytes::from_static(&[1, 2, 3]),
+            codec: Arc::new(NeedsSchema(value)),
+        };
+        let bytes = encode(&esm(), Rendering::Connect, &record(Datum::NULL, value))
+            .unwrap()
+            .bytes;
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["value"], BASE64.encode(wanted), "{why}");
+    }
 }
 
 fn any_datum() -> impl Strategy<Value = Datum> {

@@ -9,6 +9,7 @@ use klamm_connect_api::{DataError, Map, Schema, SchemaBuilder, SchemaRef, Schema
 use tracing::warn;
 
 use super::schema::{Field, Kind, Name, Type, TypeId, Types};
+use crate::registry::unrolled;
 
 const GENERALIZED_UNION: &str = "org.apache.kafka.connect.data.Union";
 const GENERALIZED_ENUM: &str = "org.apache.kafka.connect.data.Enum";
@@ -21,8 +22,6 @@ const PRECISION_DEFAULT: i64 = 64;
 const DAY_MS: i64 = 86_400_000;
 /// Types inside each other, at most: also through references.
 pub(super) const MAX_DEPTH: usize = 300;
-/// Types of a schema that refers to itself, at most, counted for each time that it is unrolled.
-const MAX_UNROLLED: usize = 200_000;
 
 /// Whose `AvroData` a schema is made like. That of AWS's converters was split off from an older one of Confluent's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,12 +105,7 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// If a type has no Connect schema, or they would be too many.
     pub(super) fn build(mut self, root: TypeId, version: Option<i32>, unroll: usize) -> Result<SchemaRef, DataError> {
-        let count = self.order.inner_first.len().saturating_mul(unroll);
-        if count > MAX_UNROLLED {
-            return Err(DataError::data(format!(
-                "the Avro schema refers to itself, and unrolled it has {count} types, more than {MAX_UNROLLED}"
-            )));
-        }
+        unrolled::check(self.order.inner_first.len(), unroll)?;
         for unroll in 0..=unroll {
             for id in &self.order.inner_first {
                 for optional in [false, true] {

@@ -45,10 +45,13 @@ impl<'a> Cursor<'a> {
                 "the value is nested more than {MAX_DEPTH} levels deep"
             )));
         }
-        self.values_left = self
-            .values_left
-            .checked_sub(1)
-            .ok_or_else(|| malformed("more values than the bytes can stand for"))?;
+        self.count_value()
+    }
+
+    #[inline]
+    fn count_value(&mut self) -> Result<(), DataError> {
+        let left = self.values_left.checked_sub(1);
+        self.values_left = left.ok_or_else(|| malformed("more values than the bytes can stand for"))?;
         Ok(())
     }
 
@@ -161,6 +164,8 @@ impl<'a> Cursor<'a> {
             }
         }
         blocks.left = blocks.left.saturating_sub(1);
+        // Items may take no bytes at all: null, or a fixed of none.
+        self.count_value()?;
         Ok(true)
     }
 }
@@ -199,6 +204,18 @@ mod tests {
         assert!(Cursor::new(&[0xff; 5]).int().is_err());
         assert!(Cursor::new(&[0xff; 10]).long().is_err());
         assert!(Cursor::new(&[0x80]).long().is_err());
+    }
+
+    #[test]
+    fn items_that_take_no_bytes_come_to_an_end() {
+        let mut cursor = Cursor::new(&[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+        let mut blocks = Blocks::default();
+        let mut items = 0_usize;
+        while let Ok(has_item) = cursor.next_item(&mut blocks) {
+            assert!(has_item);
+            items = items.saturating_add(1);
+        }
+        assert_eq!(items, VALUES + 9 * VALUES_PER_BYTE);
     }
 
     #[test]

@@ -14,6 +14,10 @@ use super::schema::{Field, Kind, Type, TypeId, Types};
 
 /// Types inside each other, at most.
 const MAX_DEPTH: usize = 300;
+/// Values that a default may be made of, those that it is worked out from included.
+const DEFAULT_STEPS: usize = 100_000;
+/// Bytes of a record in its later schema, at most: small records may have large defaults, many times.
+const BROUGHT_BYTES: usize = 64 * 1024 * 1024;
 
 type StepId = usize;
 
@@ -163,6 +167,11 @@ impl Resolution {
                 }
                 ReadField::Default(encoded) => out.extend_from_slice(encoded),
             }
+        }
+        if out.len() > BROUGHT_BYTES {
+            return Err(DataError::data(format!(
+                "brought to the later schema the record has more than {BROUGHT_BYTES} bytes, most of them defaults"
+            )));
         }
         cursor.leave();
         Ok(())
@@ -371,8 +380,17 @@ impl<'a> Resolver<'a> {
             return Ok(id);
         };
         let mut fields = Vec::with_capacity(had.len());
-        for field in had {
-            let later = wanted.iter().find(|later| is_field(later, &field.name, had));
+        // Each written field is one later field, and the other way round.
+        let becomes: Vec<Option<usize>> = had
+            .iter()
+            .map(|field| {
+                wanted
+                    .iter()
+                    .position(|later| is_field(later, &field.name, had, wanted))
+            })
+            .collect();
+        for (field, later) in had.iter().zip(&becomes) {
+            let later = later.and_then(|index| wanted.get(index));
             let step = match later {
                 Some(later) => self.to(skips, field.type_id, later.type_id)?,
                 None => self.to(true, field.type_id, field.type_id)?,
@@ -385,13 +403,20 @@ impl<'a> Resolver<'a> {
         }
         let mut missing = None;
         let mut order = Vec::with_capacity(wanted.len());
-        for field in wanted {
-            let place = had.iter().position(|had_field| is_field(field, &had_field.name, had));
+        for (index, field) in wanted.iter().enumerate() {
+            let place = becomes.iter().position(|later| *later == Some(index));
             let source = match place {
                 Some(index) => ReadField::Written(index),
                 None => {
                     let mut encoded = Vec::new();
-                    match default(if skips { types } else { self.reader }, field, &mut encoded, 0) {
+                    let mut steps = DEFAULT_STEPS;
+                    match default(
+                        if skips { types } else { self.reader },
+                        field,
+                        &mut encoded,
+                        0,
+                        &mut steps,
+                    ) {
                         Ok(()) => ReadField::Default(encoded),
                         Err(error) => {
                             missing
@@ -417,11 +442,12 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Whether the later field `later` is what was written under `name`: by its own name, or by an alias unless there is a
-/// field of its own name.
-fn is_field(later: &Field, name: &str, written: &[Field]) -> bool {
+/// Whether the later field `later` is what was written under `name`: by its own name, or by an alias unless either side
+/// has a field of the other's name.
+fn is_field(later: &Field, name: &str, written: &[Field], wanted: &[Field]) -> bool {
+    let has = |fields: &[Field], name: &str| fields.iter().any(|field| field.name == name);
     later.name == name
-        || (later.aliases.iter().any(|alias| alias == name) && !written.iter().any(|field| field.name == later.name))
+        || (later.aliases.iter().any(|alias| alias == name) && !has(written, &later.name) && !has(wanted, name))
 }
 
 fn same_name(writer: &Type, reader: &Type) -> bool {
@@ -459,22 +485,35 @@ fn fit(writer: &Type, branch: &Type, promotes: bool) -> bool {
 }
 
 /// A field's default as Avro data.
-fn default(types: &Types, field: &Field, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
+fn default(types: &Types, field: &Field, out: &mut Vec<u8>, depth: usize, steps: &mut usize) -> Result<(), DataError> {
     match (&field.default, field.has_null_default) {
-        (Some(json), _) => encode(types, field.type_id, json, out, depth),
-        (None, true) => encode(types, field.type_id, &Value::Null, out, depth),
+        (Some(json), _) => encode(types, field.type_id, json, out, depth, steps),
+        (None, true) => encode(types, field.type_id, &Value::Null, out, depth, steps),
         (None, false) => Err(DataError::data(
             "it was not written, and the later schema has no default for it",
         )),
     }
 }
 
-fn encode(types: &Types, id: TypeId, json: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
+fn encode(
+    types: &Types,
+    id: TypeId,
+    json: &Value,
+    out: &mut Vec<u8>,
+    depth: usize,
+    steps: &mut usize,
+) -> Result<(), DataError> {
     let type_ = types.get(id);
     let unfit = || DataError::data(format!("its default does not fit the type {}", type_.kind.word()));
     if depth > MAX_DEPTH {
         return Err(unfit());
     }
+    // Defaults of records may use defaults of their fields, again and again.
+    *steps = steps.checked_sub(1).ok_or_else(|| {
+        DataError::data(format!(
+            "its default takes more than {DEFAULT_STEPS} values to work out"
+        ))
+    })?;
     #[expect(clippy::cast_precision_loss, reason = "a default that is written as an integer")]
     let float = || match json {
         Value::Float64(number) => Ok(*number),
@@ -510,7 +549,7 @@ fn encode(types: &Types, id: TypeId, json: &Value, out: &mut Vec<u8>, depth: usi
         (Kind::Array(items), Value::Array(values)) => {
             for value in values {
                 count(1, out);
-                encode(types, *items, value, out, depth + 1)?;
+                encode(types, *items, value, out, depth + 1, steps)?;
             }
             out.push(0);
         }
@@ -518,15 +557,15 @@ fn encode(types: &Types, id: TypeId, json: &Value, out: &mut Vec<u8>, depth: usi
             for (key, value) in entries.iter() {
                 count(1, out);
                 bytes(key.as_str().ok_or_else(unfit)?.as_bytes(), out);
-                encode(types, *values, value, out, depth + 1)?;
+                encode(types, *values, value, out, depth + 1, steps)?;
             }
             out.push(0);
         }
         (Kind::Record { fields, .. }, Value::Map(members)) => {
             for field in fields {
                 match members.get(&field.name) {
-                    Some(json) => encode(types, field.type_id, json, out, depth + 1)?,
-                    None => default(types, field, out, depth + 1)?,
+                    Some(json) => encode(types, field.type_id, json, out, depth + 1, steps)?,
+                    None => default(types, field, out, depth + 1, steps)?,
                 }
             }
         }
@@ -535,7 +574,7 @@ fn encode(types: &Types, id: TypeId, json: &Value, out: &mut Vec<u8>, depth: usi
             for (index, branch) in branches.iter().enumerate() {
                 let start = out.len();
                 count(index, out);
-                if encode(types, *branch, json, out, depth + 1).is_ok() {
+                if encode(types, *branch, json, out, depth + 1, steps).is_ok() {
                     return Ok(());
                 }
                 out.truncate(start);
@@ -555,6 +594,40 @@ mod tests {
         let (mut written, mut read) = (Types::default(), Types::default());
         let (from, to) = (written.read(writer).unwrap(), read.read(reader).unwrap());
         Resolution::new((&written, from), (&read, to)).unwrap()
+    }
+
+    // Both later fields took the bytes of the written one, each as its own type.
+    #[test]
+    fn a_written_field_becomes_one_later_field_by_its_own_name_first() {
+        let writer = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
+        let reader = r#"{"type":"record","name":"R","fields":[
+            {"name":"c","aliases":["a"],"type":"double","default":0.0},
+            {"name":"a","type":"int"},
+            {"name":"d","aliases":["a"],"type":"int","default":7}]}"#;
+        let brought = resolution(writer, reader).bring(&[6]).unwrap();
+        assert_eq!(brought, [0, 0, 0, 0, 0, 0, 0, 0, 6, 14]);
+    }
+
+    #[test]
+    fn defaults_that_multiply_come_to_an_end() {
+        let mut inner = r#""int""#.to_owned();
+        for level in 0..40 {
+            let default = if level == 0 { "1" } else { "{}" };
+            inner = format!(
+                r#"{{"type":"record","name":"R{level}","fields":[{{"name":"a","type":{inner},"default":{default}}},
+                    {{"name":"b","type":{},"default":{default}}}]}}"#,
+                if level == 0 {
+                    r#""int""#.to_owned()
+                } else {
+                    format!("\"R{}\"", level - 1)
+                }
+            );
+        }
+        let reader =
+            format!(r#"{{"type":"record","name":"T","fields":[{{"name":"x","type":{inner},"default":{{}}}}]}}"#);
+        let writer = r#"{"type":"record","name":"T","fields":[]}"#;
+        let error = resolution(writer, &reader).bring(&[]).unwrap_err();
+        assert!(error.to_string().contains("more than 100000 values"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::read;
 use super::types::{Criterion, Kind, MAX_DEPTH, ObjectType, Type, TypeId, Types};
 use super::variant;
 use crate::json::scan::Scanner;
+use crate::registry::unrolled;
 
 pub(super) type NodeId = usize;
 
@@ -28,8 +29,6 @@ const GENERALIZED_PREFIX: &str = "connect_union_";
 pub(super) const ADDITIONAL: &str = "__connect_additional_properties__";
 /// Nodes of one schema, at most: a reference is worked out anew in each place, unless it leads to an object.
 const MAX_NODES: usize = 20_000;
-/// Schemas that a schema which refers to itself is unrolled to, at most.
-const MAX_UNROLLED: usize = 200_000;
 
 /// The settings of Confluent's `JsonSchemaData` that matter when data is read.
 #[derive(Debug, Clone, Copy)]
@@ -185,12 +184,7 @@ impl Graph {
     /// The Connect schema of a node; what comes inside of itself is unrolled `unroll` times, and a struct without fields
     /// below that.
     pub(super) fn schemas(&self, unroll: usize) -> Result<Schemas<'_>, DataError> {
-        let count = self.inner_first.len().saturating_mul(unroll.saturating_add(1));
-        if count > MAX_UNROLLED {
-            return Err(DataError::data(format!(
-                "the JSON Schema refers to itself, and unrolled it has {count} types, more than {MAX_UNROLLED}"
-            )));
-        }
+        unrolled::check(self.inner_first.len(), unroll)?;
         let mut schemas = Schemas {
             graph: self,
             unroll,

@@ -8,6 +8,7 @@ use klamm_connect_api::{DataError, Schema, SchemaBuilder, SchemaRef, SchemaType,
 
 use super::plan::{Enum, Field, Member, Message, Node, Options, Plan, Scalar};
 use super::types::MessageId;
+use crate::registry::unrolled;
 
 const TAG: &str = "io.confluent.connect.protobuf.Tag";
 const TYPE: &str = "io.confluent.connect.protobuf.Type";
@@ -107,6 +108,7 @@ impl<'a> Builder<'a> {
         version: Option<i32>,
         unroll: usize,
     ) -> Result<SchemaRef, DataError> {
+        unrolled::check(order.inner_first.len(), unroll)?;
         for unroll in 0..=unroll {
             // A head holds what was made for one time less, so it does not have to wait for what it holds.
             for heads in [true, false] {

@@ -2,6 +2,7 @@
 //! was made of it.
 
 mod framing;
+pub(crate) mod unrolled;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

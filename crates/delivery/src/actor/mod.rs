@@ -211,10 +211,12 @@ impl Actor {
                 Event::Called(called) => self.on_called(called),
                 Event::Written(written) => self.on_written(written),
                 Event::Command(command) => self.on_command(command),
-                Event::Due => self.on_due(),
+                Event::Due => {}
                 Event::Outbox => {}
                 Event::Abandoned => return,
             }
+            // Every time: an actor that always has something at hand must not forget what waits its time.
+            self.on_due();
             // Whatever has come meanwhile joins the batches that are packed now.
             for _ in 0..COMMANDS_AT_ONCE {
                 let Ok(command) = commands.try_recv() else { break };

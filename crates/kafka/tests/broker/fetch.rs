@@ -388,6 +388,15 @@ async fn a_commit_behind_the_end_of_its_leader_epoch_is_a_truncation() {
     );
 
     let mut reader = pool.open(committed(9, Some(0)));
+    // Before there is more: the log ends where the logs part.
+    let checked = async {
+        while reader.position() != Some(5) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, checked)
+        .await
+        .expect("the commit is checked");
     produce(&topic, 0, vec![record("5")]).await;
     assert_eq!(
         offsets(&read_to(&mut reader, 6).await),

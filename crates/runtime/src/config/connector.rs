@@ -11,7 +11,7 @@ use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, Subscription, Un
 use klamm_smt::Chain;
 
 use super::definition::{KEY_FORMAT, VALUE_FORMAT, common_def, error_def, sink_def};
-use super::format::InputFormat;
+use super::format::{self, InputFormat};
 use super::worker::ignored_line;
 use super::{Secrets, SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::plugins::Plugins;
@@ -194,12 +194,13 @@ impl Conversion {
             "header.converter.",
         ];
         let defs = Self::defs(plugins);
+        let has_format = submitted.contains_key(KEY_FORMAT) || submitted.contains_key(VALUE_FORMAT);
         submitted.retain(|key, _| {
             let is_defined = defs
                 .iter()
                 .flat_map(ConfigDef::keys)
                 .any(|defined| defined.name == *key);
-            is_defined || prefixes.iter().any(|prefix| key.starts_with(prefix))
+            is_defined || prefixes.iter().any(|prefix| key.starts_with(prefix)) || has_format && format::is_shared(key)
         });
         submitted
     }
@@ -239,15 +240,16 @@ impl Conversion {
         check_values(&submitted, &mut validation);
         validation.mask(&Secrets::of(&raw, plugins));
         validation.check()?;
+        let is_workers = |class: &str, format: &str| !raw.contains_key(class) && !raw.contains_key(format);
         match (key_converter, value_converter, header_converter, chain) {
             (Some((_, key)), Some((_, value)), Some((_, header_converter)), Some(chain)) => Ok(Self {
                 key_converter: ConfiguredConverter {
                     converter: key,
-                    is_workers: !raw.contains_key("key.converter"),
+                    is_workers: is_workers("key.converter", KEY_FORMAT),
                 },
                 value_converter: ConfiguredConverter {
                     converter: value,
-                    is_workers: !raw.contains_key("value.converter"),
+                    is_workers: is_workers("value.converter", VALUE_FORMAT),
                 },
                 header_converter,
                 chain,

@@ -37,6 +37,11 @@ const SHARED: [&str; 7] = [
 const URL: &str = "schema.registry.url";
 const CONTEXT: &str = "schema.context.name";
 
+/// Whether a setting is about the registry of all converters that a format chooses.
+pub(super) fn is_shared(key: &str) -> bool {
+    SHARED.iter().any(|start| key.starts_with(start))
+}
+
 impl InputFormat {
     pub(super) fn of(name: &str) -> Option<Self> {
         let name = name.trim();
@@ -84,9 +89,7 @@ impl InputFormat {
             return settings;
         }
         let shared = |from: &RawConfig| -> Vec<(String, String)> {
-            let all = from
-                .iter()
-                .filter(|(key, _)| SHARED.iter().any(|start| key.starts_with(start)));
+            let all = from.iter().filter(|(key, _)| is_shared(key));
             all.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         for (key, value) in shared(raw) {

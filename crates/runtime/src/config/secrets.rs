@@ -10,7 +10,7 @@ pub(crate) const MASK: &str = "[hidden]";
 
 /// Parts of names whose values are secret whatever defines them: client and converter settings that pass through, and
 /// keys that nobody defines. Access key ids count as secrets.
-const SECRET_NAMES: [&str; 11] = [
+const SECRET_NAMES: [&str; 12] = [
     "license",
     "password",
     "secret",
@@ -22,6 +22,7 @@ const SECRET_NAMES: [&str; 11] = [
     "session.token",
     "api.key",
     "private.key",
+    "request.header.",
 ];
 
 /// The settings of a connector that are never shown: what its plugins declare as secret, wherever it is set.
@@ -160,6 +161,18 @@ mod tests {
                 "no converter of that name is set there",
             ),
             ("a.password", "1", true, "by its name"),
+            (
+                "key.converter.request.header.Authorization",
+                "t",
+                true,
+                "whatever reads it, and if nothing does",
+            ),
+            (
+                "request.header.Authorization",
+                "t",
+                true,
+                "for all converters, as with Cloud's formats",
+            ),
             ("x.url", "https://a, https://user:pw@b/c", true, "credentials in a URL"),
             ("x.url", "https://b/c@d?e@f", false, "no credentials"),
             ("topics", "a,b", false, "shown"),

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use klamm_connect_api::json::write_string;
 use klamm_connect_api::logical::{Logical, decimal_scale};
 use klamm_connect_api::{Datum, Origin, Record, Schema, SchemaRef, SchemaType, Value};
+use klamm_java_compat::number::decimal_to_string;
 use klamm_smt::{Stage, StageOutcome};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::write::type_name;
+use super::write::{SCHEMA_BYTES, type_name};
 use super::{Outcome, Step};
 
 /// Arrays, objects and schemas inside each other that are shown.
@@ -179,7 +180,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>, depth: usize) {
     }
     match value {
         Value::Instant(ms) => write_string(&instant(*ms), out),
-        Value::Decimal(decimal) => out.extend_from_slice(decimal.to_plain_string().as_bytes()),
+        Value::Decimal(decimal) => out.extend_from_slice(decimal_to_string(decimal).as_bytes()),
         Value::Array(items) => {
             out.push(b'[');
             for (i, item) in items.iter().enumerate() {
@@ -234,8 +235,10 @@ fn schema_text(schema: &SchemaRef) -> String {
 }
 
 fn write_schema(schema: Option<&SchemaRef>, out: &mut String, depth: usize) {
-    let Some(schema) = schema.filter(|_| depth <= MAX_DEPTH) else {
-        out.push_str(if depth > MAX_DEPTH { "…" } else { "any" });
+    // Schemas that refer to themselves share their parts: written out they may have no end to speak of.
+    let is_too_much = depth > MAX_DEPTH || out.len() > SCHEMA_BYTES;
+    let Some(schema) = schema.filter(|_| !is_too_much) else {
+        out.push_str(if is_too_much { "…" } else { "any" });
         return;
     };
     match Logical::of(schema) {

@@ -169,7 +169,7 @@ fn exact(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
     out.push(b'{');
     member("schema", out);
     match &data.schema {
-        Some(schema) => write_schema(schema, None, out)?,
+        Some(schema) => write_schema(schema, out)?,
         None => out.extend_from_slice(b"null"),
     }
     member("payload", out);
@@ -196,13 +196,32 @@ pub(super) fn type_name(schema_type: SchemaType) -> &'static str {
     }
 }
 
-fn write_schema(schema: &SchemaRef, field: Option<&Field>, out: &mut Vec<u8>) -> Result<(), DataError> {
+/// Bytes of a schema that is written out, at most. Schemas that refer to themselves share their parts, and written out
+/// they may have no end to speak of.
+pub(super) const SCHEMA_BYTES: usize = 4 * 1024 * 1024;
+
+fn write_schema(schema: &SchemaRef, out: &mut Vec<u8>) -> Result<(), DataError> {
+    let limit = out.len().saturating_add(SCHEMA_BYTES);
+    write_schema_within(limit, schema, None, out)
+}
+
+fn write_schema_within(
+    limit: usize,
+    schema: &SchemaRef,
+    field: Option<&Field>,
+    out: &mut Vec<u8>,
+) -> Result<(), DataError> {
+    if out.len() > limit {
+        return Err(DataError::data(format!(
+            "the schema, written out, has more than {SCHEMA_BYTES} bytes"
+        )));
+    }
     out.push(b'{');
     text_member("type", type_name(schema.schema_type()), out);
     let inner = |name: &str, inner: Option<&SchemaRef>, out: &mut Vec<u8>| {
         member(name, out);
         match inner {
-            Some(inner) => write_schema(inner, None, out),
+            Some(inner) => write_schema_within(limit, inner, None, out),
             None => {
                 out.extend_from_slice(b"null");
                 Ok(())
@@ -217,7 +236,7 @@ fn write_schema(schema: &SchemaRef, field: Option<&Field>, out: &mut Vec<u8>) ->
                 if i > 0 {
                     out.push(b',');
                 }
-                write_schema(&field.schema, Some(field), out)?;
+                write_schema_within(limit, &field.schema, Some(field), out)?;
             }
             out.push(b']');
         }

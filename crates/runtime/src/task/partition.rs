@@ -268,10 +268,18 @@ impl Partition {
                 self.pipeline.counters().skipped(1);
                 Ok(self.pipeline.nothing(record))
             }
-            Consequence::DeadLetter { .. } => Ok(Delivery {
-                dead_letter: self.pipeline.dead_letters().map(letter),
-                ..self.pipeline.nothing(record)
-            }),
+            Consequence::DeadLetter { .. } => match self.pipeline.dead_letters() {
+                Some(queue) => Ok(Delivery {
+                    dead_letter: Some(letter(queue)),
+                    ..self.pipeline.nothing(record)
+                }),
+                None => Err(Some(Failed {
+                    trace: format!(
+                        "{failure}; there is no dead letter queue for it: set `errors.deadletterqueue.topic.name`"
+                    ),
+                    letter: None,
+                })),
+            },
         }
     }
 
