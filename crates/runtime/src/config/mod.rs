@@ -11,7 +11,7 @@ mod worker;
 pub(crate) use connector::Tolerance;
 pub(crate) use connector::{ConfiguredConverter, ConnectorConfig, Conversion, DeadLetterConfig, effective_group_id};
 pub use definition::connector_config_def;
-pub(crate) use secrets::{Secrets, mask, unmask};
+pub(crate) use secrets::{Secrets, mask, unmask, unmask_for_trial};
 pub use validation::{ValidatedKey, Validation};
 pub use worker::{Listener, WorkerConfig, worker_config_def};
 

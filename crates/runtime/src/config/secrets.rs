@@ -117,6 +117,37 @@ pub(crate) fn unmask(submitted: &mut SubmittedConfig, stored: Option<&RawConfig>
     ConfigErrors::check(errors)
 }
 
+/// As [`unmask`], for a configuration that is only tried and leaves no trace: a stored secret goes nowhere but where it was
+/// meant to go. So next to a mask nothing may differ from what is stored, but for transforms and predicates.
+///
+/// # Errors
+/// As [`unmask`]; a mask next to a setting that was changed.
+pub(crate) fn unmask_for_trial(
+    submitted: &mut SubmittedConfig,
+    stored: Option<&RawConfig>,
+) -> Result<(), ConfigErrors> {
+    let is_mask = |value: &Option<String>| value.as_deref() == Some(MASK);
+    let is_transform = |key: &str| key.starts_with("transforms") || key.starts_with("predicates");
+    let changed = stored.and_then(|stored| {
+        let differs = |(key, value): &(&String, &Option<String>)| {
+            !is_transform(key) && !is_mask(value) && value.as_ref() != stored.get(*key)
+        };
+        submitted.iter().find(differs).map(|(key, _)| key.clone())
+    });
+    let Some(changed) = changed else {
+        return unmask(submitted, stored);
+    };
+    let masks = submitted.iter().filter(|(_, value)| is_mask(value));
+    let errors = masks.map(|(key, _)| {
+        let message = format!(
+            "`{MASK}` stands for the stored secret only beside the settings that it is stored with, and `{changed}` \
+             differs: send the secret itself"
+        );
+        ConfigError::new(key, message)
+    });
+    ConfigErrors::check(errors.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use klamm_connect_api::{ConfigKey, ConverterPlugin, Importance, PluginInfo, PluginKind};
@@ -139,6 +170,32 @@ mod tests {
             create: |_, _| Err(ConfigErrors::check(vec![ConfigError::new("pin", "unused")]).unwrap_err()),
         };
         Plugins::new().with_converters([converter])
+    }
+
+    // A preview sent the stored password of a registry to whatever URL its caller named.
+    #[test]
+    fn a_trial_sends_no_stored_secret_elsewhere() {
+        let stored = RawConfig::from([
+            ("value.converter.pin".to_owned(), "s3cret".to_owned()),
+            ("value.converter.url".to_owned(), "https://a".to_owned()),
+        ]);
+        let tried = |url: &str, transforms: &str| {
+            let mut submitted = SubmittedConfig::from([
+                ("value.converter.pin".to_owned(), Some(MASK.to_owned())),
+                ("value.converter.url".to_owned(), Some(url.to_owned())),
+                ("transforms".to_owned(), Some(transforms.to_owned())),
+            ]);
+            unmask_for_trial(&mut submitted, Some(&stored)).map(|()| submitted)
+        };
+        let unmasked = tried("https://a", "t").unwrap();
+        assert_eq!(
+            unmasked["value.converter.pin"].as_deref(),
+            Some("s3cret"),
+            "transforms may change"
+        );
+        let error = tried("https://b", "t").unwrap_err().to_string();
+        assert!(error.contains("`value.converter.url` differs"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
     }
 
     // Only the sink was asked what is secret: a registry's `Authorization` header and the password in its URL were shown.

@@ -23,6 +23,7 @@ pub use supervisor::{TaskControl, TaskPlan, TaskSpec, Tasks};
 
 use crate::config::{
     ConnectorConfig, Conversion, Secrets, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask,
+    unmask_for_trial,
 };
 use crate::config_log::{ConfigLog, ConfigLogError, ConfigRecord, Restart, TargetState};
 use crate::plugins::Plugins;
@@ -390,7 +391,7 @@ impl Herder {
         let (worker, plugins) = (&self.shared.worker, &self.shared.plugins);
         // A mask that stands for nothing is no matter where the preview does not look.
         let mut config = Conversion::settings(config, plugins);
-        match unmask(&mut config, stored) {
+        match unmask_for_trial(&mut config, stored) {
             Ok(()) => Preview::new(&config, worker, plugins),
             Err(errors) => Preview::refused(errors),
         }
