@@ -237,6 +237,15 @@ fn what_would_take_for_ever_ends_in_an_error() {
     assert_eq!(outcome(r"$[?(@.a =~ /(a+)+\1b/)]", &text), "failed");
 }
 
+// Each item had the average of all of them worked out again, which counted as one step.
+#[test]
+fn a_function_costs_what_it_looks_at() {
+    let items: Vec<String> = (0..3_000).map(|number| number.to_string()).collect();
+    let document = parse_json(&format!("{{\"items\":[{}]}}", items.join(","))).unwrap();
+    assert_eq!(outcome("$.items.avg()", &document), "1499.5");
+    assert_eq!(outcome("$.items[?($.items.avg() < @)]", &document), "failed");
+}
+
 #[test]
 fn paths_without_end_are_refused() {
     for path in [
