@@ -5,12 +5,13 @@ export CARGO_INCREMENTAL ?= 0
 CARGO ?= cargo
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build demo test soak bench fuzz lint docs testbed
+.PHONY: help build demo test soak soak-kafka bench fuzz lint docs testbed
 
 help:
 	@echo 'make demo   a Kafka, a worker and functions on this machine, and records on their way'
 	@echo 'make test   all tests, the end-to-end ones on a real Kafka'
-	@echo 'make soak   broker faults under load, again and again: KLAMM_SOAK_SECONDS (600)'
+	@echo 'make soak   faults of functions, workers and brokers under load, again and again: KLAMM_SOAK_SECONDS (600)'
+	@echo 'make soak-kafka   the same for the Kafka client alone'
 	@echo 'make bench  speed and memory against a real Kafka, as a table'
 	@echo 'make fuzz   damaged bytes for every decoder of the Kafka client'
 	@echo 'make lint   format, clippy and rustdoc, warnings denied'
@@ -30,8 +31,14 @@ test: testbed
 	$(CARGO) build --locked -p klamm
 	$(CARGO) test --workspace --locked
 
-# The short form of the same faults is part of `test`. The seed is printed; KLAMM_SOAK_SEED repeats a run's order.
+# The short forms of the same faults are part of `test`. The rate is KLAMM_SOAK_RATE records a second (2,000).
 soak: testbed
+	$(CARGO) build --release --locked -p klamm
+	KLAMM_BIN=$$(realpath $(RELEASE)/klamm) KLAMM_SOAK_SECONDS=$${KLAMM_SOAK_SECONDS:-600} \
+	  $(CARGO) test -p klamm-tests --test ledger --locked -- --ignored --nocapture
+
+# The seed is printed; KLAMM_SOAK_SEED repeats a run's order.
+soak-kafka: testbed
 	KLAMM_SOAK_SECONDS=$${KLAMM_SOAK_SECONDS:-600} $(CARGO) test -p klamm-kafka --test faults --locked -- --ignored --nocapture
 
 bench: testbed

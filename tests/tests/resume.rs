@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use support::{create, tasks_are};
 
 const RECORDS: usize = 200;
+const END: i64 = 200;
 
 /// What the group has committed for partition 0, as a client of its own sees it.
 async fn committed(kafka: &Broker, group: &str, topic: &str) -> Value {
@@ -120,7 +121,7 @@ async fn after_a_kill_only_what_is_missing_is_sent() {
     gate.open();
     let worker = worker.start().await.unwrap();
     until_committed(kafka, group, topic, |offset, metadata| {
-        offset == RECORDS as i64 && metadata.is_empty()
+        offset == END && metadata.is_empty()
     })
     .await;
     tasks_are(&worker, "resume", &["RUNNING"]).await;
@@ -162,6 +163,6 @@ async fn a_broker_that_takes_no_text_still_gets_the_offsets() {
         .unwrap();
     until_committed(&kafka, group, topic, |offset, _| offset == 0).await;
     gate.open();
-    until_committed(&kafka, group, topic, |offset, _| offset == RECORDS as i64).await;
+    until_committed(&kafka, group, topic, |offset, _| offset == END).await;
     worker.terminate().await.unwrap();
 }

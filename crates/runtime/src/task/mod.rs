@@ -97,6 +97,7 @@ impl Tasks for SinkTasks {
         Ok(TaskPlan {
             tasks: config.tasks_max,
             version: config.sink.info().version,
+            restart: config.restart,
         })
     }
 

@@ -257,6 +257,7 @@ impl HandedOver {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of ranges, some of one")]
 mod tests {
     use std::time::Duration;
 
