@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use klamm_tests::produce::{CODECS, KeyValue, Producer};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{PARTITIONS, TOPIC};
@@ -17,7 +17,8 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct LoadTask {
     is_over: Arc<AtomicBool>,
-    task: JoinHandle<u64>,
+    /// The one task.
+    task: JoinSet<u64>,
 }
 
 fn record(key: u64, id: u64, is_poison: bool) -> KeyValue {
@@ -51,7 +52,8 @@ impl LoadTask {
     pub fn start(bootstrap: &str, per_second: u64) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let (bootstrap, over) = (bootstrap.to_owned(), Arc::clone(&is_over));
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut producer = None;
             let mut sent = 0;
             let mut ticks = interval(TICK);
@@ -73,9 +75,9 @@ impl LoadTask {
     }
 
     /// Ends the load and returns how many records it was.
-    pub async fn stop(self) -> u64 {
+    pub async fn stop(mut self) -> u64 {
         self.is_over.store(true, Ordering::SeqCst);
-        self.task.await.unwrap()
+        self.task.join_next().await.unwrap().unwrap()
     }
 }
 
