@@ -12,7 +12,7 @@ help:
 	@echo 'make test   all tests, the end-to-end ones on a real Kafka'
 	@echo 'make soak   broker faults under load, again and again: KLAMM_SOAK_SECONDS (600)'
 	@echo 'make bench  speed and memory against a real Kafka, as a table'
-	@echo 'make fuzz   damaged bytes for every decoder of the Kafka client'
+	@echo 'make fuzz   damaged bytes for every decoder of the Kafka client and every converter'
 	@echo 'make lint   format, clippy and rustdoc, warnings denied'
 	@echo 'make build  the release binary, target/release/klamm'
 	@echo 'make docs   the API documentation'
@@ -39,9 +39,11 @@ bench: testbed
 	$(RELEASE)/bench $(ARGS)
 	$(RELEASE)/bench-clients
 
-# Damaged bytes for every decoder of the Kafka client, e.g. `make fuzz ARGS='--seconds 600 --only records'`.
+# Damaged bytes for every decoder of the Kafka client, and for every converter with schemas made by chance, e.g.
+# `make fuzz ARGS='--seconds 600 --only records'`: a name that only one of them has is no target of the other.
 fuzz:
 	$(CARGO) run --release --locked -p klamm-kafka --example fuzz -- $(ARGS)
+	$(CARGO) run --release --locked -p klamm-converters --example fuzz -- $(ARGS)
 
 lint:
 	$(CARGO) fmt --all --check
