@@ -328,6 +328,7 @@ pub(crate) fn run(check: &mut Check, rng: &mut StdRng) -> Result<(), String> {
             headers: &headers,
             bytes,
             inflated,
+            is_passed_on: false,
         })?;
     }
     Ok(())
@@ -352,6 +353,7 @@ pub(crate) fn run_resolved(check: &mut Check, rng: &mut StdRng) -> Result<(), St
             headers: &[],
             bytes,
             inflated: 0,
+            is_passed_on: false,
         })?;
     }
     Ok(())

@@ -115,6 +115,7 @@ pub(crate) fn run(check: &mut Check, rng: &mut StdRng) -> Result<(), String> {
             headers: &headers,
             bytes: Bytes::from(bytes),
             inflated: inflated.max(1 << 20),
+            is_passed_on: false,
         })?;
     }
     Ok(())

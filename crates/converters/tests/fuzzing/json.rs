@@ -154,6 +154,7 @@ pub(crate) fn run(check: &mut Check, rng: &mut StdRng) -> Result<(), String> {
             headers: &[],
             bytes: Bytes::from(bytes),
             inflated: 0,
+            is_passed_on: how == 0,
         })?;
     }
     Ok(())

@@ -142,6 +142,7 @@ pub(crate) fn run(check: &mut Check, rng: &mut StdRng) -> Result<(), String> {
             headers: &headers,
             bytes,
             inflated,
+            is_passed_on: false,
         })?;
     }
     Ok(())
