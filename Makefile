@@ -13,7 +13,7 @@ help:
 	@echo 'make soak   faults of functions, workers and brokers under load, again and again: KLAMM_SOAK_SECONDS (600)'
 	@echo 'make soak-kafka   the same for the Kafka client alone'
 	@echo 'make bench  speed and memory against a real Kafka, as a table'
-	@echo 'make fuzz   damaged bytes for every decoder of the Kafka client'
+	@echo 'make fuzz   damaged bytes for every decoder of the Kafka client and every converter'
 	@echo 'make lint   format, clippy and rustdoc, warnings denied'
 	@echo 'make build  the release binary, target/release/klamm'
 	@echo 'make docs   the API documentation'
@@ -46,9 +46,11 @@ bench: testbed
 	$(RELEASE)/bench $(ARGS)
 	$(RELEASE)/bench-clients
 
-# Damaged bytes for every decoder of the Kafka client, e.g. `make fuzz ARGS='--seconds 600 --only records'`.
+# Damaged bytes for every decoder of the Kafka client, and for every converter with schemas made by chance, e.g.
+# `make fuzz ARGS='--seconds 600 --only records'`: a name that only one of them has is no target of the other.
 fuzz:
 	$(CARGO) run --release --locked -p klamm-kafka --example fuzz -- $(ARGS)
+	$(CARGO) run --release --locked -p klamm-converters --example fuzz -- $(ARGS)
 
 lint:
 	$(CARGO) fmt --all --check

@@ -10,14 +10,16 @@ use klamm_connect_api::{DataError, SchemaType, Value, java_number, json};
 
 use super::types::{self, EnumId, Kind, MessageId, Types};
 use super::wire::Wire;
+use crate::registry::Vendor;
 
-/// The settings of Confluent's `ProtobufData` that matter when data is read.
+/// The settings of Confluent's `ProtobufData` that matter when data is read, and whether it is Confluent's at all.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "settings that are on or off, each on its own"
 )]
 pub(super) struct Options {
+    pub(super) vendor: Vendor,
     pub(super) enhanced: bool,
     pub(super) generalized: bool,
     pub(super) int_for_enums: bool,
@@ -197,9 +199,19 @@ pub(super) struct Union {
     pub(super) slot: usize,
     /// The field's name as JSON, with a comma before and a colon after it.
     pub(super) json: Box<[u8]>,
+    /// What stands for it when nothing is set.
+    pub(super) unset: Unset,
     /// It is marked as in all formats, so that the natural rendering cannot tell that it is Protobuf's.
     pub(super) is_generalized: bool,
     pub(super) branches: Vec<Branch>,
+}
+
+/// What stands for a oneof of which nothing is set.
+#[derive(Debug)]
+pub(super) enum Unset {
+    Null,
+    /// Its struct with nothing in it, with that as JSON.
+    Struct(Box<[u8]>),
 }
 
 /// A field of a oneof.
@@ -232,6 +244,8 @@ pub(super) struct Message {
     pub(super) full: String,
     /// The name of its Connect schema.
     pub(super) name: Arc<str>,
+    /// Its own name, without package and outer messages.
+    pub(super) short: Arc<str>,
     pub(super) fields: Vec<Field>,
     pub(super) members: Vec<Member>,
     pub(super) slots: usize,
@@ -310,6 +324,8 @@ impl Enum {
 pub(super) struct Plan {
     messages: Vec<Message>,
     enums: Vec<Enum>,
+    /// The package of the schema's own file.
+    pub(super) package: Arc<str>,
 }
 
 impl Plan {
@@ -342,9 +358,26 @@ impl Plan {
                 .iter()
                 .map(|declared| planner.enumeration(declared))
                 .collect(),
+            package: Arc::from(types.package.as_str()),
         };
         plan.mark_heads();
+        if options.vendor == Vendor::Glue {
+            plan.end_circles();
+        }
         Ok(plan)
+    }
+
+    /// Lets null stand for an absent message where a message of which nothing is there would hold itself.
+    fn end_circles(&mut self) {
+        let is_head: Vec<bool> = self.messages.iter().map(|message| message.is_head).collect();
+        for field in self.messages.iter_mut().flat_map(|message| &mut message.fields) {
+            if let (Node::Message(id), Absent::Message) = (field.node, &field.absent)
+                && is_head.get(id) == Some(&true)
+            {
+                field.absent = Absent::null();
+                field.is_optional = true;
+            }
+        }
     }
 
     /// Marks a message on each circle, and those only in which a search meets a message that it is still inside of.
@@ -430,11 +463,8 @@ impl Planner<'_> {
         sparse.sort_unstable();
         Ok(Message {
             full: declared.full.clone(),
-            name: Arc::from(if self.options.enhanced {
-                &*declared.full
-            } else {
-                &*declared.name
-            }),
+            name: self.schema_name(&declared.name, &declared.full),
+            short: Arc::from(declared.name.as_str()),
             fields,
             members,
             slots,
@@ -459,9 +489,21 @@ impl Planner<'_> {
             _ => None,
         };
         let options = self.options;
-        let can_be_required = message.is_none() && !field.is_repeated && field.oneof.is_none();
-        let wants_required = options.optional_for_nullables || options.wrapper_for_nullables;
-        let is_optional = !can_be_required || !wants_required || self.tells_absent(field);
+        let is_optional = match options.vendor {
+            Vendor::Confluent => {
+                let can_be_required = message.is_none() && !field.is_repeated && field.oneof.is_none();
+                let wants_required = options.optional_for_nullables || options.wrapper_for_nullables;
+                !can_be_required || !wants_required || self.tells_absent(field)
+            }
+            // There is no date that nothing could stand for.
+            Vendor::Glue => {
+                let is_map = field.is_repeated && matches!(node, Node::Entry(_));
+                !is_map && field.is_repeated
+                    || field.oneof.is_some()
+                    || is_called_optional(field)
+                    || matches!(node, Node::Date(_))
+            }
+        };
         Ok(Field {
             name: Arc::from(field.name.as_str()),
             number: field.number,
@@ -539,7 +581,7 @@ impl Planner<'_> {
 
     fn message_node(&self, id: MessageId, field: &types::Field) -> Result<Node, DataError> {
         let message = self.types.message(id);
-        if field.is_repeated && is_entry(message) {
+        if field.is_repeated && self.is_entry(message) {
             return Ok(Node::Entry(id));
         }
         let is = |kinds: &[Kind]| {
@@ -581,7 +623,7 @@ impl Planner<'_> {
         let [key, value] = declared.fields.as_slice() else {
             return Ok(None);
         };
-        if !is_entry(declared) {
+        if !self.is_entry(declared) {
             return Ok(None);
         }
         let is_object = match self.node(key)? {
@@ -601,6 +643,14 @@ impl Planner<'_> {
     }
 
     fn absent(&self, field: &types::Field, node: Node) -> Result<Absent, DataError> {
+        if self.options.vendor == Vendor::Glue {
+            return match node {
+                _ if field.is_repeated || field.oneof.is_some() || is_called_optional(field) => Ok(Absent::null()),
+                Node::Date(_) => Ok(Absent::null()),
+                Node::Scalar(scalar, schema_type) => self.default(field, scalar, schema_type),
+                _ => Ok(Absent::Message),
+            };
+        }
         let makes_nulls = !self.options.struct_for_nulls;
         match node {
             // Lists and maps are empty, which needs nothing in their place.
@@ -674,45 +724,92 @@ impl Planner<'_> {
         })
     }
 
-    /// The struct's members: its oneofs, then the other fields.
+    /// The struct's members: its oneofs, then the other fields. AWS's converter has a oneof where its first field stands.
     fn members(&self, declared: &types::Message, fields: &[Field]) -> Vec<Member> {
+        let plain = |index: usize, field: &types::Field| Member::Field {
+            index,
+            json: member_name(&field.name).into(),
+        };
         let mut members = Vec::new();
-        for (oneof, oneof_name) in declared.oneofs.iter().enumerate() {
-            let of_oneof: Vec<usize> = (0..fields.len())
-                .zip(&declared.fields)
-                .filter(|(_, field)| field.oneof == Some(oneof))
-                .map(|(index, _)| index)
-                .collect();
-            if self.options.flatten_unions {
-                for index in of_oneof {
-                    let json = member_name(declared.fields.get(index).map_or("", |field| &field.name)).into();
-                    members.push(Member::Field { index, json });
+        if self.options.vendor == Vendor::Glue {
+            let mut has_union = vec![false; declared.oneofs.len()];
+            for (index, field) in declared.fields.iter().enumerate() {
+                match field.oneof.map(|oneof| (oneof, has_union.get_mut(oneof))) {
+                    None => members.push(plain(index, field)),
+                    Some((oneof, Some(is_there @ false))) => {
+                        *is_there = true;
+                        members.push(Member::Union(self.union(declared, oneof, fields)));
+                    }
+                    Some(_) => {}
                 }
-                continue;
             }
-            let union_name = if self.options.index_for_unions {
-                format!("{oneof_name}_{oneof}")
+            return members;
+        }
+        for oneof in 0..declared.oneofs.len() {
+            if self.options.flatten_unions {
+                let of_oneof = declared.fields.iter().enumerate();
+                let of_oneof = of_oneof.filter(|(_, field)| field.oneof == Some(oneof));
+                members.extend(of_oneof.map(|(index, field)| plain(index, field)));
             } else {
-                oneof_name.clone()
-            };
-            members.push(Member::Union(Union {
-                slot: oneof,
-                json: member_name(&union_name).into(),
-                name: Arc::from(union_name),
-                oneof: Arc::from(oneof_name.as_str()),
-                is_generalized: self.options.generalized,
-                branches: branches(&of_oneof, fields),
-            }));
-        }
-        for (index, field) in declared.fields.iter().enumerate() {
-            if field.oneof.is_none() {
-                members.push(Member::Field {
-                    index,
-                    json: member_name(&field.name).into(),
-                });
+                members.push(Member::Union(self.union(declared, oneof, fields)));
             }
         }
+        let others = declared.fields.iter().enumerate();
+        let others = others.filter(|(_, field)| field.oneof.is_none());
+        members.extend(others.map(|(index, field)| plain(index, field)));
         members
+    }
+
+    fn union(&self, declared: &types::Message, oneof: usize, fields: &[Field]) -> Union {
+        let of_oneof: Vec<usize> = (0..fields.len())
+            .zip(&declared.fields)
+            .filter(|(_, field)| field.oneof == Some(oneof))
+            .map(|(index, _)| index)
+            .collect();
+        let oneof_name = declared.oneofs.get(oneof).map_or("", String::as_str);
+        let union_name = if self.options.index_for_unions {
+            format!("{oneof_name}_{oneof}")
+        } else {
+            oneof_name.to_owned()
+        };
+        Union {
+            slot: oneof,
+            json: member_name(&union_name).into(),
+            name: Arc::from(union_name),
+            oneof: Arc::from(oneof_name),
+            unset: match self.options.vendor {
+                Vendor::Confluent => Unset::Null,
+                Vendor::Glue => Unset::Struct(all_null(&of_oneof, fields)),
+            },
+            is_generalized: self.options.generalized,
+            branches: branches(&of_oneof, fields),
+        }
+    }
+
+    fn schema_name(&self, short: &str, full: &str) -> Arc<str> {
+        let is_full = self.options.enhanced || self.options.vendor == Vendor::Glue;
+        Arc::from(if is_full { full } else { short })
+    }
+
+    /// Whether lists of the message are maps: entries of Protobuf's maps, and those that Confluent's converter writes
+    /// for Connect maps with other keys than Protobuf allows.
+    fn is_entry(&self, message: &types::Message) -> bool {
+        if self.options.vendor == Vendor::Glue && !message.is_map_entry {
+            return false;
+        }
+        let is_plain = |field: &types::Field| !field.is_repeated && field.oneof.is_none();
+        match message.fields.as_slice() {
+            [key, value] => {
+                message.name.ends_with("Entry")
+                    && key.name == "key"
+                    && value.name == "value"
+                    && is_plain(key)
+                    && is_plain(value)
+                    // Two messages cannot be compared by what stands on the wire.
+                    && !matches!(key.kind, Kind::Message(_) | Kind::Group(_))
+            }
+            _ => false,
+        }
     }
 
     fn enumeration(&self, declared: &types::Enum) -> Enum {
@@ -732,11 +829,7 @@ impl Planner<'_> {
         symbols.sort_by_key(|symbol| symbol.number);
         symbols.dedup_by_key(|symbol| symbol.number);
         Enum {
-            name: Arc::from(if self.options.enhanced {
-                &*declared.full
-            } else {
-                &*declared.name
-            }),
+            name: self.schema_name(&declared.name, &declared.full),
             declared: declared.values.clone(),
             unknown: format!("UNKNOWN_ENUM_VALUE_{}_", declared.name),
             symbols,
@@ -788,22 +881,25 @@ fn branches(of_oneof: &[usize], fields: &[Field]) -> Vec<Branch> {
     of_oneof.iter().enumerate().map(branch).collect()
 }
 
-/// Whether lists of the message are maps: entries of Protobuf's maps, and those that Confluent's converter writes for
-/// Connect maps with other keys than Protobuf allows.
-fn is_entry(message: &types::Message) -> bool {
-    let is_plain = |field: &types::Field| !field.is_repeated && field.oneof.is_none();
-    match message.fields.as_slice() {
-        [key, value] => {
-            message.name.ends_with("Entry")
-                && key.name == "key"
-                && value.name == "value"
-                && is_plain(key)
-                && is_plain(value)
-                // Two messages cannot be compared by what stands on the wire.
-                && !matches!(key.kind, Kind::Message(_) | Kind::Group(_))
-        }
-        _ => false,
+/// The struct of a oneof of which nothing is set.
+fn all_null(of_oneof: &[usize], fields: &[Field]) -> Box<[u8]> {
+    let mut json = Vec::new();
+    for field in of_oneof.iter().filter_map(|index| fields.get(*index)) {
+        json.extend_from_slice(&member_name(&field.name));
+        json.extend_from_slice(b"null");
     }
+    // In place of the first comma.
+    if let Some(first) = json.first_mut() {
+        *first = b'{';
+    }
+    json.push(b'}');
+    json.into()
+}
+
+/// Whether the word `optional` stands before a field, which then tells zero from absent.
+fn is_called_optional(field: &types::Field) -> bool {
+    let is_plain = !field.is_required && !field.is_repeated && field.oneof.is_none();
+    field.is_proto3_optional || field.is_proto2 && is_plain
 }
 
 /// The name that a map has in Connect: that of its entry without the end, words in lower case with `_` between.
