@@ -92,6 +92,8 @@ pub struct Committable {
     pub offset: i64,
     /// What is settled beyond it.
     pub progress: Progress,
+    /// Of which state of the ledger.
+    pub(crate) revision: u64,
 }
 
 /// What handles and actor share.
@@ -297,7 +299,7 @@ impl Engine {
             if let Some(handle) = partitions.get(&committed.topic_partition)
                 && handle.epoch == committed.epoch
             {
-                handle.confirm(committed.offset, committed.progress.clone());
+                handle.confirm(committed.offset, committed.revision);
             }
         }
     }

@@ -116,6 +116,12 @@ impl Intake {
         &self.handle.topic_partition
     }
 
+    /// The offset before which everything is done.
+    #[must_use]
+    pub fn committable(&self) -> i64 {
+        self.handle.commit()
+    }
+
     /// Epoch of the assignment.
     #[must_use]
     pub fn epoch(&self) -> u64 {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const TOLD_APART: usize = u64::BITS as usize;
 
 /// Ranges of one route in [`Progress`]; those after them are left out.
-const RANGES: usize = 2_048;
+const RANGES: usize = 1_024;
 
 /// What the routes of a partition have settled beyond its committable offset: with it, who reads on from that offset
 /// need not send a route again what it has. Leaving something out only means that it is sent again.
@@ -26,7 +26,7 @@ pub struct Progress {
 pub struct RouteProgress {
     /// The route; none stands for the dead letters of records that failed before they had one.
     pub route: Option<RouteIndex>,
-    /// Offsets that are settled, or hold nothing for this route: ascending, disjoint, none empty.
+    /// Offsets that the route has settled, or that are done on all of theirs: ascending, disjoint, none empty.
     pub done: Vec<Range<i64>>,
 }
 
@@ -52,6 +52,8 @@ pub(crate) struct Ledger {
     position: i64,
     /// The routes that are told apart; a place here is a bit of [`Pending::told`].
     ways: Vec<Way>,
+    /// Another number whenever [`Ledger::progress`] may be another.
+    revision: u64,
 }
 
 /// One route's side of a ledger.
@@ -68,6 +70,16 @@ struct Entry {
     arrived: Instant,
     /// Routes that have not settled the record.
     pending: Pending,
+    /// Routes that it went to, of those that are told apart.
+    routed: u64,
+}
+
+impl Entry {
+    /// Whether this route need not get the record again. Not if it went elsewhere and is not done there: what has
+    /// become of it may be decided anew, a conversion that failed may succeed.
+    fn is_settled(&self, bit: Bit) -> bool {
+        self.pending.is_done() || self.routed & bit.0 != 0 && self.pending.told & bit.0 == 0
+    }
 }
 
 /// Routes that a record waits for.
@@ -75,6 +87,8 @@ struct Entry {
 pub(crate) struct Pending {
     told: u64,
     untold: u32,
+    /// Routes that settled it before this assignment.
+    had: u64,
 }
 
 impl Pending {
@@ -86,8 +100,13 @@ impl Pending {
         }
     }
 
+    /// This route settled it before this assignment.
+    pub(crate) fn add_settled(&mut self, bit: Bit) {
+        self.had |= bit.0;
+    }
+
     pub(crate) fn is_done(self) -> bool {
-        self == Self::default()
+        self.told == 0 && self.untold == 0
     }
 
     /// False if it did not wait for it.
@@ -146,6 +165,7 @@ impl Ledger {
             first: 0,
             position,
             ways: ways.collect(),
+            revision: 0,
         }
     }
 
@@ -195,7 +215,9 @@ impl Ledger {
                 offset,
                 arrived: now,
                 pending,
+                routed: pending.told | pending.had,
             });
+            self.revision += u64::from(pending.is_done());
         }
         Ok(ticket)
     }
@@ -218,6 +240,7 @@ impl Ledger {
         };
         let has_waited = entry.pending.remove(bit);
         debug_assert!(has_waited, "a ticket is completed by the routes it arrived with");
+        self.revision += 1;
         if !entry.pending.is_done() {
             return false;
         }
@@ -230,6 +253,10 @@ impl Ledger {
     /// The offset to read next if everything before it is done, and nothing after it.
     pub(crate) fn commit(&self) -> i64 {
         self.entries.front().map_or(self.position, |entry| entry.offset)
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// What is settled beyond [`Ledger::commit`].
@@ -247,13 +274,13 @@ impl Ledger {
         let mut done: Vec<Range<i64>> = Vec::new();
         let mut goes_on = false;
         for entry in &self.entries {
-            if entry.pending.told & bit.0 != 0 {
+            if !entry.is_settled(bit) {
                 goes_on = false;
                 continue;
             }
             let is_full = done.len() == RANGES;
             match done.last_mut() {
-                // Over offsets between them, too: whatever they held was read, and was nothing for this route.
+                // Over offsets between them, too: they hold nothing, or nothing that may be read.
                 Some(range) if goes_on => range.end = entry.offset + 1,
                 _ if is_full => return done,
                 _ => done.push(entry.offset..entry.offset + 1),
@@ -298,13 +325,21 @@ mod tests {
     #[derive(Default)]
     struct Naive {
         undone: BTreeMap<i64, BTreeSet<usize>>,
-        read: Vec<i64>,
+        /// Where each record that was read went.
+        read: BTreeMap<i64, BTreeSet<usize>>,
         position: i64,
     }
 
     impl Naive {
         fn commit(&self) -> i64 {
             self.undone.keys().next().copied().unwrap_or(self.position)
+        }
+
+        /// The route got it, or it is done.
+        fn is_settled(&self, route: usize, offset: i64) -> bool {
+            self.undone
+                .get(&offset)
+                .is_none_or(|missing| self.read[&offset].contains(&route) && !missing.contains(&route))
         }
     }
 
@@ -372,7 +407,7 @@ mod tests {
                         let pending = pending(&mut ledger, &routes);
                         let ticket = ledger.arrive(offset, pending, now).unwrap();
                         naive.position = offset + 1;
-                        naive.read.push(offset);
+                        naive.read.insert(offset, routes.clone());
                         if !routes.is_empty() {
                             naive.undone.insert(offset, routes);
                             tickets.insert(offset, ticket);
@@ -400,11 +435,12 @@ mod tests {
                 check(&ledger, &naive)?;
             }
             let progress = ledger.progress();
-            for offset in naive.read.iter().copied().filter(|offset| *offset >= naive.commit()) {
-                for way in &ledger.ways {
-                    let route = way.route.unwrap().0;
-                    let is_missing = naive.undone.get(&offset).is_some_and(|missing| missing.contains(&route));
-                    prop_assert_eq!(holds(&progress, route, offset), !is_missing, "route {} offset {}", route, offset);
+            let routes: Vec<usize> = ledger.ways.iter().map(|way| way.route.unwrap().0).collect();
+            let again: Vec<i64> = naive.read.keys().copied().filter(|offset| *offset >= naive.commit()).collect();
+            for offset in &again {
+                for route in &routes {
+                    let is_settled = naive.is_settled(*route, *offset);
+                    prop_assert_eq!(holds(&progress, *route, *offset), is_settled, "route {} offset {}", route, offset);
                 }
             }
             for route in &progress.routes {
@@ -412,26 +448,29 @@ mod tests {
                 prop_assert!(route.done.is_sorted_by(|a, b| a.end < b.start));
             }
 
-            // Read again from the commit on, each route gets exactly what it lacks, and in the middle nothing is forgotten.
-            let mut again = Ledger::new(naive.commit(), progress.clone());
-            prop_assert_eq!(&again.progress(), &progress);
-            let routes: Vec<usize> = ledger.ways.iter().map(|way| way.route.unwrap().0).collect();
-            let read_again: Vec<i64> = naive.read.iter().copied().filter(|offset| *offset >= naive.commit()).collect();
-            for (index, offset) in read_again.iter().copied().enumerate() {
-                let missing: BTreeSet<usize> = routes.iter().copied().filter(|route| !again.is_settled(Some(RouteIndex(*route)), offset)).collect();
-                let undone = naive.undone.get(&offset).into_iter().flatten();
-                let told = undone.copied().filter(|route| routes.contains(route)).collect::<BTreeSet<_>>();
-                prop_assert_eq!(&missing, &told, "offset {}", offset);
-                let pending = pending(&mut again, &missing);
-                again.arrive(offset, pending, now).unwrap();
-                if index != read_again.len() / 2 {
+            // Read again from the commit on, wherever a record goes now: a route gets it unless it has it, or it is done.
+            // In the middle nothing is forgotten.
+            let mut second = Ledger::new(naive.commit(), progress.clone());
+            prop_assert_eq!(&second.progress(), &progress);
+            for (index, offset) in again.iter().copied().enumerate() {
+                let asked = if index % 3 == 0 { routes.iter().copied().collect() } else { naive.read[&offset].clone() };
+                let told: BTreeSet<usize> = asked.into_iter().filter(|route| routes.contains(route)).collect();
+                let missing: BTreeSet<usize> = told.iter().copied().filter(|route| !second.is_settled(Some(RouteIndex(*route)), offset)).collect();
+                let wanted: BTreeSet<usize> = told.iter().copied().filter(|route| !naive.is_settled(*route, offset)).collect();
+                prop_assert_eq!(&missing, &wanted, "offset {}", offset);
+                let mut pending = pending(&mut second, &missing);
+                for route in told.difference(&missing) {
+                    pending.add_settled(second.bit(Some(RouteIndex(*route))));
+                }
+                second.arrive(offset, pending, now).unwrap();
+                if index != again.len() / 2 {
                     continue;
                 }
-                let progress = again.progress();
-                for route in &routes {
-                    let is_missing = |offset: &i64| naive.undone.get(offset).is_some_and(|missing| missing.contains(route));
-                    for offset in read_again.iter().filter(|offset| **offset >= again.commit()) {
-                        prop_assert_eq!(holds(&progress, *route, *offset), !is_missing(offset));
+                let progress = second.progress();
+                for (other, offset) in again.iter().enumerate().filter(|(_, offset)| **offset >= second.commit()) {
+                    // Of what was asked again, only what a route had counts, or what is done by now.
+                    for route in routes.iter().filter(|route| other > index || naive.read[offset].contains(route)) {
+                        prop_assert_eq!(holds(&progress, *route, *offset), naive.is_settled(*route, *offset), "route {} offset {}", route, offset);
                     }
                 }
             }
@@ -446,6 +485,26 @@ mod tests {
         assert_eq!(ledger.arrive(9, pending, now), Err(OutOfOrder { expected: 10 }));
         ledger.arrive(10, pending, now).unwrap();
         assert_eq!(ledger.arrive(10, pending, now), Err(OutOfOrder { expected: 11 }));
+    }
+
+    #[test]
+    fn a_record_that_waits_elsewhere_is_settled_for_no_other_route() {
+        let now = Instant::now();
+        let mut ledger = Ledger::new(10, Progress::default());
+        // Its dead letter is on its way; the route has the next one.
+        let letter = ledger.bit(None);
+        let mut pending = Pending::default();
+        pending.add(letter);
+        ledger.arrive(10, pending, now).unwrap();
+        let routed = ledger.bit(Some(RouteIndex(0)));
+        let mut pending = Pending::default();
+        pending.add(routed);
+        let ticket = ledger.arrive(11, pending, now).unwrap();
+        ledger.complete(ticket, routed);
+
+        let mut again = Ledger::new(ledger.commit(), ledger.progress());
+        assert!(!again.is_settled(Some(RouteIndex(0)), 10), "now it can be converted");
+        assert!(again.is_settled(Some(RouteIndex(0)), 11));
     }
 
     #[test]

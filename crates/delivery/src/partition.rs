@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::engine::{Committable, PartitionLimits};
-use crate::ledger::{Ledger, Progress};
+use crate::ledger::Ledger;
 use crate::memory::MemoryBudget;
 use crate::status::PartitionStatus;
 
@@ -46,8 +46,8 @@ struct State {
     bytes: usize,
     /// Records from the oldest undone one on, done ones included.
     window: usize,
-    /// What the broker has acknowledged.
-    confirmed: Option<(i64, Progress)>,
+    /// What the broker has acknowledged: the offset, and the revision of its ledger.
+    confirmed: Option<(i64, u64)>,
 }
 
 /// Room that a chunk of records takes.
@@ -173,24 +173,25 @@ impl PartitionHandle {
 
     /// What may be committed, if the broker has not acknowledged it yet.
     pub(crate) fn committable(&self) -> Option<Committable> {
-        let (offset, progress) = {
-            let ledger = self.ledger();
-            (ledger.commit(), ledger.progress())
-        };
-        let is_confirmed = match &self.state().confirmed {
-            Some((confirmed, with)) => *confirmed == offset && *with == progress,
-            None => false,
-        };
-        (!is_confirmed).then(|| Committable {
+        let confirmed = self.state().confirmed;
+        let ledger = self.ledger();
+        let (offset, revision) = (ledger.commit(), ledger.revision());
+        (confirmed != Some((offset, revision))).then(|| Committable {
             topic_partition: self.topic_partition.clone(),
             epoch: self.epoch,
             offset,
-            progress,
+            progress: ledger.progress(),
+            revision,
         })
     }
 
-    pub(crate) fn confirm(&self, offset: i64, progress: Progress) {
-        self.state().confirmed = Some((offset, progress));
+    /// Everything before it is done.
+    pub(crate) fn commit(&self) -> i64 {
+        self.ledger().commit()
+    }
+
+    pub(crate) fn confirm(&self, offset: i64, revision: u64) {
+        self.state().confirmed = Some((offset, revision));
     }
 
     pub(crate) fn status(&self, now: Instant) -> PartitionStatus {

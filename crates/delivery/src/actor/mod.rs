@@ -331,16 +331,21 @@ impl Actor {
         for mut record in records {
             let offset = record.origin.offset;
             let ways_before = ways(&record);
+            let mut pending = Pending::default();
             if ledger.resumes() {
                 let bytes_before = record.size_bytes();
-                record.dead_letter.take_if(|_| ledger.is_settled(None, offset));
-                record
-                    .routes
-                    .retain(|(route, _)| !ledger.is_settled(Some(*route), offset));
+                let mut is_settled = |route| {
+                    let is_settled = ledger.is_settled(route, offset);
+                    if is_settled {
+                        pending.add_settled(ledger.bit(route));
+                    }
+                    is_settled
+                };
+                record.dead_letter.take_if(|_| is_settled(None));
+                record.routes.retain(|(route, _)| !is_settled(Some(*route)));
                 resumed += ways_before - ways(&record);
                 freed_bytes += bytes_before - record.size_bytes();
             }
-            let mut pending = Pending::default();
             for (route, _) in &record.routes {
                 pending.add(ledger.bit(Some(*route)));
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::OffsetCommitRequest;
@@ -65,8 +66,8 @@ impl CommitError {
 }
 
 impl GroupMember {
-    /// Commits the offsets; tries again for up to `request.timeout.ms` where that may help. Metadata that the broker finds
-    /// too long is left out.
+    /// Commits the offsets; tries again for up to `request.timeout.ms` where that may help. Once a broker has found metadata
+    /// too long (`offset.metadata.max.bytes`), this member commits without.
     ///
     /// # Errors
     /// See [`CommitError`]. Of several partitions some may have been committed.
@@ -79,6 +80,7 @@ impl GroupMember {
         let deadline = Instant::now() + client.config().request_timeout;
         let mut backoff = Backoff::new(client.config().retry_backoff, client.config().retry_backoff_max);
         let mut left = offsets;
+        self.without_refused_text(&mut left);
         let epochs = self.epochs(&left)?;
         while !left.is_empty() {
             // Another epoch is another assignment: what was read under the earlier one is not ours to commit. The
@@ -115,7 +117,6 @@ impl GroupMember {
                 Ok(response) => {
                     let mut failed: Vec<TopicPartition> = gone.into_iter().map(partition_of).collect();
                     let mut failure = (!failed.is_empty()).then(|| gone_topic(&failed));
-                    let mut too_long: Vec<TopicPartition> = Vec::new();
                     for topic in &response.topics {
                         for answer in &topic.partitions {
                             let Some(code) = code_of(answer.error_code) else {
@@ -132,17 +133,17 @@ impl GroupMember {
                             let now = membership.identity();
                             let is_moving = now.is_joining || now.generation != generation;
                             match fate(code, is_moving) {
-                                Fate::WithoutMetadata => {
+                                Fate::WithoutMetadata if left.iter().any(|offset| !offset.metadata.is_empty()) => {
+                                    self.shared.is_textless.store(true, Ordering::Relaxed);
                                     failure = Some(err);
-                                    failed.push(partition.clone());
-                                    too_long.push(partition);
+                                    failed.push(partition);
                                 }
                                 Fate::Fenced => return Err(self.fenced(partition)),
                                 Fate::Retry => {
                                     failure = Some(err);
                                     failed.push(partition);
                                 }
-                                Fate::Refused => {
+                                Fate::WithoutMetadata | Fate::Refused => {
                                     return Err(CommitError::Refused {
                                         group: Arc::clone(group),
                                         partition,
@@ -157,12 +158,7 @@ impl GroupMember {
                             .iter()
                             .any(|p| p.topic == offset.topic && p.partition == offset.partition)
                     });
-                    for offset in left
-                        .iter_mut()
-                        .filter(|offset| too_long.contains(&partition_of(offset)))
-                    {
-                        offset.metadata.clear();
-                    }
+                    self.without_refused_text(&mut left);
                     match failure {
                         None => return Ok(()),
                         Some(failure) => failure,
@@ -185,6 +181,12 @@ impl GroupMember {
             sleep(wait).await;
         }
         Ok(())
+    }
+
+    fn without_refused_text(&self, offsets: &mut [OffsetToCommit]) {
+        if self.shared.is_textless.load(Ordering::Relaxed) {
+            offsets.iter_mut().for_each(|offset| offset.metadata.clear());
+        }
     }
 
     /// Whether the topic is not there any more, or is another one under the same name, whose offsets these are not.
@@ -225,6 +227,13 @@ fn gone_topic(partitions: &[TopicPartition]) -> KafkaError {
     KafkaError::broker(what, ResponseError::UnknownTopicOrPartition)
 }
 
+/// What brokers answer when the text beside an offset, or all of a commit, is more than they take.
+const TOO_LARGE: [ResponseError; 3] = [
+    ResponseError::OffsetMetadataTooLarge,
+    ResponseError::InvalidCommitOffsetSize,
+    ResponseError::MessageTooLarge,
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Fenced,
@@ -242,7 +251,7 @@ fn fate(code: ResponseError, is_moving: bool) -> Fate {
         Some(Disturbance::Fenced { .. } | Disturbance::Replaced) => Fate::Fenced,
         // KIP-848: the next heartbeat brings the newer epoch.
         None if code == ResponseError::StaleMemberEpoch => Fate::Retry,
-        None if code == ResponseError::OffsetMetadataTooLarge => Fate::WithoutMetadata,
+        None if TOO_LARGE.contains(&code) => Fate::WithoutMetadata,
         None if code.is_retriable() => Fate::Retry,
         None => Fate::Refused,
     }
@@ -313,9 +322,9 @@ mod tests {
                 "the coordinator is starting",
             ),
             (
-                ResponseError::OffsetMetadataTooLarge,
-                Fate::Refused,
-                "the same bytes are too large for ever",
+                ResponseError::InvalidCommitOffsetSize,
+                Fate::WithoutMetadata,
+                "the offsets alone may fit",
             ),
             (
                 ResponseError::GroupAuthorizationFailed,

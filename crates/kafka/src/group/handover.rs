@@ -1,6 +1,7 @@
 //! Handing partitions to the user and taking them back, whichever protocol decides about them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     pub(super) config: ConsumerConfig,
     /// What the user holds, and may commit.
     pub(super) owned: Mutex<BTreeMap<TopicPartition, Owned>>,
+    /// The broker has found the metadata of a commit too long.
+    pub(super) is_textless: AtomicBool,
 }
 
 /// A partition that the user holds.
@@ -214,6 +217,7 @@ mod tests {
                 membership: Membership::new(&client, GroupConfig::of_consumer(&config)),
                 config,
                 owned: Mutex::new(BTreeMap::from([(partition.clone(), own)])),
+                is_textless: AtomicBool::new(false),
             }),
             events,
         };

@@ -19,6 +19,7 @@ mod server_assigned;
 mod subscription;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, watch};
@@ -70,6 +71,7 @@ impl GroupMember {
             membership: Arc::clone(&membership),
             config,
             owned: Mutex::new(BTreeMap::new()),
+            is_textless: AtomicBool::new(false),
         });
         let handover = Handover {
             shared: Arc::clone(&shared),

@@ -16,6 +16,10 @@ use super::progress::{self, Fingerprints, HandedOver, LogPosition};
 /// Done records after which a commit does not wait for the interval: bounds what a crash delivers again.
 const DONE_RECORDS: u64 = 5_000;
 
+/// Characters of metadata in one commit, shared by its partitions: a broker writes all of it as one batch, which its
+/// `max.message.bytes` bounds (1 MiB by default).
+const METADATA_BYTES: usize = 256 * 1024;
+
 /// When the next commit is due, and the one that is under way.
 pub(super) struct Commits {
     interval: Duration,
@@ -93,6 +97,8 @@ impl Commits {
     }
 
     fn to_commit(&self, offsets: &[Committable]) -> Vec<OffsetToCommit> {
+        let with_progress = offsets.iter().filter(|done| !done.progress.routes.is_empty()).count();
+        let most = METADATA_BYTES / with_progress.max(1);
         let commit = |done: &Committable| {
             let partition = &done.topic_partition;
             let tracked = self.partitions.get(partition);
@@ -102,7 +108,7 @@ impl Commits {
                 offset: done.offset,
                 leader_epoch: tracked.and_then(|tracked| tracked.epochs.before(done.offset)),
                 metadata: tracked
-                    .and_then(|tracked| self.metadata(done, tracked))
+                    .and_then(|tracked| self.metadata(done, tracked, most))
                     .unwrap_or_default(),
             }
         };
@@ -110,13 +116,13 @@ impl Commits {
     }
 
     /// None if it could not be told from that of another topic of the name, or of a log that was cut.
-    fn metadata(&self, done: &Committable, tracked: &Tracked) -> Option<String> {
+    fn metadata(&self, done: &Committable, tracked: &Tracked, most: usize) -> Option<String> {
         let position = LogPosition {
             topic_id: tracked.topic_id?,
             leader_epoch: tracked.handed_over.leader_epoch(done.epoch)?,
             offset: done.offset,
         };
-        Some(progress::write(&done.progress, position, &self.fingerprints))
+        Some(progress::write(&done.progress, position, &self.fingerprints, most))
     }
 
     async fn settle(&mut self, engine: &Engine) {

@@ -112,7 +112,7 @@ enum Then {
     Fail(Failed),
     /// The record at `position` waits for what a converter has to fetch.
     Wait(ConsumedRecord),
-    /// From `position` on nothing counts as settled before.
+    /// The record at `position` shows that what counted as settled is of another log.
     Unsettled,
 }
 
@@ -178,9 +178,17 @@ impl Partition {
             };
             if section.start_offset() < position {
                 // The log was truncated, or the topic made again: for delivery this is another assignment, since
-                // offsets only grow within one.
-                warn!(partition = %self.topic_partition, position, start = section.start_offset(), "the log starts again before what was read");
-                intake = self.assign_again(section.start_offset());
+                // offsets only grow within one. It starts where something is not done, which may be before the cut.
+                let start = section.start_offset().min(intake.committable());
+                warn!(partition = %self.topic_partition, position, start, "the log starts again before what was read");
+                let is_here = start == section.start_offset();
+                intake = self.assign_again(start);
+                position = start;
+                if !is_here {
+                    drop(section);
+                    self.reader.seek(start);
+                    continue;
+                }
             }
             position = match self.deliver(section, &mut intake).await {
                 Ok(position) => position,
@@ -252,10 +260,12 @@ impl Partition {
                 }
                 Then::SectionEnds => Ok(position),
                 Then::Unsettled => {
-                    warn!(partition = %self.topic_partition, position, "the log was cut and written anew: what was settled of it counts no more");
-                    *intake = self.assign_again(position);
+                    let start = intake.committable();
+                    warn!(partition = %self.topic_partition, position, start, "the log was cut and written anew: what was settled of it counts no more");
+                    *intake = self.assign_again(start);
+                    self.reader.seek(start);
                     self.reader.resume();
-                    Ok(position)
+                    Ok(start)
                 }
                 Then::Fail(failed) => Err(self.fail(failed).await),
             };

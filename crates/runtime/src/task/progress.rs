@@ -27,7 +27,6 @@ use sha2::{Digest, Sha256};
 const VERSION: &str = "k1:";
 /// What a broker takes by default (`offset.metadata.max.bytes`).
 const TEXT_BYTES: usize = 4_096;
-const BINARY_BYTES: usize = (TEXT_BYTES - VERSION.len()) / 4 * 3;
 
 /// Settings that change how and when records are sent, never which ones a route gets or what they hold.
 const TUNING: [&str; 9] = [
@@ -56,7 +55,12 @@ impl Fingerprints {
     /// Of a connector with these settings, secrets masked: whoever reads the group's offsets can try out what made a
     /// fingerprint.
     pub(super) fn new(masked: &RawConfig, routes: &[Route]) -> Self {
-        let is_tuning = |key: &str| key.contains(".delivery.") || TUNING.iter().any(|prefix| key.starts_with(prefix));
+        let is_tuning = |key: &str| {
+            // A route's own settings are named as the connector's.
+            let of_route = key.strip_prefix("routes.").and_then(|rest| rest.split_once('.'));
+            let key = of_route.map_or(key, |(_alias, key)| key);
+            TUNING.iter().any(|prefix| key.starts_with(prefix))
+        };
         let mut common = Sha256::new();
         for (key, value) in masked.iter().filter(|(key, _)| !is_tuning(key)) {
             add(&mut common, key);
@@ -111,17 +115,18 @@ pub(super) struct LogPosition {
     pub(super) offset: i64,
 }
 
-/// Empty if there is nothing to say. What does not fit is left out, the latest ranges first.
-pub(super) fn write(progress: &Progress, position: LogPosition, fingerprints: &Fingerprints) -> String {
+/// At most `most` characters; empty if there is nothing to say. What does not fit is left out, the latest ranges first.
+pub(super) fn write(progress: &Progress, position: LogPosition, fingerprints: &Fingerprints, most: usize) -> String {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(position.topic_id.as_bytes());
     bytes.extend_from_slice(&position.leader_epoch.to_be_bytes());
     bytes.extend_from_slice(&position.offset.to_be_bytes());
     let head = bytes.len();
+    let room = most.min(TEXT_BYTES).saturating_sub(VERSION.len()) / 4 * 3;
     let mut left = progress.routes.len();
     for route in &progress.routes {
         // An equal share of what is left, for each.
-        let share = (BINARY_BYTES - bytes.len()) / left.max(1);
+        let share = room.saturating_sub(bytes.len()) / left.max(1);
         left -= 1;
         let Some(Fingerprint(fingerprint)) = fingerprints.of(route.route) else {
             continue;
@@ -358,7 +363,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_and_fits(progress in any_progress()) {
             let fingerprints = fingerprints(&[]);
-            let text = write(&progress, at(1_000), &fingerprints);
+            let text = write(&progress, at(1_000), &fingerprints, TEXT_BYTES);
             prop_assert!(text.len() <= TEXT_BYTES);
             let ranges: usize = progress.routes.iter().map(|route| route.done.len()).sum();
             match read(&committed(1_000, text.clone()), Some(TOPIC), &fingerprints) {
@@ -379,7 +384,7 @@ mod tests {
         #[test]
         fn damaged_text_is_never_a_panic(progress in any_progress(), at_byte in any::<prop::sample::Index>(), byte in any::<u8>(), noise in "k1:[A-Za-z0-9+/]{0,200}") {
             let fingerprints = fingerprints(&[]);
-            let mut text = write(&progress, at(1_000), &fingerprints).into_bytes();
+            let mut text = write(&progress, at(1_000), &fingerprints, TEXT_BYTES).into_bytes();
             if !text.is_empty() {
                 let at_byte = at_byte.index(text.len());
                 text[at_byte] = byte;
@@ -414,12 +419,13 @@ mod tests {
             (Some(1), &[11..12]),
             (None, &[13..14]),
         ]);
-        let text = write(&all, at(10), &own);
+        let text = write(&all, at(10), &own, TEXT_BYTES);
         let read_by = |offset, topic, by: &Fingerprints| read(&committed(offset, text.clone()), topic, by);
         assert_eq!(read_by(10, Some(TOPIC), &own), Some((all.clone(), 4)));
         assert_eq!(read_by(11, Some(TOPIC), &own), None);
         assert_eq!(read_by(10, Some(Uuid::from_u128(1)), &own), None);
         assert_eq!(read_by(10, None, &own), None);
+        assert_eq!(write(&all, at(10), &own, 40), "");
         for (key, value) in [
             ("delivery.batch.size", "100"),
             ("routes.audit.delivery.linger.ms", "50"),
@@ -431,7 +437,13 @@ mod tests {
                 "{key}"
             );
         }
-        assert_eq!(read_by(10, Some(TOPIC), &changed("transforms.drop.type", "Drop")), None);
+        for key in [
+            "transforms.drop.type",
+            "routes.delivery.topics",
+            "transforms.delivery.type",
+        ] {
+            assert_eq!(read_by(10, Some(TOPIC), &changed(key, "Drop")), None, "{key}");
+        }
         let routes = [route("audit", "audit-fn"), route("orders", "other-fn")];
         let moved = Fingerprints::new(&config(&settings), &routes);
         let moved_progress = progress(&[(Some(0), &[11..12][..]), (None, &[13..14])]);
