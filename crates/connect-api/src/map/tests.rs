@@ -61,8 +61,8 @@ proptest! {
                     prop_assert_eq!(old, model.shift_remove(&name(key)).map(Value::Int64));
                 }
                 Step::Retain(divisor) => {
-                    map.retain(|key, _| number(key.as_str().unwrap()) % divisor != 0);
-                    model.retain(|key, _| number(key) % divisor != 0);
+                    map.retain(|key, _| !number(key.as_str().unwrap()).is_multiple_of(divisor));
+                    model.retain(|key, _| !number(key).is_multiple_of(divisor));
                 }
                 Step::Rename(from, by) => {
                     let renamed = |key: &str| Some(number(key)).filter(|key| *key >= from).map(|key| name((key + by) % 44));

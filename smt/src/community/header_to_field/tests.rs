@@ -85,7 +85,7 @@ fn headers_are_converted_as_connect_does() {
                 value.validate(&target.schema().unwrap()).unwrap();
             }
             if let Target::Decimal { scale } = target {
-                decimal_fits(line, *name, scale, wanted, got);
+                decimal_fits(line, name, scale, wanted, got);
                 continue;
             }
             let got = got.map_or_else(|_| "!".to_owned(), |value| shown(&value));
