@@ -88,8 +88,15 @@ fn headers_are_converted_as_connect_does() {
                 decimal_fits(line, name, scale, wanted, got);
                 continue;
             }
+            // Recorded by Java 17, which writes some floats with a digit more than they need.
+            let wanted = match (target, *wanted) {
+                (_, "!") => "!".to_owned(),
+                (Target::Float32, wanted) => number::f32_to_string(wanted.parse().unwrap()),
+                (Target::Float64, wanted) => number::f64_to_string(wanted.parse().unwrap()),
+                (_, wanted) => wanted.to_owned(),
+            };
             let got = got.map_or_else(|_| "!".to_owned(), |value| shown(&value));
-            assert_eq!(got, *wanted, "{name} of {line}");
+            assert_eq!(got, wanted, "{name} of {line}");
         }
     }
 }
