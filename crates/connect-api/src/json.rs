@@ -81,39 +81,19 @@ fn must_escape(byte: u8) -> bool {
 #[must_use]
 #[inline]
 pub fn plain_prefix(bytes: &[u8]) -> usize {
+    // Compilers turn the comparison of 16 bytes into a few vector instructions; a search byte by byte they do not.
     let (blocks, tail) = bytes.as_chunks::<16>();
     for (i, block) in blocks.iter().enumerate() {
-        let found = u128::from_le_bytes(escapes_of(block));
+        let mut found = [0_u8; 16];
+        for (found, byte) in found.iter_mut().zip(block) {
+            *found = if must_escape(*byte) { 0xff } else { 0 };
+        }
+        let found = u128::from_le_bytes(found);
         if found != 0 {
             return i * 16 + (found.trailing_zeros() / 8) as usize;
         }
     }
-    let start = bytes.len() - tail.len();
-    // What is left is looked at in blocks as well, the last of which may overlap with what was plain.
-    let (eights, _) = tail.as_chunks::<8>();
-    let last = bytes.last_chunk::<8>().filter(|_| !tail.is_empty());
-    match (eights.first(), last) {
-        (_, None) => start + tail.iter().position(|byte| must_escape(*byte)).unwrap_or(tail.len()),
-        (first, Some(last)) => {
-            let found = first.map_or(0, |first| u64::from_le_bytes(escapes_of(first)));
-            if found != 0 {
-                return start + (found.trailing_zeros() / 8) as usize;
-            }
-            let found = u64::from_le_bytes(escapes_of(last));
-            bytes.len() - 8 + (found.trailing_zeros() / 8) as usize
-        }
-    }
-}
-
-/// For each byte 0xff if it must be escaped, else 0. Compilers turn the comparison of a block into a few vector
-/// instructions; a search byte by byte they do not.
-#[inline]
-fn escapes_of<const N: usize>(block: &[u8; N]) -> [u8; N] {
-    let mut found = [0; N];
-    for (found, byte) in found.iter_mut().zip(block) {
-        *found = if must_escape(*byte) { 0xff } else { 0 };
-    }
-    found
+    blocks.len() * 16 + tail.iter().position(|byte| must_escape(*byte)).unwrap_or(tail.len())
 }
 
 fn escape(byte: u8, out: &mut Vec<u8>) {

@@ -36,7 +36,8 @@ pub(crate) fn header_converter_plugin() -> HeaderConverterPlugin {
 
 fn config_def() -> ConfigDef {
     let encoding = |name, documentation: &str| {
-        ConfigKey::new(name, ConfigType::String, Importance::High, documentation).validator(Validator::new(Charset::check))
+        ConfigKey::new(name, ConfigType::String, Importance::High, documentation)
+            .validator(Validator::new(Charset::check))
     };
     ConfigDef::new()
         .key(crate::type_key())

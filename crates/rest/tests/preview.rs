@@ -148,7 +148,12 @@ async fn other_requests_are_answered_while_a_preview_computes() {
     assert_eq!(answer.status, 200);
     let outcomes = answer.body.as_array().unwrap();
     assert_eq!(outcomes.len(), 3);
-    assert!(outcomes.iter().all(|outcome| outcome["record"]["value"]["payload"] == Value::Null), "{outcomes:?}");
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome["record"]["value"]["payload"] == Value::Null),
+        "{outcomes:?}"
+    );
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use klamm_connect_api::{
-    ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Datum, Importance, Map, ParsedConfig, Record,
-    Schema, SchemaRef, SchemaType, SmolStr, Struct, Transform, Value, logical,
+    ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Datum, Importance, Map, ParsedConfig,
+    Record, Schema, SchemaRef, SchemaType, SmolStr, Struct, Transform, Value, logical,
 };
 
 use crate::part::{Nulls, Part, PartTransform, basics, copied};

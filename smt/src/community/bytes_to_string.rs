@@ -116,9 +116,10 @@ impl BytesToString {
 impl Transform for BytesToString {
     fn apply(&self, mut record: Record) -> Result<Option<Record>, DataError> {
         let data = self.part.of(&mut record).decoded()?;
-        let is_bytes = data.schema.as_ref().is_none_or(|schema| {
-            schema.schema_type() == SchemaType::Bytes && Logical::of(schema).is_none()
-        });
+        let is_bytes = data
+            .schema
+            .as_ref()
+            .is_none_or(|schema| schema.schema_type() == SchemaType::Bytes && Logical::of(schema).is_none());
         let is_optional = data.schema.as_ref().is_none_or(|schema| schema.is_optional());
         let has_default = data.schema.as_ref().is_some_and(|schema| schema.default().is_some());
         match (&data.schema, &data.value) {

@@ -144,7 +144,7 @@ impl Target {
             Self::Float32 => Value::Float32(float(header)? as f32),
             Self::Float64 => Value::Float64(float(header)?),
             Self::String => literal::to_text(&header.value).map_or(Value::Null, Value::from),
-            Self::Decimal { scale } => Value::Decimal(Box::new(decimal(&header.value, scale)?)),
+            Self::Decimal { scale } => Value::Decimal(Box::new(decimal(header, scale)?)),
             Self::Date | Self::Time | Self::Timestamp => self.of_number(integer(header)?)?,
         })
     }
@@ -177,7 +177,10 @@ impl Target {
 }
 
 fn no_form(value: &Value) -> DataError {
-    DataError::data(format!("{} cannot be converted to the type of the field", value.type_name()))
+    DataError::data(format!(
+        "{} cannot be converted to the type of the field",
+        value.type_name()
+    ))
 }
 
 fn digits(text: &str) -> Result<BigDecimal, DataError> {
@@ -218,21 +221,18 @@ fn float(header: &SchemaAndValue) -> Result<f64, DataError> {
 }
 
 /// The number with `scale` places, if it has no digits beyond them.
-fn decimal(value: &Value, scale: i32) -> Result<BigDecimal, DataError> {
-    let number = match value {
+fn decimal(header: &SchemaAndValue, scale: i32) -> Result<BigDecimal, DataError> {
+    let number = match &header.value {
         Value::Decimal(number) => (**number).clone(),
         Value::Bytes(bytes) => BigDecimal::new(
             bigdecimal::num_bigint::BigInt::from_signed_bytes_be(bytes),
             i64::from(scale),
         ),
         Value::String(text) => digits(text)?,
-        Value::Int8(number) => BigDecimal::from(*number),
-        Value::Int16(number) => BigDecimal::from(*number),
-        Value::Int32(number) => BigDecimal::from(*number),
-        Value::Int64(number) => BigDecimal::from(*number),
-        // The shortest digits that stand for it, as in Java.
-        Value::Float32(number) => digits(&number::f64_to_string(f64::from(*number)))?,
-        Value::Float64(number) => digits(&number::f64_to_string(*number))?,
+        // As a double, integers too, and of that the shortest digits, as in Connect.
+        Value::Int8(_) | Value::Int16(_) | Value::Int32(_) | Value::Int64(_) | Value::Float32(_) | Value::Float64(_) => {
+            digits(&number::f64_to_string(float(header)?))?
+        }
         other => return Err(no_form(other)),
     };
     let (_, own) = number.as_bigint_and_exponent();

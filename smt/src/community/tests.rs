@@ -17,7 +17,9 @@ fn apply(transform: &str, key: SchemaAndValue, value: SchemaAndValue) -> Result<
     let mut words = transform.split(' ');
     let class = words.next().unwrap_or_default();
     let publisher = match class.split('$').next().unwrap_or_default() {
-        "BytesToString" | "PatternFilter" | "SetNull" | "ToJSON" | "TopicNameToField" => "com.github.jcustenborder.kafka.connect.transform.common",
+        "BytesToString" | "PatternFilter" | "SetNull" | "ToJSON" | "TopicNameToField" => {
+            "com.github.jcustenborder.kafka.connect.transform.common"
+        }
         _ => "io.aiven.kafka.connect.transforms",
     };
     let mut raw = RawConfig::from([
@@ -250,7 +252,10 @@ fn a_key_or_value_becomes_the_json_text_that_json_converter_writes() {
         .build()
         .unwrap();
     let amount = Schema::builder(SchemaType::Float64).doc("amount").build().unwrap();
-    let note = Schema::builder(SchemaType::String).default_value(Value::from("n/a")).build().unwrap();
+    let note = Schema::builder(SchemaType::String)
+        .default_value(Value::from("n/a"))
+        .build()
+        .unwrap();
     let schema = Schema::structure()
         .name("Ord")
         .version(2)
@@ -261,7 +266,10 @@ fn a_key_or_value_becomes_the_json_text_that_json_converter_writes() {
         .field("g", amount)
         .field("amt", logical::decimal(2).optional().build().unwrap())
         .field("tags", Schema::array(Schema::string()).build().unwrap())
-        .field("m", Schema::map(Schema::int32(), Schema::optional_string()).build().unwrap())
+        .field(
+            "m",
+            Schema::map(Schema::int32(), Schema::optional_string()).build().unwrap(),
+        )
         .field("in", Arc::clone(&inner))
         .field("note", note)
         .build()
@@ -273,7 +281,10 @@ fn a_key_or_value_becomes_the_json_text_that_json_converter_writes() {
         ("g", Value::Float64(f64::NAN)),
         ("amt", Value::Decimal(Box::new("12.50".parse().unwrap()))),
         ("tags", Value::Array(vec![Value::from("é\u{1}\"/")])),
-        ("m", Value::Map([(Value::Int32(1), Value::from("x"))].into_iter().collect())),
+        (
+            "m",
+            Value::Map([(Value::Int32(1), Value::from("x"))].into_iter().collect()),
+        ),
         ("in", inner),
     ] {
         data.put(name, value).unwrap();
@@ -300,15 +311,27 @@ fn a_key_or_value_becomes_the_json_text_that_json_converter_writes() {
     let cases = [
         // transform, value, text; none is an error
         ("ToJSON$Value", &structure, Some(payload.to_owned())),
-        ("ToJSON$Value output.schema.type=BYTES", &structure, Some(payload.to_owned())),
+        (
+            "ToJSON$Value output.schema.type=BYTES",
+            &structure,
+            Some(payload.to_owned()),
+        ),
         (
             "ToJSON$Value schemas.enable=true",
             &structure,
             Some(envelope(schema_json, payload)),
         ),
         ("ToJSON$Value", &null, Some("null".to_owned())),
-        ("ToJSON$Value schemas.enable=true", &null, Some(envelope(schema_json, "null"))),
-        ("ToJSON$Value", &map, Some(r#"{"k":1.5,"n":null,"l":[1,"z"],"t":true}"#.to_owned())),
+        (
+            "ToJSON$Value schemas.enable=true",
+            &null,
+            Some(envelope(schema_json, "null")),
+        ),
+        (
+            "ToJSON$Value",
+            &map,
+            Some(r#"{"k":1.5,"n":null,"l":[1,"z"],"t":true}"#.to_owned()),
+        ),
         (
             "ToJSON$Value schemas.enable=true",
             &map,
@@ -317,7 +340,11 @@ fn a_key_or_value_becomes_the_json_text_that_json_converter_writes() {
         ("ToJSON$Value", &SchemaAndValue::new(required, Value::Null), None),
         ("ToJSON$Value", &json("5"), None),
         ("ToJSON$Value", &json("[1]"), None),
-        ("ToJSON$Value", &SchemaAndValue::new(Schema::int32(), Value::Int32(5)), None),
+        (
+            "ToJSON$Value",
+            &SchemaAndValue::new(Schema::int32(), Value::Int32(5)),
+            None,
+        ),
     ];
     for (transform, value, wanted) in cases {
         let got = apply(transform, SchemaAndValue::NULL, value.clone()).ok().flatten();
@@ -338,7 +365,10 @@ fn a_key_or_value_becomes_the_json_text_that_json_converter_writes() {
     }
     let same = |value: SchemaAndValue| apply("ToJSON$Value", SchemaAndValue::NULL, value).unwrap().unwrap();
     assert!(same(SchemaAndValue::NULL).value.is_absent());
-    assert_eq!(described(&same(text).value), (Some("string".to_owned()), r#""x""#.to_owned()));
+    assert_eq!(
+        described(&same(text).value),
+        (Some("string".to_owned()), r#""x""#.to_owned())
+    );
     assert_eq!(described(&same(json(r#""x""#)).value).0.as_deref(), Some("string?"));
     assert!(apply("ToJSON$Value output.schema.type=string", json("1"), json("{}")).is_err());
 }
@@ -346,23 +376,48 @@ fn a_key_or_value_becomes_the_json_text_that_json_converter_writes() {
 #[test]
 fn bytes_become_text_in_their_charset() {
     let bytes = |optional: bool| {
-        Schema::builder(SchemaType::Bytes).with_optional(optional).build().unwrap()
+        Schema::builder(SchemaType::Bytes)
+            .with_optional(optional)
+            .build()
+            .unwrap()
     };
     let latin1 = Value::Bytes(vec![b'a', 0xe9].into());
     let cases = [
         // transform, value, schema and JSON; none is an error
-        ("BytesToString$Value", SchemaAndValue::schemaless(latin1.clone()), Some(("string?", "\"a\u{fffd}\""))),
-        ("BytesToString$Value charset=ISO-8859-1", SchemaAndValue::new(bytes(false), latin1.clone()), Some(("string", "\"aé\""))),
-        ("BytesToString$Value charset=latin1", SchemaAndValue::new(bytes(true), latin1.clone()), Some(("string?", "\"aé\""))),
-        ("BytesToString$Value", SchemaAndValue::new(bytes(true), Value::Null), Some(("string?", "null"))),
-        ("BytesToString$Value", SchemaAndValue::new(Schema::string(), Value::from("x")), None),
+        (
+            "BytesToString$Value",
+            SchemaAndValue::schemaless(latin1.clone()),
+            Some(("string?", "\"a\u{fffd}\"")),
+        ),
+        (
+            "BytesToString$Value charset=ISO-8859-1",
+            SchemaAndValue::new(bytes(false), latin1.clone()),
+            Some(("string", "\"aé\"")),
+        ),
+        (
+            "BytesToString$Value charset=latin1",
+            SchemaAndValue::new(bytes(true), latin1.clone()),
+            Some(("string?", "\"aé\"")),
+        ),
+        (
+            "BytesToString$Value",
+            SchemaAndValue::new(bytes(true), Value::Null),
+            Some(("string?", "null")),
+        ),
+        (
+            "BytesToString$Value",
+            SchemaAndValue::new(Schema::string(), Value::from("x")),
+            None,
+        ),
         ("BytesToString$Value", json(r#"{"a":1}"#), None),
         ("BytesToString$Value", json("5"), None),
     ];
     for (transform, value, wanted) in cases {
         let got = apply(transform, SchemaAndValue::NULL, value.clone()).ok().flatten();
         let got = got.map(|record| described(&record.value));
-        let got = got.as_ref().map(|(schema, json)| (schema.as_deref().unwrap_or_default(), json.as_str()));
+        let got = got
+            .as_ref()
+            .map(|(schema, json)| (schema.as_deref().unwrap_or_default(), json.as_str()));
         assert_eq!(got, wanted, "{transform} on {value:?}");
     }
     let unchanged = apply("BytesToString$Value", SchemaAndValue::NULL, SchemaAndValue::NULL);
@@ -372,7 +427,12 @@ fn bytes_become_text_in_their_charset() {
 
 #[test]
 fn listed_fields_of_a_struct_become_text() {
-    let bytes = |optional: bool| Schema::builder(SchemaType::Bytes).with_optional(optional).build().unwrap();
+    let bytes = |optional: bool| {
+        Schema::builder(SchemaType::Bytes)
+            .with_optional(optional)
+            .build()
+            .unwrap()
+    };
     let schema = Schema::structure()
         .name("V")
         .version(2)
@@ -392,13 +452,20 @@ fn listed_fields_of_a_struct_become_text() {
         data.put(name, value).unwrap();
     }
     let value = SchemaAndValue::new(schema, Value::Struct(Box::new(data)));
-    let record = apply("BytesToString$Value fields=a,b,gone", SchemaAndValue::NULL, value.clone());
+    let record = apply(
+        "BytesToString$Value fields=a,b,gone",
+        SchemaAndValue::NULL,
+        value.clone(),
+    );
     let record = record.unwrap().unwrap();
     assert_eq!(written(&record.value), r#"{"a":"xy","b":null,"c":"eg==","n":1}"#);
     let data = record.value.decode().unwrap();
     let schema = data.schema.unwrap();
     data.value.validate(&schema).unwrap();
-    assert_eq!((schema.name(), schema.version(), schema.is_optional()), (Some("V"), None, true));
+    assert_eq!(
+        (schema.name(), schema.version(), schema.is_optional()),
+        (Some("V"), None, true)
+    );
     let wanted = [Schema::string(), Schema::optional_string()];
     let got = schema.fields().iter().map(|field| Arc::clone(&field.schema));
     assert!(got.zip(wanted).all(|(got, wanted)| Schema::same(&got, &wanted)));

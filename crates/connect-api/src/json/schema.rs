@@ -45,7 +45,8 @@ pub fn write_envelope(data: &SchemaAndValue, out: &mut Vec<u8>) -> Result<(), Da
     out.extend_from_slice(b"{\"schema\":");
     match &data.schema {
         Some(schema) => {
-            let default = |schema: &SchemaRef, value: &Value, out: &mut Vec<u8>| writer.value(Some(schema), value, out, 0);
+            let default =
+                |schema: &SchemaRef, value: &Value, out: &mut Vec<u8>| writer.value(Some(schema), value, out, 0);
             write_schema(schema, &default, out)?;
         }
         None => out.extend_from_slice(b"null"),

@@ -16,7 +16,11 @@ enum Step {
 
 fn name(key: u8) -> String {
     // Some are held in place, some are not.
-    let long = if key.is_multiple_of(3) { "-with-a-name-that-is-long" } else { "" };
+    let long = if key.is_multiple_of(3) {
+        "-with-a-name-that-is-long"
+    } else {
+        ""
+    };
     format!("k{key}{long}")
 }
 
@@ -104,5 +108,9 @@ fn of_entries_that_come_to_have_one_key_the_last_value_stands_in_the_place_of_th
     map.rename(|key| (key.as_str() == Some("c")).then(|| Value::from("a")));
     assert_eq!(entries(&map), [("a".to_owned(), 3), ("b".to_owned(), 2)]);
     map.rename(|key| Some(Value::from(if key.as_str() == Some("a") { "b" } else { "a" })));
-    assert_eq!(entries(&map), [("b".to_owned(), 3), ("a".to_owned(), 2)], "all at the same time");
+    assert_eq!(
+        entries(&map),
+        [("b".to_owned(), 3), ("a".to_owned(), 2)],
+        "all at the same time"
+    );
 }

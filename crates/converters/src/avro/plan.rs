@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use klamm_connect_api::logical::{self, Logical};
-use klamm_connect_api::{DataError, Rendering, Schema, SchemaAndValue, SchemaRef, SchemaType, Semantic, SmolStr, Value, json};
+use klamm_connect_api::{
+    DataError, Rendering, Schema, SchemaAndValue, SchemaRef, SchemaType, Semantic, SmolStr, Value, json,
+};
 
 use super::connect::{MAX_DEPTH, Options, Order, SimpleUnion, map_entry, simple_union};
 use super::schema::{Kind, TypeId, Types};

@@ -10,8 +10,8 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
 use klamm_connect_api::{
-    BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterPlugin, Importance, ParsedConfig, PluginInfo,
-    PluginKind, RawConfig,
+    BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterPlugin, Importance, ParsedConfig,
+    PluginInfo, PluginKind, RawConfig,
 };
 use klamm_rest::About;
 use klamm_runtime::{

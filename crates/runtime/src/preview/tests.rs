@@ -311,5 +311,9 @@ fn settings_that_change_nothing_are_told() {
     let wanted = "`transforms.c.spce` is unknown and changes nothing: did you mean `transforms.c.spec`?";
     assert_eq!(preview.warnings(), [wanted]);
     let preview = Preview::new(&config(&[("transforms", "a")]), &worker(), &plugins());
-    assert_eq!(preview.warnings(), [""; 0], "a refused configuration says what is wrong instead");
+    assert_eq!(
+        preview.warnings(),
+        [""; 0],
+        "a refused configuration says what is wrong instead"
+    );
 }

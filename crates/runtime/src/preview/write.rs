@@ -179,7 +179,11 @@ fn exact(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
 }
 
 fn write_schema(schema: &SchemaRef, out: &mut Vec<u8>) -> Result<(), DataError> {
-    json::write_schema(schema, &|schema, default, out| write_value(Some(schema), default, out), out)
+    json::write_schema(
+        schema,
+        &|schema, default, out| write_value(Some(schema), default, out),
+        out,
+    )
 }
 
 fn boolean(value: bool, out: &mut Vec<u8>) {

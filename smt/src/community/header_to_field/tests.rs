@@ -218,7 +218,10 @@ fn fields_are_added_to_structs_with_the_attributes_of_theirs() {
     let data = record_out.value.decode().unwrap();
     let schema = data.schema.as_ref().unwrap();
     data.value.validate(schema).unwrap();
-    assert_eq!((schema.name(), schema.version(), schema.doc()), (Some("V"), Some(3), Some("d")));
+    assert_eq!(
+        (schema.name(), schema.version(), schema.doc()),
+        (Some("V"), Some(3), Some("d"))
+    );
     assert!(schema.is_optional());
     let names: Vec<&str> = schema.fields().iter().map(|field| &*field.name).collect();
     assert_eq!(names, ["id", "n", "text", "at"]);
