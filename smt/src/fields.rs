@@ -53,14 +53,14 @@ impl<T> FieldTree<T> {
         let place = self.nodes.iter_mut().find(|(_, known, _)| known == name);
         match (place, below) {
             (None, []) => {
-                let node = (Value::String(Arc::clone(name)), Arc::clone(name), Node::Leaf(leaf));
+                let node = (Value::from(name), Arc::clone(name), Node::Leaf(leaf));
                 self.nodes.push(node);
                 Ok(())
             }
             (None, below) => {
                 let mut tree = Self::default();
                 tree.add_steps(below, leaf)?;
-                let node = (Value::String(Arc::clone(name)), Arc::clone(name), Node::Below(tree));
+                let node = (Value::from(name), Arc::clone(name), Node::Below(tree));
                 self.nodes.push(node);
                 Ok(())
             }

@@ -5,6 +5,8 @@
 //! rendering maps with other keys than strings are arrays of pairs, Decimals are base64, Date, Time and Timestamp are
 //! integers, and unions are structs.
 
+mod schema;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bigdecimal::BigDecimal;
@@ -14,10 +16,13 @@ use crate::datum::SchemaAndValue;
 use crate::error::DataError;
 use crate::java_number;
 use crate::logical::{self, Logical};
+use crate::map::Map;
 use crate::rendering::{Decimals, Natural, Rendering, Timestamps};
 use crate::schema::{Schema, SchemaRef, SchemaType};
 use crate::semantic::{Semantic, Unit};
-use crate::value::{Map, Struct, Value};
+use crate::value::{Struct, Value};
+
+pub use self::schema::{MAX_SCHEMA_BYTES, WriteDefault, schema_type_name, write_envelope, write_schema};
 
 /// Arrays and objects inside each other, at most: Jackson's bound, and ours against a stack overflow.
 pub const MAX_DEPTH: usize = 1000;

@@ -16,6 +16,7 @@ mod headers;
 pub mod java_number;
 pub mod json;
 pub mod logical;
+mod map;
 mod plugin;
 mod record;
 mod rendering;
@@ -28,6 +29,7 @@ pub use config::{ConfigDef, ConfigKey, ConfigType, Importance, ParsedConfig, Raw
 pub use datum::{Datum, DatumCodec, SchemaAndValue, SchemaMetadata};
 pub use error::{ConfigError, ConfigErrors, DataError, DataErrorKind};
 pub use headers::{Header, Headers};
+pub use map::Map;
 pub use plugin::{
     Converter, ConverterPlugin, ConverterRole, CreateConverter, HeaderConverter, HeaderConverterPlugin, PluginInfo,
     PluginKind, Predicate, PredicatePlugin, RawHeader, Transform, TransformPlugin,
@@ -36,7 +38,8 @@ pub use record::{Origin, Record, Timestamp, TimestampType, TopicPartition};
 pub use rendering::{Decimals, Natural, Rendering, Timestamps};
 pub use schema::{Field, Schema, SchemaBuilder, SchemaRef, SchemaType};
 pub use semantic::{Semantic, Unit};
-pub use value::{Map, Struct, Value};
+pub use smol_str::SmolStr;
+pub use value::{Struct, Value};
 
 /// A boxed future, so that plugin traits name no runtime.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use bigdecimal::BigDecimal;
 use bytes::Bytes;
-use indexmap::{Equivalent, IndexMap};
+use smol_str::SmolStr;
 
 use crate::error::DataError;
 use crate::logical::Logical;
+use crate::map::Map;
 use crate::schema::{Schema, SchemaRef, SchemaType};
 
 /// A value of Connect's data model, with or without a schema beside it.
@@ -31,8 +32,8 @@ pub enum Value {
     Float32(f32),
     /// FLOAT64
     Float64(f64),
-    /// STRING
-    String(Arc<str>),
+    /// STRING; a short one is held in place, a long one is shared.
+    String(SmolStr),
     /// BYTES
     Bytes(Bytes),
     /// The value of a Decimal schema, scale kept.
@@ -46,100 +47,6 @@ pub enum Value {
     Map(Map),
     /// STRUCT, bound to its schema.
     Struct(Box<Struct>),
-}
-
-/// A map in insertion order. Keys may be any value; in schemaless data they are strings.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Map(IndexMap<Value, Value>);
-
-impl Map {
-    /// An empty map.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The value of the string key `key`.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(&Text(key))
-    }
-
-    /// The value of a key of any type.
-    #[must_use]
-    pub fn get_value(&self, key: &Value) -> Option<&Value> {
-        self.0.get(key)
-    }
-
-    /// The value of a key of any type, to be changed in place.
-    pub fn get_mut(&mut self, key: &Value) -> Option<&mut Value> {
-        self.0.get_mut(key)
-    }
-
-    /// Sets `key`, keeping its place if it was there, and returns what it held.
-    pub fn insert(&mut self, key: impl Into<Value>, value: Value) -> Option<Value> {
-        self.0.insert(key.into(), value)
-    }
-
-    /// Removes the string key `key`, keeping the order of the others.
-    pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.0.shift_remove(&Text(key))
-    }
-
-    /// Entries in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Value, &Value)> {
-        self.0.iter()
-    }
-
-    /// Number of entries.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are no entries.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// A string key that is looked for without making a value of it.
-struct Text<'a>(&'a str);
-
-impl Hash for Text<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        STRING_TAG.hash(state);
-        self.0.hash(state);
-    }
-}
-
-impl Equivalent<Value> for Text<'_> {
-    fn equivalent(&self, key: &Value) -> bool {
-        key.as_str() == Some(self.0)
-    }
-}
-
-impl FromIterator<(Value, Value)> for Map {
-    fn from_iter<I: IntoIterator<Item = (Value, Value)>>(entries: I) -> Self {
-        Self(entries.into_iter().collect())
-    }
-}
-
-impl IntoIterator for Map {
-    type Item = (Value, Value);
-    type IntoIter = indexmap::map::IntoIter<Value, Value>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
-
-impl Hash for Map {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // Order does not count for equality, so it may not count here: only the size does.
-        self.0.len().hash(state);
-    }
 }
 
 /// The value of a struct schema: one slot per field. A slot that was never set is [`Value::Null`].
@@ -398,8 +305,8 @@ impl PartialEq for Value {
 
 impl Eq for Value {}
 
-/// Goes into the hash of a STRING before its text.
-const STRING_TAG: u8 = 0xff;
+/// Goes into the hash of a STRING before its text, so that one can be looked for by the text alone.
+pub(crate) const STRING_TAG: u8 = 0xff;
 
 impl Hash for Value {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -428,12 +335,24 @@ impl Hash for Value {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::String(Arc::from(text))
+        Self::String(SmolStr::from(text))
     }
 }
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::String(Arc::from(text))
+        Self::String(SmolStr::from(text))
+    }
+}
+
+impl From<&Arc<str>> for Value {
+    fn from(text: &Arc<str>) -> Self {
+        Self::String(SmolStr::from(Arc::clone(text)))
+    }
+}
+
+impl From<SmolStr> for Value {
+    fn from(text: SmolStr) -> Self {
+        Self::String(text)
     }
 }

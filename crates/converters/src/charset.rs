@@ -5,24 +5,31 @@ use std::borrow::Cow;
 
 const REPLACEMENT: char = '\u{fffd}';
 
-/// A charset by one of its Java names.
+/// A charset that bytes can be read in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Charset {
+pub enum Charset {
+    /// UTF-8
     Utf8,
+    /// US-ASCII
     UsAscii,
+    /// ISO-8859-1
     Latin1,
+    /// windows-1252
     Windows1252,
-    /// Big endian unless a byte order mark says otherwise.
+    /// UTF-16, big endian unless a byte order mark says otherwise
     Utf16,
+    /// UTF-16BE
     Utf16Be,
+    /// UTF-16LE
     Utf16Le,
 }
 
 impl Charset {
-    pub(crate) const NAMES: &str = "UTF-8, US-ASCII, ISO-8859-1, windows-1252, UTF-16, UTF-16BE, UTF-16LE";
+    const NAMES: &str = "UTF-8, US-ASCII, ISO-8859-1, windows-1252, UTF-16, UTF-16BE, UTF-16LE";
 
     /// The charset of that name, in any case, by its common Java aliases too.
-    pub(crate) fn of(name: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "utf-8" | "utf8" => Self::Utf8,
             "us-ascii" | "ascii" | "iso646-us" => Self::UsAscii,
@@ -35,7 +42,20 @@ impl Charset {
         })
     }
 
-    pub(crate) fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
+    /// Whether there is a charset of that name, for the validation of a setting.
+    ///
+    /// # Errors
+    /// A name that is not known, with those that are.
+    pub fn check(name: &str) -> Result<(), String> {
+        match Self::of(name) {
+            Some(_) => Ok(()),
+            None => Err(format!("Unsupported encoding, must be one of: {}", Self::NAMES)),
+        }
+    }
+
+    /// The bytes as text; what is malformed becomes U+FFFD.
+    #[must_use]
+    pub fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
         match self {
             Self::Utf8 => utf8(bytes),
             Self::UsAscii => single(

@@ -23,6 +23,7 @@ use klamm_connect_api::{
     ConfigKey, ConfigType, ConverterPlugin, HeaderConverterPlugin, Importance, PluginInfo, PluginKind,
 };
 
+pub use charset::Charset;
 pub use json::parse_json;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

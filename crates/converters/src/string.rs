@@ -36,7 +36,8 @@ pub(crate) fn header_converter_plugin() -> HeaderConverterPlugin {
 
 fn config_def() -> ConfigDef {
     let encoding = |name, documentation: &str| {
-        ConfigKey::new(name, ConfigType::String, Importance::High, documentation).validator(Validator::new(known))
+        ConfigKey::new(name, ConfigType::String, Importance::High, documentation)
+            .validator(Validator::new(Charset::check))
     };
     ConfigDef::new()
         .key(crate::type_key())
@@ -49,13 +50,6 @@ fn config_def() -> ConfigDef {
             )
             .optional(),
         )
-}
-
-fn known(name: &str) -> Result<(), String> {
-    match Charset::of(name) {
-        Some(_) => Ok(()),
-        None => Err(format!("Unsupported encoding, must be one of: {}", Charset::NAMES)),
-    }
 }
 
 #[derive(Debug)]

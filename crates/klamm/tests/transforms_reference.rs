@@ -38,8 +38,10 @@ const END: &str = "
 | Debezium `ByLogicalTableRouter` | `RegexRouter` for the topic; the key's fields by `ReplaceField$Key` |
 | Debezium `ContentBasedRouter`, `Filter` | they run Groovy or JavaScript: `RegexRouter` or `Filter` under the predicate `EventPattern`, or Confluent's `Filter` |
 | Debezium's outbox `EventRouter`, `PartitionRouting` | they belong to source connectors |
-| Jeremy Custenborder's `HeaderToField`, `ToJSON` | Debezium's `HeaderToValue`, `WriteJson` |
-| Jeremy Custenborder's `BytesToString` | `StringConverter`, for a whole key or value |
+| Aiven's `CaseTransform`, `ConcatFields`, `ExtractTimestamp`, `Hash` | text from fields: `SetField`; the others have no counterpart |
+| Jeremy Custenborder's `ChangeTopicCase`, `PatternRename`, `ToLong` | `RegexRouter`, `ReplaceField`, `Cast` |
+| Jeremy Custenborder's `ExtractNestedField`, `ExtractTimestamp`, `TimestampNow`, `TimestampNowField` | `SetField` copies a field from any level; the record's own timestamp comes with `InsertField` |
+| Debezium `ExtractChangedRecordState`, `TimezoneConverter`; MongoDB's `ExtractNewDocumentState` | no counterpart |
 
 Everything else is refused by name, with the classes that there are.
 ";

@@ -1,5 +1,6 @@
 //! What each resource does with a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -12,7 +13,8 @@ use klamm_runtime::{
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::About;
 use crate::answers::{
@@ -55,8 +57,8 @@ const LOCATION: &AsciiSet = &CONTROLS
 pub(crate) struct Api {
     herder: Herder,
     about: About,
-    /// What previews take in memory is bounded by their number.
-    previews: Semaphore,
+    /// What previews take in memory and threads is bounded by their number.
+    previews: Arc<Semaphore>,
 }
 
 type Answer = Result<Response, ApiError>;
@@ -66,7 +68,7 @@ impl Api {
         Self {
             herder,
             about,
-            previews: Semaphore::new(MAX_PREVIEWS),
+            previews: Arc::new(Semaphore::new(MAX_PREVIEWS)),
         }
     }
 
@@ -276,7 +278,7 @@ impl Api {
     async fn preview(&self, name: &str, parameters: &[(String, String)], body: Body) -> Answer {
         let body::Preview { config, records } = body::preview(&body::read(body).await?)?;
         let preview = self.herder.preview(name, config)?;
-        self.outcomes(&preview, &records, flag(parameters, "explain", false))
+        self.outcomes(preview, records, flag(parameters, "explain", false))
             .await
     }
 
@@ -287,32 +289,41 @@ impl Api {
         let config = config.ok_or_else(missing)?;
         class_of_kind(&config, kind)?;
         let preview = self.herder.preview_config(config);
-        self.outcomes(&preview, &records, flag(parameters, "explain", false))
+        self.outcomes(preview, records, flag(parameters, "explain", false))
             .await
     }
 
     /// The outcome of each record, in order.
-    async fn outcomes(&self, preview: &Preview, records: &[Box<RawValue>], explain: bool) -> Answer {
+    async fn outcomes(&self, preview: Preview, records: Vec<Box<RawValue>>, explain: bool) -> Answer {
+        let count = records.len();
         let mut done = 0;
         let run = async {
             // Never closed.
-            let _turn = self.previews.acquire().await;
+            let turn = Arc::clone(&self.previews).acquire_owned().await;
+            let (outcomes_tx, mut outcomes_rx) = mpsc::channel(1);
+            let runtime = Handle::current();
+            let thread = tokio::task::spawn_blocking(move || {
+                // Kept until the thread is free again, which is later than this request if that is given up.
+                let _turn = turn;
+                runtime.block_on(run_preview(&preview, &records, explain, &outcomes_tx));
+            });
             let mut outcomes = String::from("[");
-            for record in records {
+            while let Some(outcome) = outcomes_rx.recv().await {
                 if done > 0 {
                     outcomes.push(',');
                 }
-                outcomes.push_str(&outcome(preview, record, explain).await);
+                outcomes.push_str(&outcome);
                 done += 1;
                 if outcomes.len() > MAX_OUTCOMES_BYTES {
                     let text = format!(
-                        "The outcomes take more than {MAX_OUTCOMES_BYTES} bytes after {done} of {} records: send fewer",
-                        records.len()
+                        "The outcomes take more than {MAX_OUTCOMES_BYTES} bytes after {done} of {count} records: send fewer"
                     );
                     return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
                 }
-                // Transforms do not wait; others want their turn as well.
-                tokio::task::yield_now().await;
+            }
+            if thread.await.is_err() {
+                let text = format!("The preview of record {} of {count} panicked", done + 1);
+                return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text));
             }
             outcomes.push(']');
             Ok(json_text(outcomes))
@@ -320,10 +331,9 @@ impl Api {
         let ended = tokio::time::timeout(PREVIEW_TIMEOUT, run).await;
         ended.unwrap_or_else(|_| {
             let text = format!(
-                "The preview did not end within {} s, {done} of {} records are done: send fewer, and see whether the schema \
-                 registry answers",
-                PREVIEW_TIMEOUT.as_secs(),
-                records.len()
+                "The preview did not end within {} s, {done} of {count} records are done: send fewer, and see whether the \
+                 schema registry answers",
+                PREVIEW_TIMEOUT.as_secs()
             );
             Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
         })
@@ -349,6 +359,21 @@ impl Api {
     fn plugin(&self, info: &ConnectorInfo) -> Option<&PluginInfo> {
         let class = info.config.get("connector.class")?;
         self.herder.plugins().sink(class.trim()).map(|sink| sink.info())
+    }
+}
+
+/// Hands out one outcome after the other, until there are no more records or nobody takes them any more. Runs on a
+/// thread where it may take its time: what a record costs is CPU, and the runtime's threads belong to everybody.
+async fn run_preview(preview: &Preview, records: &[Box<RawValue>], explain: bool, outcomes: &mpsc::Sender<String>) {
+    for record in records {
+        let outcome = tokio::select! {
+            biased;
+            () = outcomes.closed() => return,
+            outcome = outcome(preview, record, explain) => outcome,
+        };
+        if outcomes.send(outcome).await.is_err() {
+            return;
+        }
     }
 }
 

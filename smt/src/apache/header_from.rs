@@ -76,14 +76,17 @@ impl PartTransform for HeaderFrom {
             return Err(ConfigError::new(FIELDS, message).into());
         }
         let mut fields = Vec::new();
-        let mut moved = FieldTree::default();
         for (name, header) in names.iter().zip(headers) {
-            let path = syntax.path(FIELDS, name)?;
-            moved.add(FIELDS, &path, ())?;
-            fields.push((path, Arc::from(header.as_str())));
+            fields.push((syntax.path(FIELDS, name)?, Arc::from(header.as_str())));
         }
         let operation = match config.str(OPERATION) {
-            Some("move") => Operation::Move(moved),
+            Some("move") => {
+                let mut moved = FieldTree::default();
+                for (path, _) in &fields {
+                    moved.add(FIELDS, path, ())?;
+                }
+                Operation::Move(moved)
+            }
             _ => Operation::Copy,
         };
         Ok(Self {

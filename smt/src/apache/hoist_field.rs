@@ -45,7 +45,7 @@ impl Transform for HoistField {
         let Some(schema) = &data.schema else {
             // Null too: a tombstone is none afterwards, as in Connect.
             let mut map = Map::new();
-            map.insert(Value::String(Arc::clone(&self.field)), value);
+            map.insert(&self.field, value);
             data.value = Value::Map(map);
             return Ok(Some(record));
         };

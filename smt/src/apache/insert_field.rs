@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use klamm_connect_api::{
-    ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Importance, Map, ParsedConfig, Record,
-    Schema, SchemaRef, SchemaType, Struct, Transform, Value, logical,
+    ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Datum, Importance, Map, ParsedConfig,
+    Record, Schema, SchemaRef, SchemaType, SmolStr, Struct, Transform, Value, logical,
 };
 
 use crate::part::{Nulls, Part, PartTransform, basics, copied};
@@ -24,18 +24,18 @@ enum Source {
     Partition,
     Offset,
     Timestamp,
-    Text(Arc<str>),
+    Text(SmolStr),
 }
 
 impl Source {
     /// None if the record does not have it.
     fn value(&self, record: &Record) -> Option<Value> {
         match self {
-            Self::Topic => Some(Value::String(Arc::clone(&record.topic))),
+            Self::Topic => Some(Value::from(&record.topic)),
             Self::Partition => record.partition.map(Value::Int32),
             Self::Offset => Some(Value::Int64(record.origin().offset)),
             Self::Timestamp => record.timestamp.map(Value::Instant),
-            Self::Text(text) => Some(Value::String(Arc::clone(text))),
+            Self::Text(text) => Some(Value::String(text.clone())),
         }
     }
 
@@ -142,35 +142,28 @@ impl PartTransform for InsertField {
 }
 
 impl InsertField {
-    /// What each insertion adds to this record; read before the record is taken apart.
-    fn values(&self, record: &Record) -> Vec<(&Insertion, Option<Value>)> {
-        let insertions = self.insertions.iter();
-        insertions
-            .map(|insertion| (insertion, insertion.source.value(record)))
-            .collect()
-    }
-
-    fn add_to(values: Vec<(&Insertion, Option<Value>)>, map: &mut Map) {
-        for (insertion, value) in values {
-            let value = match value {
+    fn add_to(&self, map: &mut Map, record: &Record) {
+        for insertion in &self.insertions {
+            let value = match insertion.source.value(record) {
                 // Without a schema nothing would say what an instant is.
                 Some(Value::Instant(ms)) => Value::Int64(ms),
                 Some(value) => value,
                 None => continue,
             };
-            map.insert(&*insertion.name, value);
+            map.insert(&insertion.name, value);
         }
     }
 
-    fn with_fields(&self, values: Vec<(&Insertion, Option<Value>)>, source: &Struct) -> Result<Struct, DataError> {
+    fn with_fields(&self, source: &Struct, record: &Record) -> Result<Struct, DataError> {
         let schema = self.schemas.get(source.schema(), |schema| self.extended(schema))?;
         let mut data = Struct::try_new(schema)?;
         let fields = source.schema().fields().len();
         for index in 0..fields {
             data.set_unchecked(index, copied(source, index, self.nulls)?);
         }
-        for (index, (_, value)) in values.into_iter().enumerate() {
+        for (index, insertion) in self.insertions.iter().enumerate() {
             // A required timestamp stays unset if the record has none, as in Connect: whoever writes it will complain.
+            let value = insertion.source.value(record);
             data.set_unchecked(fields + index, value.unwrap_or(Value::Null));
         }
         Ok(data)
@@ -191,18 +184,20 @@ impl InsertField {
 
 impl Transform for InsertField {
     fn apply(&self, mut record: Record) -> Result<Option<Record>, DataError> {
-        let values = self.values(&record);
-        let data = self.part.of(&mut record).decoded()?;
+        // Out of the record, which is looked at meanwhile.
+        let mut datum = std::mem::replace(self.part.of(&mut record), Datum::NULL);
+        let data = datum.decoded()?;
         match (&data.schema, &mut data.value) {
             (_, Value::Null) => {}
-            (None, Value::Map(map)) => Self::add_to(values, map),
+            (None, Value::Map(map)) => self.add_to(map, &record),
             (Some(_), Value::Struct(source)) => {
-                let changed = self.with_fields(values, source)?;
+                let changed = self.with_fields(source, &record)?;
                 data.schema = Some(Arc::clone(changed.schema()));
                 data.value = Value::Struct(Box::new(changed));
             }
             (schema, value) => return Err(self.part.neither_map_nor_struct(schema.is_some(), value)),
         }
+        *self.part.of(&mut record) = datum;
         Ok(Some(record))
     }
 }

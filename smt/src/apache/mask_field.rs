@@ -7,7 +7,7 @@ use klamm_connect_api::config::Validator;
 use klamm_connect_api::logical::{Logical, decimal_scale};
 use klamm_connect_api::{
     ConfigDef, ConfigErrors, ConfigKey, ConfigType, DataError, Importance, Map, ParsedConfig, Record, SchemaRef,
-    Transform, Value,
+    SmolStr, Transform, Value,
 };
 use klamm_java_compat::number;
 
@@ -30,8 +30,8 @@ pub(super) struct MaskField {
 
 #[derive(Debug)]
 enum Mask {
-    Empty(Arc<str>),
-    Text { text: Arc<str>, number: Option<BigDecimal> },
+    Empty,
+    Text { text: SmolStr, number: Option<BigDecimal> },
 }
 
 impl PartTransform for MaskField {
@@ -66,7 +66,7 @@ impl PartTransform for MaskField {
                 text: text.into(),
                 number: number::parse_decimal(text),
             },
-            None => Mask::Empty("".into()),
+            None => Mask::Empty,
         };
         Ok(Self {
             part,
@@ -81,7 +81,7 @@ impl PartTransform for MaskField {
 impl Mask {
     fn masked(&self, value: &Value) -> Result<Value, DataError> {
         match self {
-            Self::Empty(empty) => emptied(value, empty),
+            Self::Empty => emptied(value),
             Self::Text { text, number } => replaced(value, text, number.as_ref()),
         }
     }
@@ -112,7 +112,7 @@ fn rescaled(number: &BigDecimal, scale: i32) -> Result<Value, DataError> {
     Ok(Value::Decimal(Box::new(number.with_scale(i64::from(scale)))))
 }
 
-fn emptied(value: &Value, empty: &Arc<str>) -> Result<Value, DataError> {
+fn emptied(value: &Value) -> Result<Value, DataError> {
     Ok(match value {
         Value::Null => Value::Null,
         Value::Boolean(_) => Value::Boolean(false),
@@ -122,7 +122,7 @@ fn emptied(value: &Value, empty: &Arc<str>) -> Result<Value, DataError> {
         Value::Int64(_) => Value::Int64(0),
         Value::Float32(_) => Value::Float32(0.0),
         Value::Float64(_) => Value::Float64(0.0),
-        Value::String(_) => Value::String(Arc::clone(empty)),
+        Value::String(_) => Value::String(SmolStr::default()),
         Value::Decimal(_) => Value::Decimal(Box::new(BigDecimal::from(0))),
         Value::Instant(_) => Value::Instant(0),
         Value::Array(_) => Value::Array(Vec::new()),
@@ -138,7 +138,7 @@ fn emptied(value: &Value, empty: &Arc<str>) -> Result<Value, DataError> {
 
 /// Integers are the low bits of the number's integral part.
 #[expect(clippy::cast_possible_truncation, reason = "as in Connect")]
-fn replaced(value: &Value, text: &Arc<str>, number: Option<&BigDecimal>) -> Result<Value, DataError> {
+fn replaced(value: &Value, text: &SmolStr, number: Option<&BigDecimal>) -> Result<Value, DataError> {
     let number = || {
         number.ok_or_else(|| {
             DataError::data(format!(
@@ -150,7 +150,7 @@ fn replaced(value: &Value, text: &Arc<str>, number: Option<&BigDecimal>) -> Resu
     let integer = || number().map(number::decimal_to_i64);
     Ok(match value {
         Value::Null => Value::Null,
-        Value::String(_) => Value::String(Arc::clone(text)),
+        Value::String(_) => Value::String(text.clone()),
         Value::Int8(_) => Value::Int8(integer()? as i8),
         Value::Int16(_) => Value::Int16(integer()? as i16),
         Value::Int32(_) => Value::Int32(integer()? as i32),

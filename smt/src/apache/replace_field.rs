@@ -1,8 +1,8 @@
 //! `ReplaceField`: keeps, drops and renames fields of a key or value.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Importance, Map, ParsedConfig, Record,
@@ -122,17 +122,11 @@ impl ReplaceField {
     }
 
     /// In the order of the input; where two fields get one name the later one wins.
-    fn map(&self, source: Map) -> Map {
-        let mut map = Map::new();
-        for (key, value) in source {
-            let name = match key {
-                Value::String(name) if self.keeps(&name) => name,
-                _ => continue,
-            };
-            let name = self.renames.get(&name).map_or(name, Arc::clone);
-            map.insert(Value::String(name), value);
+    fn change(&self, map: &mut Map) {
+        map.retain(|key, _| key.as_str().is_some_and(|name| self.keeps(name)));
+        if !self.renames.is_empty() {
+            map.rename(|key| self.renames.get(key.as_str()?).map(Value::from));
         }
-        map
     }
 
     fn structure(&self, source: &Struct) -> Result<Struct, DataError> {
@@ -183,7 +177,7 @@ impl ReplaceField {
 
 fn names(config: &ParsedConfig, key: &str, deprecated: &str) -> Result<HashSet<Arc<str>>, ConfigErrors> {
     let list = match (config.list(key), config.list(deprecated)) {
-        ([], []) => return Ok(HashSet::new()),
+        ([], []) => return Ok(HashSet::default()),
         ([], old) => {
             warn!(setting = deprecated, use_instead = key, "a deprecated setting is used");
             old
@@ -200,7 +194,7 @@ impl Transform for ReplaceField {
         let data = self.part.of(&mut record).decoded()?;
         match (&data.schema, &mut data.value) {
             (_, Value::Null) => {}
-            (None, Value::Map(map)) => data.value = Value::Map(self.map(std::mem::take(map))),
+            (None, Value::Map(map)) => self.change(map),
             (Some(_), Value::Struct(source)) => {
                 let changed = self.structure(source)?;
                 data.schema = Some(Arc::clone(changed.schema()));

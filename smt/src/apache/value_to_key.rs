@@ -89,7 +89,7 @@ impl Transform for ValueToKey {
             (None, Value::Map(map)) => {
                 let mut key = Map::new();
                 for path in &self.fields {
-                    key.insert(Value::String(Arc::clone(path.last())), path.in_map(map)?);
+                    key.insert(path.last(), path.in_map(map)?);
                 }
                 SchemaAndValue::schemaless(Value::Map(key))
             }

@@ -405,19 +405,7 @@ fn answers_to(info: &PluginInfo, name: &str) -> bool {
 }
 
 /// Classes that users have in their configurations and that are left out on purpose, each with what does their work.
-const LEFT_OUT: [(&str, &str); 9] = [
-    (
-        "com.github.jcustenborder.kafka.connect.transform.common.BytesToString$Value",
-        "set value.converter to org.apache.kafka.connect.storage.StringConverter",
-    ),
-    (
-        "com.github.jcustenborder.kafka.connect.transform.common.HeaderToField$Value",
-        "use io.debezium.transforms.HeaderToValue",
-    ),
-    (
-        "com.github.jcustenborder.kafka.connect.transform.common.ToJSON$Value",
-        "use io.klamm.transforms.WriteJson$Value",
-    ),
+const LEFT_OUT: [(&str, &str); 6] = [
     (
         "io.debezium.transforms.ByLogicalTableRouter",
         "it routes records on their way into Kafka; on the way out use RegexRouter",

@@ -154,7 +154,7 @@ impl Transform for KeyToValue {
         match (&data.schema, &mut data.value) {
             (None, Value::Map(map)) => {
                 for copy in &self.copies {
-                    map.insert(Value::String(Arc::clone(&copy.name)), copy.source.value(&key)?);
+                    map.insert(&copy.name, copy.source.value(&key)?);
                 }
             }
             (Some(_), Value::Struct(source)) => {

@@ -1,10 +1,13 @@
 //! Transforms of the community, under the names of their publishers: Aiven (`io.aiven.kafka.connect.transforms`) and
 //! Jeremy Custenborder (`com.github.jcustenborder.kafka.connect.transform.common`).
 
+mod bytes_to_string;
 mod filter_by_field_value;
+mod header_to_field;
 mod key_to_value;
 mod pattern_filter;
 mod set_null;
+mod to_json;
 mod topic_name_to_field;
 
 use klamm_connect_api::TransformPlugin;
@@ -35,8 +38,11 @@ pub(crate) fn transforms() -> Vec<TransformPlugin> {
             "io.aiven.kafka.connect.transforms.FilterByFieldValue$Key",
             "io.aiven.kafka.connect.transforms.FilterByFieldValue$Value",
         ),
+        custenborder!(bytes_to_string::BytesToString, "BytesToString"),
+        custenborder!(header_to_field::HeaderToField, "HeaderToField"),
         custenborder!(pattern_filter::PatternFilter, "PatternFilter"),
         custenborder!(set_null::SetNull, "SetNull"),
+        custenborder!(to_json::ToJson, "ToJSON"),
         custenborder!(topic_name_to_field::TopicNameToField, "TopicNameToField"),
     ];
     let single = [key_to_value::transform(), set_null::make_tombstone()];

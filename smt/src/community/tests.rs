@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use klamm_connect_api::{
-    Datum, Origin, RawConfig, Record, Rendering, Schema, SchemaAndValue, Struct, TopicPartition, Value,
+    Datum, Origin, RawConfig, Record, Rendering, Schema, SchemaAndValue, SchemaType, Struct, TopicPartition, Value,
+    logical,
 };
 use klamm_converters::parse_json;
 
@@ -16,7 +17,9 @@ fn apply(transform: &str, key: SchemaAndValue, value: SchemaAndValue) -> Result<
     let mut words = transform.split(' ');
     let class = words.next().unwrap_or_default();
     let publisher = match class.split('$').next().unwrap_or_default() {
-        "PatternFilter" | "SetNull" | "TopicNameToField" => "com.github.jcustenborder.kafka.connect.transform.common",
+        "BytesToString" | "PatternFilter" | "SetNull" | "ToJSON" | "TopicNameToField" => {
+            "com.github.jcustenborder.kafka.connect.transform.common"
+        }
         _ => "io.aiven.kafka.connect.transforms",
     };
     let mut raw = RawConfig::from([
@@ -222,4 +225,250 @@ fn structs_take_fields_of_the_key_with_their_schemas() {
     data.value.validate(data.schema.as_ref().unwrap()).unwrap();
     assert_eq!(data.schema.unwrap().name(), Some("V"));
     assert_eq!(written(&record.value), r#"{"id":5,"a":null,"_key":{"id":5}}"#);
+}
+
+fn described(datum: &Datum) -> (Option<String>, String) {
+    let data = datum.decode().unwrap();
+    let schema = data.schema.as_ref().map(|schema| {
+        let optional = if schema.is_optional() { "?" } else { "" };
+        format!("{}{optional}", schema.schema_type())
+    });
+    (schema, written(datum))
+}
+
+/// As `JsonConverter` of Apache Kafka 4.3.1 wrote it.
+#[test]
+fn a_key_or_value_becomes_the_json_text_that_json_converter_writes() {
+    let inner = Schema::structure()
+        .name("In")
+        .field(
+            "x",
+            Schema::builder(SchemaType::Int32)
+                .optional()
+                .default_value(Value::Int32(7))
+                .build()
+                .unwrap(),
+        )
+        .build()
+        .unwrap();
+    let amount = Schema::builder(SchemaType::Float64).doc("amount").build().unwrap();
+    let note = Schema::builder(SchemaType::String)
+        .default_value(Value::from("n/a"))
+        .build()
+        .unwrap();
+    let schema = Schema::structure()
+        .name("Ord")
+        .version(2)
+        .doc("d")
+        .parameter("p", "1")
+        .optional()
+        .field("id", Schema::int32())
+        .field("g", amount)
+        .field("amt", logical::decimal(2).optional().build().unwrap())
+        .field("tags", Schema::array(Schema::string()).build().unwrap())
+        .field(
+            "m",
+            Schema::map(Schema::int32(), Schema::optional_string()).build().unwrap(),
+        )
+        .field("in", Arc::clone(&inner))
+        .field("note", note)
+        .build()
+        .unwrap();
+    let mut data = Struct::try_new(Arc::clone(&schema)).unwrap();
+    let inner = Value::Struct(Box::new(Struct::try_new(inner).unwrap()));
+    for (name, value) in [
+        ("id", Value::Int32(1)),
+        ("g", Value::Float64(f64::NAN)),
+        ("amt", Value::Decimal(Box::new("12.50".parse().unwrap()))),
+        ("tags", Value::Array(vec![Value::from("é\u{1}\"/")])),
+        (
+            "m",
+            Value::Map([(Value::Int32(1), Value::from("x"))].into_iter().collect()),
+        ),
+        ("in", inner),
+    ] {
+        data.put(name, value).unwrap();
+    }
+    let payload = r#"{"id":1,"g":"NaN","amt":"BOI=","tags":["é\u0001\"/"],"m":[[1,"x"]],"in":{"x":7},"note":"n/a"}"#;
+    let schema_json = concat!(
+        r#"{"type":"struct","fields":[{"type":"int32","optional":false,"field":"id"},"#,
+        r#"{"type":"double","optional":false,"doc":"amount","field":"g"},"#,
+        r#"{"type":"bytes","optional":true,"name":"org.apache.kafka.connect.data.Decimal","version":1,"#,
+        r#""parameters":{"scale":"2"},"field":"amt"},"#,
+        r#"{"type":"array","items":{"type":"string","optional":false},"optional":false,"field":"tags"},"#,
+        r#"{"type":"map","keys":{"type":"int32","optional":false},"values":{"type":"string","optional":true},"#,
+        r#""optional":false,"field":"m"},"#,
+        r#"{"type":"struct","fields":[{"type":"int32","optional":true,"default":7,"field":"x"}],"optional":false,"#,
+        r#""name":"In","field":"in"},{"type":"string","optional":false,"default":"n/a","field":"note"}],"#,
+        r#""optional":true,"name":"Ord","version":2,"doc":"d","parameters":{"p":"1"}}"#,
+    );
+    let envelope = |schema: &str, payload: &str| format!(r#"{{"schema":{schema},"payload":{payload}}}"#);
+    let structure = SchemaAndValue::new(Arc::clone(&schema), Value::Struct(Box::new(data)));
+    let null = SchemaAndValue::new(schema, Value::Null);
+    let required = Schema::structure().field("i", Schema::int32()).build().unwrap();
+    let map = json(r#"{"k":1.5,"n":null,"l":[1,"z"],"t":true}"#);
+    let text = SchemaAndValue::new(Schema::string(), Value::from("x"));
+    let cases = [
+        // transform, value, text; none is an error
+        ("ToJSON$Value", &structure, Some(payload.to_owned())),
+        (
+            "ToJSON$Value output.schema.type=BYTES",
+            &structure,
+            Some(payload.to_owned()),
+        ),
+        (
+            "ToJSON$Value schemas.enable=true",
+            &structure,
+            Some(envelope(schema_json, payload)),
+        ),
+        ("ToJSON$Value", &null, Some("null".to_owned())),
+        (
+            "ToJSON$Value schemas.enable=true",
+            &null,
+            Some(envelope(schema_json, "null")),
+        ),
+        (
+            "ToJSON$Value",
+            &map,
+            Some(r#"{"k":1.5,"n":null,"l":[1,"z"],"t":true}"#.to_owned()),
+        ),
+        (
+            "ToJSON$Value schemas.enable=true",
+            &map,
+            Some(envelope("null", r#"{"k":1.5,"n":null,"l":[1,"z"],"t":true}"#)),
+        ),
+        ("ToJSON$Value", &SchemaAndValue::new(required, Value::Null), None),
+        ("ToJSON$Value", &json("5"), None),
+        ("ToJSON$Value", &json("[1]"), None),
+        (
+            "ToJSON$Value",
+            &SchemaAndValue::new(Schema::int32(), Value::Int32(5)),
+            None,
+        ),
+    ];
+    for (transform, value, wanted) in cases {
+        let got = apply(transform, SchemaAndValue::NULL, value.clone()).ok().flatten();
+        let got = got.map(|record| record.value.decode().unwrap());
+        let Some(wanted) = wanted else {
+            assert_eq!(got, None, "{transform} on {value:?}");
+            continue;
+        };
+        let wanted = if transform.contains("BYTES") {
+            SchemaAndValue::new(
+                Schema::builder(SchemaType::Bytes).optional().build().unwrap(),
+                Value::Bytes(wanted.into()),
+            )
+        } else {
+            SchemaAndValue::new(Schema::optional_string(), Value::from(wanted))
+        };
+        assert_eq!(got, Some(wanted), "{transform} on {value:?}");
+    }
+    let same = |value: SchemaAndValue| apply("ToJSON$Value", SchemaAndValue::NULL, value).unwrap().unwrap();
+    assert!(same(SchemaAndValue::NULL).value.is_absent());
+    assert_eq!(
+        described(&same(text).value),
+        (Some("string".to_owned()), r#""x""#.to_owned())
+    );
+    assert_eq!(described(&same(json(r#""x""#)).value).0.as_deref(), Some("string?"));
+    assert!(apply("ToJSON$Value output.schema.type=string", json("1"), json("{}")).is_err());
+}
+
+#[test]
+fn bytes_become_text_in_their_charset() {
+    let bytes = |optional: bool| {
+        Schema::builder(SchemaType::Bytes)
+            .with_optional(optional)
+            .build()
+            .unwrap()
+    };
+    let latin1 = Value::Bytes(vec![b'a', 0xe9].into());
+    let cases = [
+        // transform, value, schema and JSON; none is an error
+        (
+            "BytesToString$Value",
+            SchemaAndValue::schemaless(latin1.clone()),
+            Some(("string?", "\"a\u{fffd}\"")),
+        ),
+        (
+            "BytesToString$Value charset=ISO-8859-1",
+            SchemaAndValue::new(bytes(false), latin1.clone()),
+            Some(("string", "\"aé\"")),
+        ),
+        (
+            "BytesToString$Value charset=latin1",
+            SchemaAndValue::new(bytes(true), latin1.clone()),
+            Some(("string?", "\"aé\"")),
+        ),
+        (
+            "BytesToString$Value",
+            SchemaAndValue::new(bytes(true), Value::Null),
+            Some(("string?", "null")),
+        ),
+        (
+            "BytesToString$Value",
+            SchemaAndValue::new(Schema::string(), Value::from("x")),
+            None,
+        ),
+        ("BytesToString$Value", json(r#"{"a":1}"#), None),
+        ("BytesToString$Value", json("5"), None),
+    ];
+    for (transform, value, wanted) in cases {
+        let got = apply(transform, SchemaAndValue::NULL, value.clone()).ok().flatten();
+        let got = got.map(|record| described(&record.value));
+        let got = got
+            .as_ref()
+            .map(|(schema, json)| (schema.as_deref().unwrap_or_default(), json.as_str()));
+        assert_eq!(got, wanted, "{transform} on {value:?}");
+    }
+    let unchanged = apply("BytesToString$Value", SchemaAndValue::NULL, SchemaAndValue::NULL);
+    assert!(unchanged.unwrap().unwrap().value.is_absent());
+    assert!(apply("BytesToString$Value charset=nope", json("1"), json("1")).is_err());
+}
+
+#[test]
+fn listed_fields_of_a_struct_become_text() {
+    let bytes = |optional: bool| {
+        Schema::builder(SchemaType::Bytes)
+            .with_optional(optional)
+            .build()
+            .unwrap()
+    };
+    let schema = Schema::structure()
+        .name("V")
+        .version(2)
+        .optional()
+        .field("a", bytes(false))
+        .field("b", bytes(true))
+        .field("c", bytes(true))
+        .field("n", Schema::int32())
+        .build()
+        .unwrap();
+    let mut data = Struct::try_new(Arc::clone(&schema)).unwrap();
+    for (name, value) in [
+        ("a", Value::Bytes("xy".into())),
+        ("c", Value::Bytes("z".into())),
+        ("n", Value::Int32(1)),
+    ] {
+        data.put(name, value).unwrap();
+    }
+    let value = SchemaAndValue::new(schema, Value::Struct(Box::new(data)));
+    let record = apply(
+        "BytesToString$Value fields=a,b,gone",
+        SchemaAndValue::NULL,
+        value.clone(),
+    );
+    let record = record.unwrap().unwrap();
+    assert_eq!(written(&record.value), r#"{"a":"xy","b":null,"c":"eg==","n":1}"#);
+    let data = record.value.decode().unwrap();
+    let schema = data.schema.unwrap();
+    data.value.validate(&schema).unwrap();
+    assert_eq!(
+        (schema.name(), schema.version(), schema.is_optional()),
+        (Some("V"), None, true)
+    );
+    let wanted = [Schema::string(), Schema::optional_string()];
+    let got = schema.fields().iter().map(|field| Arc::clone(&field.schema));
+    assert!(got.zip(wanted).all(|(got, wanted)| Schema::same(&got, &wanted)));
+    let error = apply("BytesToString$Value fields=n", SchemaAndValue::NULL, value).unwrap_err();
+    assert!(error.contains("field `n` does not hold bytes"), "{error}");
 }

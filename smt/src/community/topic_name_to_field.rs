@@ -45,12 +45,12 @@ impl PartTransform for TopicNameToField {
 
 impl Transform for TopicNameToField {
     fn apply(&self, mut record: Record) -> Result<Option<Record>, DataError> {
-        let topic = Value::String(Arc::clone(&record.topic));
+        let topic = Value::from(&record.topic);
         let data = self.part.of(&mut record).decoded()?;
         match (&data.schema, &mut data.value) {
             (_, Value::Null) => {}
             (None, Value::Map(map)) => {
-                map.insert(Value::String(Arc::clone(&self.field)), topic);
+                map.insert(&self.field, topic);
             }
             (Some(_), Value::Struct(source)) => {
                 let schema = self.schemas.get(source.schema(), |schema| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, DataError, Importance, ParsedConfig, Record,
-    SchemaAndValue, Transform, TransformPlugin, Value,
+    SchemaAndValue, SmolStr, Transform, TransformPlugin, Value,
 };
 use klamm_java_compat::number;
 
@@ -225,8 +225,8 @@ impl Transform for ExtractTopic {
                 return Err(DataError::data(message));
             }
         };
-        match topic.filter(|topic: &Arc<str>| !topic.trim().is_empty()) {
-            Some(topic) => record.topic = topic,
+        match topic.filter(|topic: &SmolStr| !topic.trim().is_empty()) {
+            Some(topic) => record.topic = topic.into(),
             None if self.skips => {}
             None => {
                 let message = format!("{} is missing, null or empty", self.source.described());

@@ -213,7 +213,7 @@ impl ExtractNewRecordState {
         };
         match value {
             Some(Value::String(topic)) if topic.trim().is_empty() => {}
-            Some(Value::String(topic)) => record.topic = Arc::clone(topic),
+            Some(Value::String(topic)) => record.topic = topic.as_str().into(),
             Some(Value::Null) if row.schema().field(column).is_some_and(|field| is_text(&field.schema)) => {}
             Some(other) => return Err(no_container(column, "a string", other)),
             None => return Err(DataError::data(format!("the row has no column `{column}` to route by"))),
@@ -353,7 +353,7 @@ impl ExtractNewRecordState {
             Value::Null => Ok(Vec::new()),
             Value::Array(names) => {
                 let names = names.into_iter().map(|name| match name {
-                    Value::String(name) => Ok(name),
+                    Value::String(name) => Ok(name.into()),
                     _ => Err(not_a_list()),
                 });
                 names.collect()

@@ -124,7 +124,7 @@ impl Transform for SetField {
         let data = self.part.of(&mut record).decoded()?;
         match (&data.schema, &mut data.value) {
             (None, Value::Map(map)) => {
-                map.insert(Value::String(Arc::clone(&self.field)), value);
+                map.insert(&self.field, value);
             }
             (Some(_), Value::Struct(source)) => {
                 let changed = self.structure(source, value)?;

@@ -137,7 +137,7 @@ impl Source {
 
     fn value(&self, record: &mut Record) -> Result<Value, DataError> {
         Ok(match self {
-            Self::Topic => Value::String(std::sync::Arc::clone(&record.topic)),
+            Self::Topic => Value::from(&record.topic),
             Self::Partition => record.partition.map_or(Value::Null, Value::Int32),
             Self::Offset => Value::Int64(record.origin().offset),
             Self::Timestamp => record.timestamp.map_or(Value::Null, Value::Int64),

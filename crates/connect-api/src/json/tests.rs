@@ -276,3 +276,20 @@ proptest! {
         prop_assert_eq!(out, naive);
     }
 }
+
+#[test]
+fn the_plain_part_of_a_string_ends_at_the_first_byte_that_does_not_stand_for_itself() {
+    for length in 0..50 {
+        let plain = "xé~\u{7f}".bytes().cycle().take(length).collect::<Vec<u8>>();
+        assert_eq!(plain_prefix(&plain), length);
+        for first in 0..length {
+            for byte in [b'"', b'\\', 0, 0x1f] {
+                let mut bytes = plain.clone();
+                bytes[first] = byte;
+                // What comes after the first one is no matter.
+                bytes[length - 1] = if first == length - 1 { byte } else { b'"' };
+                assert_eq!(plain_prefix(&bytes), first, "{bytes:?}");
+            }
+        }
+    }
+}

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use klamm_connect_api::logical::{self, Logical};
-use klamm_connect_api::{DataError, Rendering, Schema, SchemaAndValue, SchemaRef, SchemaType, Semantic, Value, json};
+use klamm_connect_api::{
+    DataError, Rendering, Schema, SchemaAndValue, SchemaRef, SchemaType, Semantic, SmolStr, Value, json,
+};
 
 use super::connect::{MAX_DEPTH, Options, Order, SimpleUnion, map_entry, simple_union};
 use super::schema::{Kind, TypeId, Types};
@@ -120,7 +122,7 @@ fn write_null(schema: &SchemaRef, rendering: Rendering, out: &mut Vec<u8>) -> Re
 
 #[derive(Debug)]
 pub(super) struct Symbol {
-    pub(super) text: Arc<str>,
+    pub(super) text: SmolStr,
     pub(super) json: Box<[u8]>,
 }
 
@@ -375,7 +377,7 @@ fn symbol(text: &str) -> Symbol {
     let mut json = Vec::new();
     json::write_string(text, &mut json);
     Symbol {
-        text: Arc::from(text),
+        text: text.into(),
         json: json.into(),
     }
 }

@@ -65,7 +65,7 @@ impl Reader<'_> {
             Node::Enum(symbols) => {
                 let index = cursor.index(symbols.len(), "symbol")?;
                 match symbols.get(index) {
-                    Some(symbol) => Value::String(std::sync::Arc::clone(&symbol.text)),
+                    Some(symbol) => Value::String(symbol.text.clone()),
                     None => Value::Null,
                 }
             }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use klamm_connect_api::{DataError, SchemaType, Value, java_number, json};
+use klamm_connect_api::{DataError, SchemaType, SmolStr, Value, java_number, json};
 
 use super::types::{self, EnumId, Kind, MessageId, Types};
 use super::wire::Wire;
@@ -293,7 +293,7 @@ pub(super) struct Enum {
 #[derive(Debug)]
 pub(super) struct Symbol {
     number: i32,
-    pub(super) text: Arc<str>,
+    pub(super) text: SmolStr,
     pub(super) json: Box<[u8]>,
 }
 
@@ -821,7 +821,7 @@ impl Planner<'_> {
                 json::write_string(name, &mut json);
                 Symbol {
                     number: *number,
-                    text: Arc::from(name.as_str()),
+                    text: name.as_str().into(),
                     json: json.into(),
                 }
             })

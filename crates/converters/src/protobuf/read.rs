@@ -207,7 +207,7 @@ impl<'a> Reader<'a> {
             Scalar::Enum { id, .. } if schema_type == SchemaType::String => {
                 let (number, declared) = (number32(raw), self.scanner.plan.enumeration(id));
                 match declared.symbol(number) {
-                    Some(symbol) => Value::String(std::sync::Arc::clone(&symbol.text)),
+                    Some(symbol) => Value::String(symbol.text.clone()),
                     None => Value::from(declared.unknown(number)),
                 }
             }

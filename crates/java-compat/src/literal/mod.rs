@@ -1,4 +1,4 @@
-//! The grammar of header literals (`org.apache.kafka.connect.data.Values.parseString`).
+//! The grammar of header literals (`org.apache.kafka.connect.data.Values.parseString`), and the way back.
 //!
 //! One deliberate difference, as proposed for Connect itself (KAFKA-20892): a number or a time has to be the whole
 //! text. `10:20:30` and `1,2,3` are strings here, where Connect reads the INT8 10 and 1 and forgets the rest.
@@ -7,8 +7,11 @@
 mod merge;
 mod number;
 mod temporal;
+mod text;
 
 use klamm_connect_api::{Schema, SchemaAndValue, Value};
+
+pub use self::text::to_text;
 
 use self::merge::Element;
 

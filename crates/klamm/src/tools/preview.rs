@@ -73,7 +73,12 @@ impl PreviewArgs {
         let bootstrap = properties.entry("bootstrap.servers".to_owned());
         bootstrap.or_insert_with(|| "localhost:9092".to_owned());
         let worker = WorkerConfig::from_properties(&properties).context("the worker's properties are not valid")?;
-        Ok(Preview::new(&config, &worker, &klamm::plugins()))
+        let preview = Preview::new(&config, &worker, &klamm::plugins());
+        for warning in preview.warnings() {
+            // Nobody may be there to read it; the outcomes count.
+            writeln!(io::stderr(), "warning: {warning}").ok();
+        }
+        Ok(preview)
     }
 
     /// Whether the records come from Kafka.

@@ -197,6 +197,21 @@ pub(crate) const EXAMPLES: &[Example] = &[
         record: r#"{"topic": "orders", "key": {"payload": 7}, "value": {"payload": {"id": 7}}}"#,
     },
     Example {
+        class: "com.github.jcustenborder.kafka.connect.transform.common.BytesToString$Value",
+        settings: &[("fields", "name"), ("charset", "ISO-8859-1")],
+        record: r#"{"topic": "orders", "value": {"schema": {"type": "struct", "fields": [{"field": "id", "type": "int64"}, {"field": "name", "type": "bytes"}]}, "payload": {"id": 7, "name": "WvxyaWNo"}}}"#,
+    },
+    Example {
+        class: "com.github.jcustenborder.kafka.connect.transform.common.HeaderToField$Value",
+        settings: &[("header.mappings", "trace:STRING,attempt:INT32:tries")],
+        record: r#"{"topic": "orders", "value": {"schema": {"type": "struct", "fields": [{"field": "id", "type": "int64"}]}, "payload": {"id": 7}}, "headers": [{"name": "trace", "value": {"schema": {"type": "string"}, "payload": "a1"}}, {"name": "attempt", "value": {"schema": {"type": "string"}, "payload": "2"}}]}"#,
+    },
+    Example {
+        class: "com.github.jcustenborder.kafka.connect.transform.common.ToJSON$Value",
+        settings: &[],
+        record: r#"{"topic": "orders", "value": {"schema": {"type": "struct", "fields": [{"field": "id", "type": "int64"}, {"field": "paid", "type": "boolean"}]}, "payload": {"id": 7, "paid": true}}}"#,
+    },
+    Example {
         class: "com.github.jcustenborder.kafka.connect.transform.common.TopicNameToField$Value",
         settings: &[("field", "source")],
         record: r#"{"topic": "orders", "value": {"payload": {"id": 7}}}"#,

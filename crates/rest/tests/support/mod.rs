@@ -10,8 +10,8 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
 use klamm_connect_api::{
-    BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, ParsedConfig, PluginInfo,
-    PluginKind, RawConfig,
+    BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterPlugin, Importance, ParsedConfig,
+    PluginInfo, PluginKind, RawConfig,
 };
 use klamm_rest::About;
 use klamm_runtime::{
@@ -97,10 +97,16 @@ impl Tasks for FakeTasks {
 
 /// A herder on a config log in memory.
 pub async fn herder() -> Herder {
+    herder_with(Vec::new()).await
+}
+
+/// One that knows further converters.
+pub async fn herder_with(converters: Vec<ConverterPlugin>) -> Herder {
     let raw = RawConfig::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
     let plugins = Plugins::new()
         .with_sink(Arc::new(FakeSink))
         .with_converters(klamm_converters::converters())
+        .with_converters(converters)
         .with_header_converters(klamm_converters::header_converters());
     let worker = WorkerConfig::from_properties(&raw).unwrap();
     let herder = Herder::open(worker, plugins, Arc::new(MemoryConfigLog::new()), Arc::new(FakeTasks))

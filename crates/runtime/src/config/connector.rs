@@ -190,6 +190,8 @@ pub(crate) struct Conversion {
     pub(crate) value_converter: ConfiguredConverter,
     pub(crate) header_converter: Arc<dyn HeaderConverter>,
     pub(crate) chain: Chain,
+    /// Settings that change nothing.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A converter, and whether it is the worker's because the connector names none.
@@ -256,7 +258,7 @@ impl Conversion {
         let key_converter = check.converter("key.converter", ConverterRole::Key);
         let value_converter = check.converter("value.converter", ConverterRole::Value);
         let header_converter = check.header_converter();
-        let mut validation = check.validation;
+        let (mut validation, warnings) = (check.validation, check.warnings);
         check_values(&submitted, &mut validation);
         validation.mask(&Secrets::of(&raw, plugins));
         validation.check()?;
@@ -273,6 +275,7 @@ impl Conversion {
                 },
                 header_converter,
                 chain,
+                warnings,
             }),
             _ => Err(ConfigError::new("", "the configuration is incomplete").into()),
         }

@@ -278,6 +278,12 @@ impl Preview {
         }
     }
 
+    /// Settings of transforms and predicates that change nothing, with the ones that may have been meant.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.conversion.as_ref().map_or(&[], |conversion| &conversion.warnings)
+    }
+
     /// Takes a record through.
     ///
     /// # Cancel safety

@@ -297,3 +297,23 @@ proptest! {
         PreviewRecord::parse(&bytes).ok();
     }
 }
+
+#[test]
+fn settings_that_change_nothing_are_told() {
+    let settings = [
+        ("transforms", "c"),
+        ("transforms.c.type", "org.apache.kafka.connect.transforms.Cast$Value"),
+        ("transforms.c.spec", "a:int8"),
+        ("transforms.c.spce", "b:int8"),
+        ("file", "the sink's own is no matter"),
+    ];
+    let preview = Preview::new(&config(&settings), &worker(), &plugins());
+    let wanted = "`transforms.c.spce` is unknown and changes nothing: did you mean `transforms.c.spec`?";
+    assert_eq!(preview.warnings(), [wanted]);
+    let preview = Preview::new(&config(&[("transforms", "a")]), &worker(), &plugins());
+    assert_eq!(
+        preview.warnings(),
+        [""; 0],
+        "a refused configuration says what is wrong instead"
+    );
+}

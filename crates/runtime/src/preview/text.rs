@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use klamm_connect_api::json::write_string;
+use klamm_connect_api::json::{MAX_SCHEMA_BYTES, schema_type_name, write_string};
 use klamm_connect_api::logical::{Logical, decimal_scale};
 use klamm_connect_api::{Datum, Origin, Record, Schema, SchemaRef, SchemaType, Value};
 use klamm_java_compat::number::decimal_to_string;
@@ -10,7 +10,6 @@ use klamm_smt::{Stage, StageOutcome};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::write::{SCHEMA_BYTES, type_name};
 use super::{Outcome, Step};
 
 /// Arrays, objects and schemas inside each other that are shown.
@@ -236,7 +235,7 @@ fn schema_text(schema: &SchemaRef) -> String {
 
 fn write_schema(schema: Option<&SchemaRef>, out: &mut String, depth: usize) {
     // Schemas that refer to themselves share their parts: written out they may have no end to speak of.
-    let is_too_much = depth > MAX_DEPTH || out.len() > SCHEMA_BYTES;
+    let is_too_much = depth > MAX_DEPTH || out.len() > MAX_SCHEMA_BYTES;
     let Some(schema) = schema.filter(|_| !is_too_much) else {
         out.push_str(if is_too_much { "…" } else { "any" });
         return;
@@ -262,7 +261,7 @@ fn write_schema(schema: Option<&SchemaRef>, out: &mut String, depth: usize) {
 }
 
 fn write_type(schema: &Schema, out: &mut String, depth: usize) {
-    out.push_str(type_name(schema.schema_type()));
+    out.push_str(schema_type_name(schema.schema_type()));
     if let Some(name) = schema.name() {
         write!(out, " {name}").ok();
     }

@@ -3,7 +3,7 @@
 use klamm_connect_api::json::{write_base64, write_string};
 use klamm_connect_api::logical::Logical;
 use klamm_connect_api::{
-    DataError, Datum, Field, Record, Rendering, Schema, SchemaRef, SchemaType, Struct, Value, java_number, json,
+    DataError, Datum, Record, Rendering, Schema, SchemaRef, SchemaType, Struct, Value, java_number, json,
 };
 
 use super::read::DAY_MS;
@@ -178,104 +178,12 @@ fn exact(datum: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
     Ok(())
 }
 
-/// The JSON converter's name of a type.
-pub(super) fn type_name(schema_type: SchemaType) -> &'static str {
-    match schema_type {
-        SchemaType::Int8 => "int8",
-        SchemaType::Int16 => "int16",
-        SchemaType::Int32 => "int32",
-        SchemaType::Int64 => "int64",
-        SchemaType::Float32 => "float",
-        SchemaType::Float64 => "double",
-        SchemaType::Boolean => "boolean",
-        SchemaType::String => "string",
-        SchemaType::Bytes => "bytes",
-        SchemaType::Array => "array",
-        SchemaType::Map => "map",
-        SchemaType::Struct => "struct",
-    }
-}
-
-/// Bytes of a schema that is written out, at most. Schemas that refer to themselves share their parts, and written out
-/// they may have no end to speak of.
-pub(super) const SCHEMA_BYTES: usize = 4 * 1024 * 1024;
-
 fn write_schema(schema: &SchemaRef, out: &mut Vec<u8>) -> Result<(), DataError> {
-    let limit = out.len().saturating_add(SCHEMA_BYTES);
-    write_schema_within(limit, schema, None, out)
-}
-
-fn write_schema_within(
-    limit: usize,
-    schema: &SchemaRef,
-    field: Option<&Field>,
-    out: &mut Vec<u8>,
-) -> Result<(), DataError> {
-    if out.len() > limit {
-        return Err(DataError::data(format!(
-            "the schema, written out, has more than {SCHEMA_BYTES} bytes"
-        )));
-    }
-    out.push(b'{');
-    text_member("type", type_name(schema.schema_type()), out);
-    let inner = |name: &str, inner: Option<&SchemaRef>, out: &mut Vec<u8>| {
-        member(name, out);
-        match inner {
-            Some(inner) => write_schema_within(limit, inner, None, out),
-            None => {
-                out.extend_from_slice(b"null");
-                Ok(())
-            }
-        }
-    };
-    match schema.schema_type() {
-        SchemaType::Struct => {
-            member("fields", out);
-            out.push(b'[');
-            for (i, field) in schema.fields().iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write_schema_within(limit, &field.schema, Some(field), out)?;
-            }
-            out.push(b']');
-        }
-        SchemaType::Array => inner("items", schema.value_schema(), out)?,
-        SchemaType::Map => {
-            inner("keys", schema.key_schema(), out)?;
-            inner("values", schema.value_schema(), out)?;
-        }
-        _ => {}
-    }
-    member("optional", out);
-    boolean(schema.is_optional(), out);
-    if let Some(name) = schema.name() {
-        text_member("name", name, out);
-    }
-    if let Some(version) = schema.version() {
-        member("version", out);
-        integer(version, out);
-    }
-    if let Some(doc) = schema.doc() {
-        text_member("doc", doc, out);
-    }
-    if !schema.parameters().is_empty() {
-        member("parameters", out);
-        out.push(b'{');
-        for (key, value) in schema.parameters() {
-            text_member(key, value, out);
-        }
-        out.push(b'}');
-    }
-    if let Some(default) = schema.default() {
-        member("default", out);
-        write_value(Some(schema), default, out)?;
-    }
-    if let Some(field) = field {
-        text_member("field", &field.name, out);
-    }
-    out.push(b'}');
-    Ok(())
+    json::write_schema(
+        schema,
+        &|schema, default, out| write_value(Some(schema), default, out),
+        out,
+    )
 }
 
 fn boolean(value: bool, out: &mut Vec<u8>) {

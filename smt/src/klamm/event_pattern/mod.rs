@@ -77,7 +77,7 @@ impl Predicate for EventPattern {
             }
         }
         let metadata = Metadata {
-            topic: Value::String(Arc::clone(&record.topic)),
+            topic: Value::from(&record.topic),
             partition: record.partition.map_or(Value::Null, Value::Int32),
             offset: Value::Int64(record.origin().offset),
             timestamp: record.timestamp.map_or(Value::Null, Value::Int64),

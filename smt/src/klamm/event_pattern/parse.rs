@@ -1,7 +1,5 @@
 //! Reads patterns.
 
-use std::sync::Arc;
-
 use klamm_connect_api::{Map, Value};
 use klamm_converters::parse_json;
 
@@ -109,7 +107,7 @@ fn scalar(value: &Value) -> Option<Rule> {
     match value {
         Value::Null => Some(Rule::Null),
         Value::Boolean(value) => Some(Rule::Boolean(*value)),
-        Value::String(text) => Some(Rule::Text(TextRule::Equals(Arc::clone(text)))),
+        Value::String(text) => Some(Rule::Text(TextRule::Equals(text.as_str().into()))),
         number => decimal(number).map(Rule::Number),
     }
 }
