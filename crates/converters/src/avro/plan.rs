@@ -9,6 +9,7 @@ use klamm_connect_api::{DataError, Rendering, Schema, SchemaAndValue, SchemaRef,
 
 use super::connect::{MAX_DEPTH, Options, Order, SimpleUnion, map_entry, simple_union};
 use super::schema::{Kind, TypeId, Types};
+use crate::json_text::Literal;
 
 pub(super) type NodeId = usize;
 
@@ -84,7 +85,7 @@ impl Keys {
 /// What JSON has for null in a place: the default, if there is one.
 #[derive(Debug)]
 pub(super) struct Null {
-    connect: Box<[u8]>,
+    connect: Literal,
     /// The place's schema, if it has a default.
     with_default: Option<SchemaRef>,
 }
@@ -94,16 +95,17 @@ impl Null {
         let mut connect = Vec::new();
         write_null(schema, Rendering::Connect, &mut connect)?;
         Ok(Self {
-            connect: connect.into(),
+            connect: Literal::new(&connect),
             with_default: schema.default().map(|_| SchemaRef::clone(schema)),
         })
     }
 
+    #[inline]
     pub(super) fn write(&self, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         match &self.with_default {
             Some(schema) if rendering != Rendering::Connect => write_null(schema, rendering, out),
             _ => {
-                out.extend_from_slice(&self.connect);
+                self.connect.write(out);
                 Ok(())
             }
         }
@@ -121,7 +123,7 @@ fn write_null(schema: &SchemaRef, rendering: Rendering, out: &mut Vec<u8>) -> Re
 #[derive(Debug)]
 pub(super) struct Symbol {
     pub(super) text: Arc<str>,
-    pub(super) json: Box<[u8]>,
+    pub(super) json: Literal,
 }
 
 #[derive(Debug)]
@@ -129,7 +131,7 @@ pub(super) struct RecordField {
     pub(super) name: Arc<str>,
     pub(super) node: NodeId,
     /// The name with what stands before and after it: `{"a":` or `,"b":`.
-    pub(super) json: Box<[u8]>,
+    pub(super) json: Literal,
 }
 
 /// A branch of a union that is a struct.
@@ -300,7 +302,7 @@ impl<'a> Planner<'a> {
                 node: self
                     .node(field.type_id, &connect.schema)
                     .map_err(|error| error.at(&format!("field `{}`", field.name)))?,
-                json: text.into(),
+                json: Literal::new(&text),
             });
         }
         if let Some(slot) = self.nodes.get_mut(node) {
@@ -317,7 +319,9 @@ impl<'a> Planner<'a> {
             json::write_string(&field.name, &mut name);
             name.push(b':');
             names.push(name);
-            nulls.push(Null::of(&field.schema)?.connect);
+            let mut null = Vec::new();
+            write_null(&field.schema, Rendering::Connect, &mut null)?;
+            nulls.push(null);
         }
         // Confluent's converter finds the field by the value's class: a fixed is bytes too, if they come first.
         let bytes_field = branches
@@ -376,6 +380,6 @@ fn symbol(text: &str) -> Symbol {
     json::write_string(text, &mut json);
     Symbol {
         text: Arc::from(text),
-        json: json.into(),
+        json: Literal::new(&json),
     }
 }
