@@ -5,14 +5,15 @@ export CARGO_INCREMENTAL ?= 0
 CARGO ?= cargo
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build demo test soak bench fuzz lint docs testbed
+.PHONY: help build demo test soak soak-kafka bench fuzz lint docs testbed
 
 help:
 	@echo 'make demo   a Kafka, a worker and functions on this machine, and records on their way'
 	@echo 'make test   all tests, the end-to-end ones on a real Kafka'
-	@echo 'make soak   broker faults under load, again and again: KLAMM_SOAK_SECONDS (600)'
+	@echo 'make soak   faults of functions, workers and brokers under load, again and again: KLAMM_SOAK_SECONDS (600)'
+	@echo 'make soak-kafka   the same for the Kafka client alone'
 	@echo 'make bench  speed and memory against a real Kafka, as a table'
-	@echo 'make fuzz   damaged bytes for every decoder of the Kafka client'
+	@echo 'make fuzz   damaged bytes for every decoder of the Kafka client and every converter'
 	@echo 'make lint   format, clippy and rustdoc, warnings denied'
 	@echo 'make build  the release binary, target/release/klamm'
 	@echo 'make docs   the API documentation'
@@ -30,8 +31,14 @@ test: testbed
 	$(CARGO) build --locked -p klamm
 	$(CARGO) test --workspace --locked
 
-# The short form of the same faults is part of `test`. The seed is printed; KLAMM_SOAK_SEED repeats a run's order.
+# The short forms of the same faults are part of `test`. The rate is KLAMM_SOAK_RATE records a second (2,000).
 soak: testbed
+	$(CARGO) build --release --locked -p klamm
+	KLAMM_BIN=$$(realpath $(RELEASE)/klamm) KLAMM_SOAK_SECONDS=$${KLAMM_SOAK_SECONDS:-600} \
+	  $(CARGO) test -p klamm-tests --test ledger --locked -- --ignored --nocapture
+
+# The seed is printed; KLAMM_SOAK_SEED repeats a run's order.
+soak-kafka: testbed
 	KLAMM_SOAK_SECONDS=$${KLAMM_SOAK_SECONDS:-600} $(CARGO) test -p klamm-kafka --test faults --locked -- --ignored --nocapture
 
 bench: testbed
@@ -39,9 +46,11 @@ bench: testbed
 	$(RELEASE)/bench $(ARGS)
 	$(RELEASE)/bench-clients
 
-# Damaged bytes for every decoder of the Kafka client, e.g. `make fuzz ARGS='--seconds 600 --only records'`.
+# Damaged bytes for every decoder of the Kafka client, and for every converter with schemas made by chance, e.g.
+# `make fuzz ARGS='--seconds 600 --only records'`: a name that only one of them has is no target of the other.
 fuzz:
 	$(CARGO) run --release --locked -p klamm-kafka --example fuzz -- $(ARGS)
+	$(CARGO) run --release --locked -p klamm-converters --example fuzz -- $(ARGS)
 
 lint:
 	$(CARGO) fmt --all --check

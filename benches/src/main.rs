@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
+mod bare;
+mod flight;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +20,7 @@ use klamm_tests::produce::{CODECS, Producer};
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -41,26 +45,34 @@ const THROUGHPUT: [Throughput; 3] = [
         batch: 100,
         invocation_type: "sync",
         records: 400_000,
-        goal: 150_000.0,
+        goal: 500_000.0,
     },
     Throughput {
         name: "1 KB JSON, batch 1, sync",
         batch: 1,
         invocation_type: "sync",
         records: 40_000,
-        goal: 15_000.0,
+        goal: 50_000.0,
     },
     Throughput {
         name: "1 KB JSON, batch 100, async",
         batch: 100,
         invocation_type: "async",
         records: 400_000,
-        goal: 150_000.0,
+        goal: 500_000.0,
     },
 ];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, bootstrap, endpoint, topic, records] = &args[..]
+        && what == "bare"
+    {
+        let cpu = bare::run(bootstrap, endpoint, topic, PARTITIONS, records.parse()?).await?;
+        println!("{}", cpu.as_micros());
+        return Ok(());
+    }
     let kafka = Broker::own(&[]).context("Kafka did not start")?;
     let producer = Producer::connect(kafka.bootstrap()).await?;
     let bench = Bench {
@@ -85,8 +97,14 @@ async fn main() -> anyhow::Result<()> {
     fill(&producer, "large", 400_000).await?;
     fill(&producer, "small", 40_000).await?;
     for throughput in &THROUGHPUT {
-        bench.throughput(throughput).await?;
+        let per_second = bench.throughput(throughput).await?;
+        if throughput.batch == 100 && throughput.invocation_type == "sync" {
+            bench.bare_loop(throughput.records, per_second).await?;
+        }
     }
+    bench.busy().await?;
+    bench.latency(&producer).await?;
+    bench.stalled().await?;
     producer.create_topic("one", 1).await?;
     fill_partition(&producer, "one", 0, 1).await?;
     bench.start_to_first_invoke().await?;
@@ -159,7 +177,35 @@ impl Bench {
         })
     }
 
-    async fn throughput(&self, what: &Throughput) -> anyhow::Result<()> {
+    /// The least that the same job can cost, in a process of its own.
+    async fn bare_loop(&self, records: u64, of_worker: f64) -> anyhow::Result<()> {
+        self.lambda.function("bare-fn");
+        let mut runs = Vec::new();
+        for _ in 0..RUNS {
+            let output = Command::new(std::env::current_exe()?)
+                .args(["bare", self.kafka.bootstrap(), &self.lambda.endpoint(), "large"])
+                .arg(records.to_string())
+                .output()
+                .await?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            let cpu: u64 = text
+                .trim()
+                .parse()
+                .with_context(|| format!("the bare loop failed: {}", String::from_utf8_lossy(&output.stderr)))?;
+            runs.push(per_second(records, Duration::from_micros(cpu)));
+        }
+        runs.sort_by(f64::total_cmp);
+        let bare = runs[RUNS / 2];
+        let shown: Vec<String> = runs.iter().map(|run| format!("{run:.0}")).collect();
+        println!(
+            "| bare loop, batch 100: records per CPU-second | {bare:.0} | {} | |",
+            shown.join(", ")
+        );
+        println!("| worker ÷ bare loop | {:.0} % | | 55 % |", 100.0 * of_worker / bare);
+        Ok(())
+    }
+
+    async fn throughput(&self, what: &Throughput) -> anyhow::Result<f64> {
         let topic = if what.records > 100_000 { "large" } else { "small" };
         let worker = Worker::builder(self.kafka.bootstrap()).start().await?;
         let mut runs = Vec::new();
@@ -204,7 +250,7 @@ impl Bench {
         );
         println!("| {}: records per second by the clock | {by_clock:.0} | | |", what.name);
         println!("| {}: resident after it | {:.1} MiB | | |", what.name, mib(resident));
-        Ok(())
+        Ok(median)
     }
 
     async fn start_to_first_invoke(&self) -> anyhow::Result<()> {

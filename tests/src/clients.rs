@@ -35,6 +35,24 @@ pub async fn python(bootstrap: &str, ops: &[Value]) -> anyhow::Result<Vec<Value>
     json_lines(&output.stdout)
 }
 
+/// Records of Confluent's Avro, JSON Schema and Protobuf serializers, which register their schemas with this registry: for
+/// each its format as `topic`, its `value`, and its `headers` as pairs, in base64.
+///
+/// # Errors
+/// A serializer failed; the message holds what Python said.
+pub async fn serialized(registry: &str) -> anyhow::Result<Vec<Value>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/clients/serializers.py");
+    let mut command = Command::new(testbed().join("clients"));
+    command.arg("python").arg(script).arg(registry);
+    let output = run(command, &[]).await?;
+    ensure!(
+        output.status.success(),
+        "serializers.py failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    json_lines(&output.stdout)
+}
+
 /// Runs `klamm` with these arguments and this input, and waits for its end.
 ///
 /// # Errors

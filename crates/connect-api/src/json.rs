@@ -241,8 +241,16 @@ enum Sum {
 
 impl Sum {
     fn of(schema: &Schema) -> Option<Self> {
-        if schema.semantic() == Some(Semantic::Held) || schema.parameters().contains_key("org.apache.kafka.connect.data.Union") {
+        let parameters = schema.parameters();
+        if schema.semantic() == Some(Semantic::Held)
+            || parameters.contains_key("org.apache.kafka.connect.data.Union")
+            || parameters.contains_key("com.amazonaws.services.schemaregistry.kafkaconnect.jsonschema.OneOf")
+        {
             return Some(Self::Value);
+        }
+        // AWS's converter of Protobuf.
+        if parameters.get("protobuf.type").is_some_and(|kind| kind == "oneof") {
+            return Some(Self::Member);
         }
         match schema.name()? {
             "io.confluent.connect.avro.Union"

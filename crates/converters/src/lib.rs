@@ -38,7 +38,9 @@ pub fn converters() -> Vec<ConverterPlugin> {
         byte_array::converter_plugin(),
         json::converter_plugin(),
         json_schema::converter_plugin(),
+        json_schema::glue_converter_plugin(),
         protobuf::converter_plugin(),
+        protobuf::glue_converter_plugin(),
         string::converter_plugin(),
     ];
     plugins.extend(primitive::converter_plugins());

@@ -250,7 +250,7 @@ pub(crate) mod tests {
     use klamm_connect_api::TopicPartition;
 
     use super::*;
-    use crate::ledger::Ledger;
+    use crate::ledger::{Ledger, Pending, Progress};
 
     pub(crate) fn item(partition: usize, offset: i64, key_hash: Option<u64>) -> Item {
         let now = Instant::now();
@@ -261,7 +261,9 @@ pub(crate) mod tests {
             },
             encoded: Encoded { bytes: Vec::new() },
             original: None,
-            ticket: Ledger::new(offset).arrive(offset, 1, now).unwrap(),
+            ticket: Ledger::new(offset, Progress::default())
+                .arrive(offset, Pending::default(), now)
+                .unwrap(),
             partition,
             key_hash,
             timestamp: None,

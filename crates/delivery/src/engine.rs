@@ -16,6 +16,7 @@ use crate::actor::{Actor, Command};
 use crate::dead_letters::DeadLetters;
 use crate::event::EngineEvent;
 use crate::intake::Intake;
+use crate::ledger::{Ledger, Progress};
 use crate::memory::MemoryBudget;
 use crate::partition::{PartitionHandle, Room};
 use crate::status::{EngineStatus, RouteBoard};
@@ -89,6 +90,8 @@ pub struct Committable {
     pub epoch: u64,
     /// The offset to read next: every record before it is done.
     pub offset: i64,
+    /// What is settled beyond it.
+    pub progress: Progress,
 }
 
 /// What handles and actor share.
@@ -99,6 +102,7 @@ pub(crate) struct Shared {
     /// No more records: failed or shut down.
     is_closed: AtomicBool,
     pub(crate) filtered_records: AtomicU64,
+    pub(crate) resumed_records: AtomicU64,
     pub(crate) dead_lettered_records: AtomicU64,
     pub(crate) failed_records: AtomicU64,
     pub(crate) dropped_records: AtomicU64,
@@ -162,6 +166,7 @@ impl Engine {
             partitions: Mutex::new(HashMap::new()),
             is_closed: AtomicBool::new(false),
             filtered_records: AtomicU64::new(0),
+            resumed_records: AtomicU64::new(0),
             dead_lettered_records: AtomicU64::new(0),
             failed_records: AtomicU64::new(0),
             dropped_records: AtomicU64::new(0),
@@ -190,6 +195,12 @@ impl Engine {
     /// An earlier assignment of the same partition that was not revoked counts as lost.
     #[must_use]
     pub fn assign(&self, topic_partition: TopicPartition, epoch: u64, position: i64) -> Intake {
+        self.resume(topic_partition, epoch, position, Progress::default())
+    }
+
+    /// As [`Engine::assign`], with what was settled beyond `position` before: no route gets it again.
+    #[must_use]
+    pub fn resume(&self, topic_partition: TopicPartition, epoch: u64, position: i64, settled: Progress) -> Intake {
         let mut partitions = self.shared.partitions();
         let replaces = partitions.remove(&topic_partition);
         let is_replacement = replaces.is_some();
@@ -199,7 +210,7 @@ impl Engine {
         let handle = Arc::new(PartitionHandle::new(
             topic_partition.clone(),
             epoch,
-            position,
+            Ledger::new(position, settled),
             self.limits,
             Arc::clone(&self.memory),
             replaces,
@@ -286,7 +297,7 @@ impl Engine {
             if let Some(handle) = partitions.get(&committed.topic_partition)
                 && handle.epoch == committed.epoch
             {
-                handle.confirm(committed.offset);
+                handle.confirm(committed.offset, committed.progress.clone());
             }
         }
     }
@@ -345,6 +356,7 @@ impl Engine {
             routes: shared.routes.iter().map(|route| route.status(now)).collect(),
             partitions: shared.partitions().values().map(|handle| handle.status(now)).collect(),
             filtered_records: shared.filtered_records.load(Ordering::Relaxed),
+            resumed_records: shared.resumed_records.load(Ordering::Relaxed),
             dead_lettered_records: shared.dead_lettered_records.load(Ordering::Relaxed),
             failed_records: shared.failed_records.load(Ordering::Relaxed),
             dropped_records: shared.dropped_records.load(Ordering::Relaxed),

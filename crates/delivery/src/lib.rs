@@ -14,14 +14,15 @@
 //! - A payload never exceeds the route's `batch_bytes`.
 //! - What is held never exceeds the bounds of partition and worker, except that a partition that holds nothing may
 //!   always take one chunk.
-//! - Every record pushed counts exactly once: delivered, filtered, skipped, failed, dead-lettered or given back by a
-//!   revocation.
+//! - Every record pushed counts exactly once: delivered, filtered, skipped, failed, dead-lettered, given back by a
+//!   revocation, or settled by an earlier assignment.
 //! - A dead letter is done when it is acknowledged, holds its lane until then, and none is written for a partition that
 //!   was given back.
 //!
 //! # What the owner of an engine does
 //! 1. [`Engine::start`], with the `JoinSet` that will own the actor.
-//! 2. [`Engine::assign`] for each partition, and [`Intake::push`] from the partition's reader.
+//! 2. [`Engine::assign`] for each partition, or [`Engine::resume`] with the [`Progress`] that was committed with its
+//!    position, and [`Intake::push`] from the partition's reader.
 //! 3. On a timer or after [`Engine::done_records`]: commit what [`Engine::committable`] returns, and tell
 //!    [`Engine::committed`] when the broker has acknowledged it. What was not acknowledged is returned again.
 //! 4. On revocation [`Engine::revoke`] (commit the answer), on loss [`Engine::lost`].
@@ -47,5 +48,6 @@ pub use dead_letters::{DeadLetter, DeadLetters, GivenUp, LETTERS_AT_ONCE, Letter
 pub use engine::{Committable, Engine, EngineConfig, PartitionLimits, WallClock};
 pub use event::{EngineEvent, TaskFailure};
 pub use intake::{Delivery, Destinations, Intake, IntakeClosed};
+pub use ledger::{Progress, RouteProgress};
 pub use memory::{MemoryBudget, WorkerMemory};
 pub use status::{EngineStatus, PartitionStatus, RouteHealth, RouteStatus};

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::engine::{Committable, PartitionLimits};
-use crate::ledger::Oldest;
+use crate::ledger::{Ledger, Progress};
 use crate::memory::MemoryBudget;
 use crate::status::PartitionStatus;
 
@@ -16,13 +16,14 @@ use crate::status::PartitionStatus;
 pub(crate) struct PartitionHandle {
     pub(crate) topic_partition: TopicPartition,
     pub(crate) epoch: u64,
-    pub(crate) start: i64,
     /// Set by the actor alone.
     pub(crate) slot: OnceLock<Slot>,
     /// An assignment that was never revoked.
     replaces: Mutex<Option<Arc<Self>>>,
     limits: PartitionLimits,
     memory: Arc<dyn MemoryBudget>,
+    /// Written by the actor alone, read when it is committed.
+    ledger: Mutex<Ledger>,
     state: Mutex<State>,
     freed: Notify,
 }
@@ -45,9 +46,8 @@ struct State {
     bytes: usize,
     /// Records from the oldest undone one on, done ones included.
     window: usize,
-    commit: i64,
-    confirmed: Option<i64>,
-    oldest: Option<Oldest>,
+    /// What the broker has acknowledged.
+    confirmed: Option<(i64, Progress)>,
 }
 
 /// Room that a chunk of records takes.
@@ -73,7 +73,7 @@ impl PartitionHandle {
     pub(crate) fn new(
         topic_partition: TopicPartition,
         epoch: u64,
-        start: i64,
+        ledger: Ledger,
         limits: PartitionLimits,
         memory: Arc<dyn MemoryBudget>,
         replaces: Option<Arc<Self>>,
@@ -81,19 +81,17 @@ impl PartitionHandle {
         Self {
             topic_partition,
             epoch,
-            start,
             slot: OnceLock::new(),
             replaces: Mutex::new(replaces),
             limits,
             memory,
+            ledger: Mutex::new(ledger),
             state: Mutex::new(State {
                 is_closed: false,
                 records: 0,
                 bytes: 0,
                 window: 0,
-                commit: start,
                 confirmed: None,
-                oldest: None,
             }),
             freed: Notify::new(),
         }
@@ -101,6 +99,11 @@ impl PartitionHandle {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be held for one chunk or one outcome, never across an await.
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The assignment that this one takes the place of, once.
@@ -148,8 +151,10 @@ impl PartitionHandle {
 
     /// Gives back room and its memory.
     pub(crate) fn release(&self, room: Room) {
-        self.leave(room);
-        self.memory.release(room.bytes);
+        if room != Room::default() {
+            self.leave(room);
+            self.memory.release(room.bytes);
+        }
     }
 
     /// Waits until room was given back or the intake was closed since the last wait.
@@ -166,43 +171,40 @@ impl PartitionHandle {
         self.freed.notify_one();
     }
 
-    /// Gives back room, and publishes how far the ledger is.
-    pub(crate) fn publish(&self, room: Room, commit: i64, oldest: Option<Oldest>) {
-        let mut state = self.state();
-        state.records -= room.records;
-        state.bytes -= room.bytes;
-        state.window -= room.window;
-        state.commit = commit;
-        state.oldest = oldest;
-        drop(state);
-        if room != Room::default() {
-            self.memory.release(room.bytes);
-            self.freed.notify_one();
-        }
-    }
-
     /// What may be committed, if the broker has not acknowledged it yet.
     pub(crate) fn committable(&self) -> Option<Committable> {
-        let state = self.state();
-        (state.confirmed != Some(state.commit)).then(|| Committable {
+        let (offset, progress) = {
+            let ledger = self.ledger();
+            (ledger.commit(), ledger.progress())
+        };
+        let is_confirmed = match &self.state().confirmed {
+            Some((confirmed, with)) => *confirmed == offset && *with == progress,
+            None => false,
+        };
+        (!is_confirmed).then(|| Committable {
             topic_partition: self.topic_partition.clone(),
             epoch: self.epoch,
-            offset: state.commit,
+            offset,
+            progress,
         })
     }
 
-    pub(crate) fn confirm(&self, offset: i64) {
-        self.state().confirmed = Some(offset);
+    pub(crate) fn confirm(&self, offset: i64, progress: Progress) {
+        self.state().confirmed = Some((offset, progress));
     }
 
     pub(crate) fn status(&self, now: Instant) -> PartitionStatus {
+        let (committable, oldest) = {
+            let ledger = self.ledger();
+            (ledger.commit(), ledger.oldest())
+        };
         let state = self.state();
         PartitionStatus {
             topic_partition: self.topic_partition.clone(),
             epoch: self.epoch,
-            committable: state.commit,
-            oldest_undone: state.oldest.map(|oldest| oldest.offset),
-            oldest_undone_age: state.oldest.map(|oldest| now.saturating_duration_since(oldest.arrived)),
+            committable,
+            oldest_undone: oldest.map(|oldest| oldest.offset),
+            oldest_undone_age: oldest.map(|oldest| now.saturating_duration_since(oldest.arrived)),
             buffered_records: state.records,
             buffered_bytes: state.bytes,
         }

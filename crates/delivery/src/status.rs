@@ -18,6 +18,8 @@ pub struct EngineStatus {
     pub partitions: Vec<PartitionStatus>,
     /// Records that had no route, since the start.
     pub filtered_records: u64,
+    /// Records that an earlier assignment had settled, once per route: not sent again.
+    pub resumed_records: u64,
     /// Dead letters of records that failed before delivery, once they were acknowledged.
     pub dead_lettered_records: u64,
     /// Records whose failure failed the task.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use klamm_connect_api::delivery::{DeliverySettings, ErrorPolicy, Ordering};
 use klamm_connect_api::sink::Verdict;
-use klamm_delivery::{Delivery, EngineEvent, PartitionLimits};
+use klamm_delivery::{Delivery, EngineEvent, PartitionLimits, Progress};
 use support::*;
 use tokio::time::Instant;
 
@@ -300,7 +300,7 @@ async fn letters_of_a_lost_partition_are_taken_back_at_once() {
     // It comes back: its letter is written anew, while nothing of the first write is left.
     world.letters.set_script(|_| LetterReply::After(Duration::ZERO));
     let mut intake = world.engine.assign(tp(0), 2, 0);
-    sink.log(|log| log.restart(0));
+    sink.log(|log| log.restart(0, &Progress::default()));
     intake.push(originals(0, 0..1), 1).await.unwrap();
     world.committable(0, 1).await;
     assert_eq!(world.letters.kept_offsets(0), [0]);

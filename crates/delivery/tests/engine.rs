@@ -1109,3 +1109,69 @@ async fn a_throttled_route_is_not_unusable() {
     .await;
     assert!(world.events.try_recv().is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_settled_beyond_the_commit_is_not_sent_again() {
+    // Route 0 takes all but offset 1, route 1 nothing yet.
+    let two = vec![with(|s| (s.ordering, s.batch_records) = (Ordering::None, 1)).remove(0); 2];
+    let sink = FakeSink::new(two.clone(), |seen| match (seen.route, &seen.offsets()[..]) {
+        (0, [1]) | (1, _) => Reply::Hang,
+        _ => now(Verdict::Accepted),
+    });
+    let world = World::new(&sink);
+    let chunk = || (0..6).map(|offset| sized(0, offset, &[0, 1], 10)).collect::<Vec<_>>();
+    world.engine.assign(tp(0), 1, 0).push(chunk(), 6).await.unwrap();
+    sink.until("all but one", |log| log.accepted.len() == 5).await;
+    let committed = world.engine.shutdown(ms(10)).await.remove(0);
+    assert_eq!(committed.offset, 0);
+    assert_eq!(committed.progress.routes.len(), 1);
+    assert_eq!(committed.progress.routes[0].done, [0..1, 2..6]);
+
+    let sink = FakeSink::new(two, |_| now(Verdict::Accepted));
+    let world = World::new(&sink);
+    let mut intake = world.engine.resume(tp(0), 1, 0, committed.progress.clone());
+    // Before anything is read, the same is committed again.
+    assert_eq!(world.engine.committable()[0].progress, committed.progress);
+    intake.push(chunk(), 6).await.unwrap();
+    world.committable(0, 6).await;
+    let of = |route| {
+        sink.log(|log| {
+            log.accepted
+                .keys()
+                .filter(|key| key.0 == route)
+                .map(|key| key.2)
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(of(0), [1]);
+    assert_eq!(of(1), [0, 1, 2, 3, 4, 5]);
+    let status = world.engine.status();
+    assert_eq!(status.resumed_records, 5);
+    assert_eq!(status.partitions[0].buffered_bytes, 0);
+    assert_eq!(status.filtered_records, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_alone_is_worth_a_commit() {
+    let sink = FakeSink::new(with(|s| (s.ordering, s.batch_records) = (Ordering::None, 1)), |seen| {
+        if seen.offsets() == [0] {
+            Reply::Hang
+        } else {
+            now(Verdict::Accepted)
+        }
+    });
+    let world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(records(0, 0..1), 1).await.unwrap();
+    let started = world.engine.committable();
+    world.engine.committed(&started);
+    assert_eq!(world.engine.committable(), []);
+    intake.push(records(0, 1..3), 3).await.unwrap();
+    sink.until("the others", |log| log.accepted.len() == 2).await;
+    tokio::time::sleep(ms(1)).await;
+    let next = world.engine.committable();
+    let done = &next[0].progress.routes[0].done;
+    assert_eq!((next[0].offset, done.len(), done[0].clone()), (0, 1, 1..3));
+    world.engine.committed(&next);
+    assert_eq!(world.engine.committable(), []);
+}

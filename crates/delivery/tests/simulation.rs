@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering};
 use klamm_connect_api::sink::Verdict;
-use klamm_delivery::{Committable, Delivery, Intake, PartitionLimits};
+use klamm_delivery::{Committable, Delivery, Intake, PartitionLimits, Progress};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -178,6 +178,8 @@ struct Reader {
     intake: Option<Intake>,
     position: i64,
     committed: i64,
+    /// What was committed with it.
+    settled: Progress,
 }
 
 struct Simulation {
@@ -219,12 +221,14 @@ impl Simulation {
             intake: None,
             position: 0,
             committed: 0,
+            settled: Progress::default(),
         });
         if reader.intake.is_none() {
             self.epoch += 1;
             reader.position = reader.committed;
-            self.world.sink.log(|log| log.restart(partition));
-            reader.intake = Some(self.world.engine.assign(tp(partition), self.epoch, reader.position));
+            self.world.sink.log(|log| log.restart(partition, &reader.settled));
+            let (position, settled) = (reader.position, reader.settled.clone());
+            reader.intake = Some(self.world.engine.resume(tp(partition), self.epoch, position, settled));
         }
         reader
     }
@@ -304,13 +308,13 @@ impl Simulation {
         Ok(())
     }
 
-    /// An offset is never committable before every record up to it is done on every route.
+    /// An offset is never committable before every record up to it is done on every route, and none counts as settled
+    /// beyond it that is not.
     fn note_commits(&mut self, commits: &[Committable]) -> Result<(), TestCaseError> {
         let routes = self.case.routes.len();
-        let kept = self.world.letters.kept();
         for commit in commits {
             let partition = commit.topic_partition.partition();
-            let reader = self.readers.get_mut(&partition).unwrap();
+            let reader = &self.readers[&partition];
             prop_assert!(
                 commit.offset >= reader.committed,
                 "{commit:?} goes back behind {}",
@@ -322,35 +326,52 @@ impl Simulation {
                 reader.position
             );
             for offset in (reader.committed..commit.offset).filter(|offset| exists(*offset)) {
-                let is_kept = |route: Option<usize>| {
-                    let route = route.map(|route| format!("route-{route}"));
-                    kept.iter().any(|letter| {
-                        letter.origin.topic_partition == commit.topic_partition
-                            && letter.origin.offset == offset
-                            && letter.given_up.as_ref().map(|given_up| &*given_up.route) == route.as_deref()
-                    })
-                };
-                prop_assert!(
-                    !is_undeliverable(offset) || is_kept(None),
-                    "{commit:?}, but the dead letter of {partition}@{offset} is not acknowledged"
-                );
-                for route in routes_of(offset, routes) {
-                    let is_given_up = is_poison(partition, offset)
-                        && (self.case.routes[route].error_policy == ErrorPolicy::Ignore || is_kept(Some(route)));
-                    let is_accepted = self
-                        .world
-                        .sink
-                        .log(|log| log.accepted.contains_key(&(route, partition, offset)));
+                let ways = routes_of(offset, routes).into_iter().map(Some);
+                for route in ways.chain(is_undeliverable(offset).then_some(None)) {
                     prop_assert!(
-                        is_accepted || is_given_up,
-                        "{commit:?}, but {partition}@{offset} is not done on route {route}: {:#?}",
-                        self.world.sink.calls_of(route, partition, offset)
+                        self.is_done(route, partition, offset),
+                        "{commit:?}, but {partition}@{offset} is not done on route {route:?}"
                     );
                 }
             }
-            reader.committed = commit.offset;
+            for of in &commit.progress.routes {
+                let route = of.route.map(|route| route.0);
+                for offset in of.done.iter().cloned().flatten().filter(|offset| exists(*offset)) {
+                    prop_assert!(offset >= commit.offset, "{commit:?} goes back to {offset}");
+                    let is_for_it = match route {
+                        Some(route) => routes_of(offset, routes).contains(&route),
+                        None => is_undeliverable(offset),
+                    };
+                    prop_assert!(
+                        !is_for_it || self.is_done(route, partition, offset),
+                        "{commit:?}, but {partition}@{offset} is not settled on route {route:?}"
+                    );
+                }
+            }
+            if let Some(reader) = self.readers.get_mut(&partition) {
+                reader.committed = commit.offset;
+                reader.settled = commit.progress.clone();
+            }
         }
         Ok(())
+    }
+
+    /// Accepted, or given up in the way that the route's policy wants.
+    fn is_done(&self, route: Option<usize>, partition: i32, offset: i64) -> bool {
+        let is_kept = || {
+            let alias = route.map(|route| format!("route-{route}"));
+            self.world.letters.kept().iter().any(|letter| {
+                letter.origin.topic_partition == tp(partition)
+                    && letter.origin.offset == offset
+                    && letter.given_up.as_ref().map(|given_up| &*given_up.route) == alias.as_deref()
+            })
+        };
+        let Some(route) = route else {
+            return is_kept();
+        };
+        let accepted = |log: &mut Log| log.accepted.contains_key(&(route, partition, offset));
+        let ignores = self.case.routes[route].error_policy == ErrorPolicy::Ignore;
+        self.world.sink.log(accepted) || is_poison(partition, offset) && (ignores || is_kept())
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
@@ -419,7 +440,11 @@ impl Simulation {
             .map(|r| r.delivered_records + r.skipped_records + r.dead_lettered_records)
             .sum();
         let settled = settled + status.dead_lettered_records;
-        prop_assert_eq!(settled + status.dropped_records + status.late_records, self.pushed);
+        let resumed = status.resumed_records;
+        prop_assert_eq!(
+            settled + resumed + status.dropped_records + status.late_records,
+            self.pushed
+        );
         prop_assert_eq!(status.filtered_records, self.filtered);
         prop_assert_eq!(status.failed_records, 0);
         let delivered: u64 = status.routes.iter().map(|route| route.delivered_records).sum();

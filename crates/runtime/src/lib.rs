@@ -26,8 +26,8 @@ pub use config_log::{
     TargetState,
 };
 pub use herder::{
-    ConnectorInfo, ConnectorStatus, Herder, HerderError, HerderErrorKind, InstanceStatus, Put, State, TaskControl,
-    TaskPlan, TaskReport, TaskSpec, Tasks,
+    ConnectorInfo, ConnectorStatus, Herder, HerderError, HerderErrorKind, InstanceStatus, Put, RestartPolicy, State,
+    TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks,
 };
 pub use plugins::Plugins;
 pub use preview::{Failure, Observer, Outcome, Part, Preview, PreviewRecord, Step, StepsJson, Story, describe};

@@ -34,8 +34,8 @@ type Entries<K, V, E> = IndexMap<K, Arc<Entry<V, E>>, RandomState>;
 
 struct Entry<V, E> {
     last_used: AtomicU64,
-    /// Set once there is an answer. One that is too old goes with its entry.
-    answer: OnceLock<(V, Instant)>,
+    /// Set once there is an answer, with the end of its life if it has one. One that is too old goes with its entry.
+    answer: OnceLock<(V, Option<Instant>)>,
     /// Held by the one who fetches: the last failure and when it stops to hold.
     fetch: tokio::sync::Mutex<Option<(E, Instant)>>,
 }
@@ -70,9 +70,9 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
     }
 
     fn answer_of(&self, entry: &Entry<V, E>) -> Option<V> {
-        let (value, since) = entry.answer.get()?;
-        match self.limits.answers_live {
-            Some(life) if since.elapsed() >= life => None,
+        let (value, until) = entry.answer.get()?;
+        match until {
+            Some(until) if Instant::now() >= *until => None,
             _ => Some(value.clone()),
         }
     }
@@ -89,6 +89,24 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
     where
         F: Future<Output = Result<V, E>>,
     {
+        let life = self.limits.answers_live;
+        self.get_or_fetch_for_a_time(key, holds, async { Ok((fetch.await?, life)) })
+            .await
+    }
+
+    /// As [`Cache::get_or_fetch`] with a life of the answer's own, none for one that is kept for good.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_fetch`].
+    pub async fn get_or_fetch_for_a_time<F>(
+        &self,
+        key: &K,
+        holds: impl Fn(&E) -> Duration,
+        fetch: F,
+    ) -> Result<V, E>
+    where
+        F: Future<Output = Result<(V, Option<Duration>), E>>,
+    {
         let entry = self.entry(key);
         if let Some(answer) = self.answer_of(&entry) {
             return Ok(answer);
@@ -103,9 +121,10 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
             return Err(error.clone());
         }
         match fetch.await {
-            Ok(value) => {
+            Ok((value, life)) => {
                 *failure = None;
-                let (answer, _) = entry.answer.get_or_init(|| (value, Instant::now()));
+                let until = life.map(|life| Instant::now() + life);
+                let (answer, _) = entry.answer.get_or_init(|| (value, until));
                 Ok(answer.clone())
             }
             Err(error) => {
@@ -222,6 +241,19 @@ mod tests {
         cache.get_or_fetch(&4, |_| HOLDS, async { Ok(4) }).await.unwrap();
         assert_eq!((cache.get(&1), cache.get(&2), cache.get(&4)), (Some(1), None, Some(4)));
         assert_eq!(cache.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_have_a_life_of_its_own() {
+        let cache = cache(3);
+        for (key, life) in [(1, None), (2, Some(HOLDS))] {
+            let fetch = async move { Ok((key, life)) };
+            let fetched = cache.get_or_fetch_for_a_time(&key, |_| HOLDS, fetch).await;
+            assert_eq!(fetched, Ok(key));
+        }
+        assert_eq!((cache.get(&1), cache.get(&2)), (Some(1), Some(2)));
+        tokio::time::advance(HOLDS).await;
+        assert_eq!((cache.get(&1), cache.get(&2)), (Some(1), None));
     }
 
     #[tokio::test(start_paused = true)]

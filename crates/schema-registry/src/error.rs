@@ -14,7 +14,8 @@ pub enum RegistryError {
         /// What happened.
         reason: String,
     },
-    /// The registry cannot answer now: 408, 429 or 5xx.
+    /// The registry cannot answer now: 408, 429 or 5xx; or a 404 that is none of its own words, but those of a gateway
+    /// that does not find the registry.
     #[error("the schema registry at {url} answered {status} to the request for {what}: {answer}")]
     Unavailable {
         /// URL without credentials.
@@ -56,6 +57,8 @@ pub enum RegistryError {
         what: String,
         /// HTTP status.
         status: u16,
+        /// The registry's own code, which says more than the status.
+        code: Option<i64>,
         /// The registry's message.
         answer: String,
         /// What to check.

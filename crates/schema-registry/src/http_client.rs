@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -87,10 +88,15 @@ impl HttpClient {
     /// The answer, read to its end, however long that takes.
     pub(crate) async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
         let client = self.client.get_or_try_init(|| self.connect()).await?;
-        let response = client
-            .request(request.map(Full::new))
-            .await
-            .map_err(|error| crate::chain(&error))?;
+        let is_tls = request.uri().scheme() == Some(&Scheme::HTTPS);
+        let response = client.request(request.map(Full::new)).await.map_err(|error| {
+            let reason = crate::chain(&error);
+            let plan = self.settings.tls.as_ref().filter(|_| is_tls);
+            match plan.and_then(|plan| plan.advice(&error)) {
+                Some(advice) => format!("{reason}; {advice}"),
+                None => reason,
+            }
+        })?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES)
             .collect()

@@ -13,7 +13,7 @@ use crate::glue::{self, GlueClient};
 use crate::rest::RestClient;
 use crate::schema::{Document, Lookup, ReferencedDocument, RegisteredSchema};
 
-/// A failure that does not pass by itself is asked for again after this long: somebody may have mended it.
+/// What is wrong or not there is asked for again after this long: somebody may have mended it.
 const NEGATIVE_HOLDS: Duration = Duration::from_secs(10);
 /// References inside references, at most.
 const MAX_DEPTH: usize = 64;
@@ -47,7 +47,15 @@ pub struct SchemaRegistry {
     backend: Box<dyn Backend>,
     documents: Answers<Lookup, Arc<Document>>,
     latest: Answers<Lookup, Arc<Document>>,
-    versions: Answers<(Arc<str>, Lookup), Option<i32>>,
+    versions: Cache<(Arc<str>, Lookup), i32, NoVersion>,
+}
+
+/// Why there is no version. Neither is kept for good: a schema may be registered under a subject later.
+#[derive(Debug, Clone)]
+enum NoVersion {
+    /// The subject does not hold the schema.
+    NotThere,
+    Unknown(RegistryError),
 }
 
 impl SchemaRegistry {
@@ -108,7 +116,7 @@ impl SchemaRegistry {
         Ok(RegisteredSchema { document, references })
     }
 
-    /// The version of a schema in a subject; none if the subject does not hold it.
+    /// The version of a schema in a subject; none if the subject does not hold it, which is asked again after ten seconds.
     ///
     /// # Errors
     /// As [`SchemaRegistry::schema`].
@@ -122,8 +130,21 @@ impl SchemaRegistry {
             return Ok(document.version);
         }
         let key = (Arc::clone(subject), lookup.clone());
-        let fetch = self.backend.version(subject, document);
-        self.versions.get_or_fetch(&key, |error| self.holds(error), fetch).await
+        let fetch = async {
+            match self.backend.version(subject, document).await {
+                Ok(version) => version.ok_or(NoVersion::NotThere),
+                Err(error) => Err(NoVersion::Unknown(error)),
+            }
+        };
+        let holds = |why: &NoVersion| match why {
+            NoVersion::NotThere => NEGATIVE_HOLDS,
+            NoVersion::Unknown(error) => self.holds(error),
+        };
+        match self.versions.get_or_fetch(&key, holds, fetch).await {
+            Ok(version) => Ok(Some(version)),
+            Err(NoVersion::NotThere) => Ok(None),
+            Err(NoVersion::Unknown(error)) => Err(error),
+        }
     }
 
     async fn document(&self, lookup: &Lookup) -> Result<Arc<Document>, RegistryError> {

@@ -23,6 +23,8 @@ pub(crate) const AGENT: HeaderValue = HeaderValue::from_static(concat!("klamm/",
 /// Characters of a registry's message that are shown.
 const MESSAGE_CHARS: usize = 300;
 const SETTINGS: &str = "`schema.registry.url`";
+/// Codes of the registry: no such subject, no such version, no such schema.
+const NOT_THERE: [i64; 3] = [40401, 40402, 40403];
 /// What RFC 3986 lets stand in a part of a path or query.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -146,13 +148,23 @@ impl RestClient {
     }
 
     fn failure(&self, url: String, what: &str, answer: &Answer) -> RegistryError {
-        let (what, status, text) = (what.to_owned(), answer.status, message(&answer.body));
-        if answer.is_retriable() {
+        let (what, status) = (what.to_owned(), answer.status);
+        let problem = Problem::of(&answer.body);
+        let code = problem.as_ref().and_then(|problem| problem.error_code);
+        let text = problem.map_or_else(|| "nothing that a schema registry says".to_owned(), |problem| problem.text());
+        // A registry that does not know something says so with a code. Without one nobody has looked: to take that for
+        // "there is no such schema" would give records up that can be read once the gateway finds its registry again.
+        let is_of_gateway = status == 404 && code.is_none();
+        if answer.is_retriable() || is_of_gateway {
             return RegistryError::Unavailable {
                 url,
                 what,
                 status,
-                answer: text,
+                answer: if is_of_gateway {
+                    format!("{text}, so {SETTINGS} may lead elsewhere")
+                } else {
+                    text
+                },
                 retry_after: answer.retry_after,
             };
         }
@@ -169,6 +181,7 @@ impl RestClient {
                 url,
                 what,
                 status,
+                code,
                 answer: text,
                 check: "`schema.registry.url` and `schema.context`, and that the producer registers its schemas in this \
                         registry",
@@ -286,7 +299,7 @@ impl Backend for RestClient {
             let answer: Result<SchemaVersion, _> = self.read(&what, Method::POST, &path, Bytes::from(body)).await;
             match answer {
                 Ok(answer) => Ok(answer.version),
-                Err(RegistryError::NotFound { .. }) => Ok(None),
+                Err(RegistryError::NotFound { code: Some(code), .. }) if NOT_THERE.contains(&code) => Ok(None),
                 Err(error) => Err(error),
             }
         })
@@ -297,22 +310,25 @@ impl Backend for RestClient {
     }
 }
 
-/// What the registry says in an error, cut to a length that fits into a status.
-fn message(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Problem {
-        error_code: Option<i64>,
-        message: String,
+/// What the registry says in an error.
+#[derive(Deserialize)]
+struct Problem {
+    error_code: Option<i64>,
+    message: String,
+}
+
+impl Problem {
+    fn of(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
     }
-    match serde_json::from_slice::<Problem>(body) {
-        Ok(Problem { error_code, message }) => {
-            let mut text: String = message.chars().take(MESSAGE_CHARS).collect();
-            if let Some(code) = error_code {
-                text.push_str(&format!(" (error code {code})"));
-            }
-            text
+
+    /// Cut to a length that fits into a status.
+    fn text(&self) -> String {
+        let mut text: String = self.message.chars().take(MESSAGE_CHARS).collect();
+        if let Some(code) = self.error_code {
+            text.push_str(&format!(" (error code {code})"));
         }
-        Err(_) => "nothing that a schema registry says".to_owned(),
+        text
     }
 }
 

@@ -1,14 +1,15 @@
 //! TLS towards the registry: which certificates are trusted, and the client's own.
 
-use std::fmt;
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{ConfigError, ConfigKey, ConfigType, Importance, ParsedConfig, Secret};
 use klamm_keystore::{KeyAndChain, StoreType, key_and_chain, pem, read_file, trusted};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use tracing::info;
 
 const TRUST_LOCATION: &str = "schema.registry.ssl.truststore.location";
@@ -105,6 +106,49 @@ impl fmt::Debug for ClientCertificate {
 }
 
 impl TlsPlan {
+    /// What to set, if `failure` is one of a TLS handshake that settings can mend.
+    pub(crate) fn advice(&self, failure: &(dyn Error + 'static)) -> Option<String> {
+        let mine = || {
+            format!("check the client certificate of `{KEYSTORE_LOCATION}`, or of `{KEYSTORE_CHAIN}`: the registry does not accept it")
+        };
+        let wanted = |may: &str| {
+            format!(
+                "the registry {may}wants a client certificate: set `{KEYSTORE_LOCATION}`, or `{KEYSTORE_CHAIN}` and \
+                 `{KEYSTORE_KEY}`"
+            )
+        };
+        match tls_error(failure) {
+            Some(rustls::Error::AlertReceived(alert)) => match alert {
+                AlertDescription::CertificateRequired => Some(wanted("")),
+                AlertDescription::HandshakeFailure
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied => Some(match self.client {
+                    Some(_) => mine(),
+                    None => wanted("probably "),
+                }),
+                _ => None,
+            },
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::InvalidPurpose,
+            )) => Some(format!(
+                "set `{TRUST_LOCATION}` to the certificate of whoever signed the registry's, or put that into \
+                 `{TRUST_CERTIFICATES}`"
+            )),
+            Some(_) => None,
+            // Some servers end the connection without a word, or before their word arrives.
+            None if breaks_off(failure) => Some(match self.client {
+                Some(_) => mine(),
+                None => wanted("probably "),
+            }),
+            None => None,
+        }
+    }
+
     pub(crate) fn try_new(config: &ParsedConfig) -> Result<Self, ConfigError> {
         let roots = match trust(config)? {
             None => None,
@@ -149,6 +193,34 @@ impl TlsPlan {
                 .map_err(|error| format!("the client's key and certificate cannot be used: {error}")),
         }
     }
+}
+
+/// The causes of an error, itself first; those inside of I/O errors as well.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn Error + 'static) = *error;
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match inside {
+            Some(inside) => Some(inside as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    causes(error).find_map(|error| error.downcast_ref())
+}
+
+fn breaks_off(error: &(dyn Error + 'static)) -> bool {
+    causes(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+        )
+    })
 }
 
 fn secret<'a>(config: &'a ParsedConfig, key: &str) -> Option<&'a str> {

@@ -72,6 +72,21 @@ async fn failures_are_told_apart_and_say_what_to_do() {
             DataErrorKind::Data,
             "has no schema id 7: it answered 404: no schema (error code 40403). Check `schema.registry.url`",
         ),
+        (
+            Answer::Status(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#),
+            DataErrorKind::Data,
+            "HTTP 404 Not Found (error code 404)",
+        ),
+        (
+            Answer::Status(404, "<html>secret-text"),
+            DataErrorKind::Retriable,
+            "answered 404 to the request for schema id 7: nothing that a schema registry says, so `schema.registry.url` may lead elsewhere",
+        ),
+        (
+            Answer::Status(404, r#"{"message":"no Route matched"}"#),
+            DataErrorKind::Retriable,
+            "no Route matched, so `schema.registry.url` may lead elsewhere",
+        ),
         (Answer::Status(422, "{}"), DataErrorKind::Data, "422"),
         (Answer::Status(429, "{}"), DataErrorKind::Retriable, "429"),
         (Answer::Status(502, "<html>"), DataErrorKind::Retriable, "502"),
@@ -334,4 +349,42 @@ async fn a_version_is_asked_for_once_and_may_be_absent() {
         server.paths(),
         ["/schemas/ids/7", "/subjects/one-value", "/subjects/other-value"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_absent_is_asked_for_again_after_a_while() {
+    let server = Server::start([
+        AVRO_STRING,
+        Answer::Status(404, r#"{"error_code":40403,"message":"no schema"}"#),
+        Answer::Status(200, r#"{"version":1}"#),
+    ])
+    .await;
+    let registry = registry(&server.url, &[]);
+    let document = registry.schema(&id(7)).await.unwrap().document;
+    let subject = Arc::from("t-value");
+    assert_eq!(registry.version(&subject, &id(7), &document).await, Ok(None));
+    assert_eq!(registry.version(&subject, &id(7), &document).await, Ok(None));
+    assert_eq!(server.paths().len(), 2, "not at once");
+    tokio::time::advance(std::time::Duration::from_secs(10)).await;
+    assert_eq!(registry.version(&subject, &id(7), &document).await, Ok(Some(1)));
+}
+
+#[tokio::test]
+async fn no_version_is_what_the_registry_itself_says() {
+    let bare = "<html>404";
+    let unknown = r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#;
+    let invalid = r#"{"error_code":42201,"message":"Invalid schema"}"#;
+    for (status, body, kind) in [
+        (404, bare, DataErrorKind::Retriable),
+        (404, unknown, DataErrorKind::Data),
+        (422, invalid, DataErrorKind::Data),
+    ] {
+        let server = Server::start([AVRO_STRING, Answer::Status(status, body)]).await;
+        let registry = registry(&server.url, &[("max.retries", "0")]);
+        let document = registry.schema(&id(7)).await.unwrap().document;
+        let error = registry.version(&Arc::from("t-value"), &id(7), &document).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), kind, "{body}");
+        assert!(error.to_string().contains(&server.url), "{error}");
+    }
 }

@@ -163,6 +163,13 @@ def commit(op, base):
     consumer.close()
 
 
+def committed(op, base):
+    consumer = confluent_kafka.Consumer({**base, "group.id": op["group"]})
+    (of,) = consumer.committed([TopicPartition(op["topic"], op["partition"])], timeout=LIMIT_S)
+    print(json.dumps({"offset": of.offset, "metadata": of.metadata or ""}))
+    consumer.close()
+
+
 def read(op, base):
     lines = (read_kafka_python if op.get("client") == "kafka-python" else read_confluent)(op, base)
     lines.sort(key=lambda line: (line["partition"], line["offset"]))
@@ -234,7 +241,7 @@ def read_kafka_python(op, base):
     return lines
 
 
-OPS = {f.__name__: f for f in (commit, create, delete, delete_records, produce, read)}
+OPS = {f.__name__: f for f in (commit, committed, create, delete, delete_records, produce, read)}
 
 
 def main():

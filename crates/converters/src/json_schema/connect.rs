@@ -15,13 +15,17 @@ use super::read;
 use super::types::{Criterion, Kind, MAX_DEPTH, ObjectType, Type, TypeId, Types};
 use super::variant;
 use crate::json::scan::Scanner;
-use crate::registry::unrolled;
+use crate::registry::{Vendor, unrolled};
 
 pub(super) type NodeId = usize;
 
 const UNION: &str = "io.confluent.connect.json.OneOf";
 const ENUM: &str = "io.confluent.connect.json.Enum";
 const ID: &str = "io.confluent.connect.json.Id";
+const GLUE_UNION: &str = "oneOf";
+/// Marks that struct, whose name others may have as well.
+const GLUE_UNION_MARK: &str = "com.amazonaws.services.schemaregistry.kafkaconnect.jsonschema.OneOf";
+const GLUE_ENUM: &str = "com.amazonaws.services.schemaregistry.kafkaconnect.jsonschema.Enum";
 const GENERALIZED_UNION: &str = "org.apache.kafka.connect.data.Union";
 const GENERALIZED_ENUM: &str = "org.apache.kafka.connect.data.Enum";
 const GENERALIZED_PREFIX: &str = "connect_union_";
@@ -30,9 +34,10 @@ pub(super) const ADDITIONAL: &str = "__connect_additional_properties__";
 /// Nodes of one schema, at most: a reference is worked out anew in each place, unless it leads to an object.
 const MAX_NODES: usize = 20_000;
 
-/// The settings of Confluent's `JsonSchemaData` that matter when data is read.
+/// The settings of Confluent's `JsonSchemaData` that matter when data is read, and whether it is Confluent's at all.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
+    pub(super) vendor: Vendor,
     pub(super) optional_for_nonrequired: bool,
     pub(super) generalized: bool,
     pub(super) preserve_additional: bool,
@@ -354,11 +359,12 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
                 how: Criterion::All,
                 parts,
             } => return self.all_of(id, parts, version, optional),
-            Kind::Combined { how: _, parts } => {
+            Kind::Combined { how, parts } => {
                 let number = self.unions;
                 self.unions += 1;
                 let others: Vec<TypeId> = parts.iter().copied().filter(|part| !self.is_null(*part)).collect();
-                if let ([other], 2) = (others.as_slice(), parts.len()) {
+                let may_unwrap = self.options.vendor == Vendor::Confluent || *how == Criterion::One;
+                if let ([other], 2, true) = (others.as_slice(), parts.len(), may_unwrap) {
                     return self.stand_in(id, *other, version, true);
                 }
                 if parts.len() == 2 && others.is_empty() {
@@ -388,9 +394,11 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
             if !matches!(self.types.get(id).kind, Kind::Reference(_)) {
                 return self.node(of, version, optional);
             }
-            self.ids += 1;
-            let number = self.ids;
-            self.change(known, |node| node.id = Some(number));
+            if self.options.vendor == Vendor::Confluent {
+                self.ids += 1;
+                let number = self.ids;
+                self.change(known, |node| node.id = Some(number));
+            }
             let mut again = Node::new(Shape::Again(known));
             again.optional = optional;
             return self.push(again);
@@ -414,10 +422,10 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
             Kind::String => Shape::Scalar(SchemaType::String),
             Kind::Number { is_integer } => Shape::Scalar(number(*is_integer, connect_type)?),
             Kind::Enum(symbols) => {
-                let key = if self.options.generalized {
-                    GENERALIZED_ENUM
-                } else {
-                    ENUM
+                let key = match self.options.vendor {
+                    Vendor::Glue => GLUE_ENUM,
+                    Vendor::Confluent if self.options.generalized => GENERALIZED_ENUM,
+                    Vendor::Confluent => ENUM,
                 };
                 let generalized = self.options.generalized;
                 self.change(node, |node| {
@@ -535,10 +543,10 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
         let generalized = self.options.generalized;
         let mut fields = Vec::with_capacity(branches.len());
         for (index, branch) in branches.iter().enumerate() {
-            let name = if generalized {
-                format!("{GENERALIZED_PREFIX}field_{index}")
-            } else {
-                format!("{UNION}.field.{index}")
+            let name = match self.options.vendor {
+                Vendor::Glue => format!("field{}", index + 1),
+                Vendor::Confluent if generalized => format!("{GENERALIZED_PREFIX}field_{index}"),
+                Vendor::Confluent => format!("{UNION}.field.{index}"),
             };
             let branch = self
                 .node(*branch, None, true)
@@ -546,14 +554,20 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
             fields.push((Arc::from(name), branch));
         }
         self.open.remove(&(id, optional));
+        let vendor = self.options.vendor;
         self.change(node, |node| {
             node.shape = Shape::Union(fields);
-            if generalized {
-                let name = format!("{GENERALIZED_PREFIX}{number}");
-                node.parameters.insert(GENERALIZED_UNION.to_owned(), name.clone());
-                node.name = Some(name);
-            } else {
-                node.name = Some(UNION.to_owned());
+            match vendor {
+                Vendor::Glue => {
+                    node.parameters.insert(GLUE_UNION_MARK.to_owned(), String::new());
+                    node.name = Some(GLUE_UNION.to_owned());
+                }
+                Vendor::Confluent if generalized => {
+                    let name = format!("{GENERALIZED_PREFIX}{number}");
+                    node.parameters.insert(GENERALIZED_UNION.to_owned(), name.clone());
+                    node.name = Some(name);
+                }
+                Vendor::Confluent => node.name = Some(UNION.to_owned()),
             }
         });
         self.attributes(node, self.types.get(id), version, optional || has_null)?;
@@ -662,7 +676,10 @@ impl<'d, 'a> Builder<'_, 'd, 'a> {
             }
         }
         let text = |key| attribute(type_, key).and_then(Json::as_str).map(str::to_owned);
-        let (title, doc) = (text("title"), text("description"));
+        let (title, doc) = match self.options.vendor {
+            Vendor::Confluent => (text("title"), text("description")),
+            Vendor::Glue => (text("connect.name"), text("connect.doc")),
+        };
         let default = attribute(type_, "default").map(|json| json.raw.to_owned());
         let is_any = matches!(type_.kind, Kind::Any);
         self.change(id, |node| {
@@ -740,5 +757,7 @@ fn number(is_integer: bool, connect_type: Option<&str>) -> Result<SchemaType, Da
 
 /// Whether a struct schema stands for a choice between its fields.
 pub(super) fn is_union(schema: &Schema) -> bool {
-    schema.name() == Some(UNION) || schema.parameters().contains_key(GENERALIZED_UNION)
+    schema.name() == Some(UNION)
+        || schema.parameters().contains_key(GENERALIZED_UNION)
+        || schema.parameters().contains_key(GLUE_UNION_MARK)
 }

@@ -1,4 +1,4 @@
-//! `JsonSchemaConverter`: JSON with its JSON Schema in a registry, as Confluent's converter reads it.
+//! `JsonSchemaConverter`: JSON with its JSON Schema in a registry, as Confluent's converter reads it, or AWS's for Glue.
 //!
 //! `document` reads the schema's JSON and follows its references, `types` tells the types of JSON Schema apart,
 //! `connect` makes the Connect schema of them; `read` makes Connect data of a record, `transcode` the JSON of it at
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue,
+    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering, SchemaAndValue,
     SchemaRef, json,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
@@ -32,14 +32,18 @@ use self::types::Types;
 use self::validate::Contract;
 use crate::json::scan::{Kind, Scanner};
 use crate::json::text;
-use crate::registry::{self, Compile, Schemas};
+use crate::registry::{self, Compile, Schemas, Vendor};
 
 const CLASS: &str = "io.confluent.connect.json.JsonSchemaConverter";
+const GLUE_CLASS: &str = "com.amazonaws.services.schemaregistry.kafkaconnect.jsonschema.JsonSchemaConverter";
+/// Its simple name is Confluent's.
+const GLUE_ALIASES: &[&str] = &["AWSKafkaJsonSchemaConverter", "AWSKafkaJsonSchema"];
 const OPTIONAL_FOR_NONREQUIRED: &str = "use.optional.for.nonrequired";
 const GENERALIZED: &str = "generalized.sum.type.support";
 const IGNORE_MODERN: &str = "ignore.modern.dialects";
 const PRESERVE_ADDITIONAL: &str = "preserve.additional.properties";
 const FAIL_INVALID: &str = "json.fail.invalid.schema";
+const DECIMAL_FORMAT: &str = "decimal.format";
 
 pub(crate) fn converter_plugin() -> ConverterPlugin {
     ConverterPlugin {
@@ -47,6 +51,55 @@ pub(crate) fn converter_plugin() -> ConverterPlugin {
         config_def,
         create: |config, role| Ok(Arc::new(JsonSchemaConverter::try_new(config, role)?)),
     }
+}
+
+/// With its schema in AWS Glue, as AWS's converter reads it.
+pub(crate) fn glue_converter_plugin() -> ConverterPlugin {
+    ConverterPlugin {
+        info: PluginInfo {
+            aliases: GLUE_ALIASES,
+            ..crate::info(PluginKind::Converter, GLUE_CLASS)
+        },
+        config_def: glue_config_def,
+        create: |config, role| Ok(Arc::new(JsonSchemaConverter::try_new_glue(config, role)?)),
+    }
+}
+
+fn glue_config_def() -> ConfigDef {
+    let shared = config_def().keys().to_vec().into_iter();
+    let unused = |name, documentation| ConfigKey::new(name, ConfigType::String, Importance::Low, documentation).optional();
+    registry::glue_config_def()
+        .with(shared.filter(|key| {
+            matches!(
+                key.name.as_str(),
+                OPTIONAL_FOR_NONREQUIRED | FAIL_INVALID | DECIMAL_FORMAT
+            )
+        }))
+        .key(
+            ConfigKey::new(
+                "connect.meta.data",
+                ConfigType::Boolean,
+                Importance::Low,
+                "Whether Connect's own keywords go into schemas when data is written. A sink only reads.",
+            )
+            .default("true"),
+        )
+        .key(unused(
+            "jacksonSerializationFeatures",
+            "Features of AWS's JSON writer. A sink only reads.",
+        ))
+        .key(unused(
+            "jacksonDeserializationFeatures",
+            "Features of AWS's JSON reader. They have no effect: any JSON is read.",
+        ))
+        .key(unused(
+            "registerJavaTimeModule",
+            "Java class that knows Java's dates. It has no effect: Connect data comes out without Java classes.",
+        ))
+        .key(unused(
+            "objectMapperFactory",
+            "Java class that makes AWS's JSON reader. It has no effect.",
+        ))
 }
 
 fn config_def() -> ConfigDef {
@@ -94,7 +147,7 @@ fn config_def() -> ConfigDef {
         ))
         .key(
             ConfigKey::new(
-                "decimal.format",
+                DECIMAL_FORMAT,
                 ConfigType::String,
                 Importance::Low,
                 "How Decimals are written, BASE64 or NUMERIC; both are read. A sink only reads.",
@@ -120,6 +173,7 @@ impl JsonSchemaConverter {
         let flag = |key| config.bool(key) == Some(true);
         let compiler = JsonCompiler {
             options: Options {
+                vendor: Vendor::Confluent,
                 optional_for_nonrequired: flag(OPTIONAL_FOR_NONREQUIRED),
                 generalized: flag(GENERALIZED),
                 preserve_additional: flag(PRESERVE_ADDITIONAL),
@@ -129,6 +183,22 @@ impl JsonSchemaConverter {
         };
         Ok(Self {
             schemas: Schemas::try_new(config, role, compiler)?,
+        })
+    }
+
+    fn try_new_glue(config: &ParsedConfig, role: ConverterRole) -> Result<Self, ConfigErrors> {
+        let compiler = JsonCompiler {
+            options: Options {
+                vendor: Vendor::Glue,
+                optional_for_nonrequired: config.bool(OPTIONAL_FOR_NONREQUIRED) == Some(true),
+                generalized: false,
+                preserve_additional: false,
+            },
+            ignore_modern: false,
+            validates: config.bool(FAIL_INVALID) == Some(true),
+        };
+        Ok(Self {
+            schemas: Schemas::try_new_glue(config, role, compiler)?,
         })
     }
 }
@@ -157,7 +227,7 @@ impl Converter for JsonSchemaConverter {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct JsonCompiler {
     options: Options,
     ignore_modern: bool,
@@ -213,7 +283,7 @@ impl Compile for JsonCompiler {
     }
 
     fn record_name(&self, schema: &RegisteredSchema) -> Result<Option<String>, DataError> {
-        let json = Json::parse(&schema.document.text)?;
+        let json = Json::alone(&schema.document.text)?;
         Ok(json.get("title").and_then(Json::as_str).map(str::to_owned))
     }
 }

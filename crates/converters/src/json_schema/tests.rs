@@ -28,6 +28,7 @@ fn registered(text: &str, references: &[(&str, &str)]) -> RegisteredSchema {
 fn compiler() -> JsonCompiler {
     JsonCompiler {
         options: Options {
+            vendor: Vendor::Confluent,
             optional_for_nonrequired: false,
             generalized: false,
             preserve_additional: false,
@@ -279,6 +280,46 @@ fn validation_ends_whatever_the_schema() {
 }
 
 #[test]
+fn a_pattern_that_goes_back_and_forth_is_given_up() {
+    let validating = JsonCompiler {
+        validates: true,
+        ..compiler()
+    };
+    let schema = r#"{"type":"object","properties":{"a":{"type":"string","pattern":"^(a|a)*\\1b$"}}}"#;
+    let codec = compile(&validating, &registered(schema, &[])).unwrap();
+    assert!(json_of(&codec, br#"{"a":"aab"}"#).is_ok());
+    let slow = format!(r#"{{"a":"{}"}}"#, "a".repeat(60) + "!");
+    let started = cpu();
+    let error = json_of(&codec, slow.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("takes more than 50000 steps back for /a"), "{error}");
+    assert!(error.contains("/properties/a/pattern") && !error.contains("aaa"), "{error}");
+    assert!(cpu() - started < std::time::Duration::from_secs(2));
+}
+
+#[test]
+fn documents_that_are_too_big_or_deep_are_refused() {
+    let values = format!(r#"{{"type":"string","x":[{}0]}}"#, "0,".repeat(500_000));
+    let id = format!(r#"{{"$id":"http://x/{}","type":"string"}}"#, "d".repeat(4096));
+    let deep = format!("{}{{}}{}", r#"{"items":"#.repeat(2000), "}".repeat(2000));
+    let long = format!(r#"{{"type":"string","x":"{}"}}"#, "x".repeat(17 * 1024 * 1024));
+    for (schema, wanted) in [
+        (values, "more than 500000 values"),
+        (id, "more than 4096"),
+        (deep, "levels deep"),
+        (long, "more than 16777216"),
+    ] {
+        let error = compile(&compiler(), &registered(&schema, &[])).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+/// Time that this thread was on a processor.
+fn cpu() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    std::time::Duration::try_from(time).unwrap()
+}
+
+#[test]
 fn settings_change_the_schema() {
     let schema = registered(
         r##"{"type":"object","required":["u"],"properties":{"u":{"oneOf":[{"type":"integer"},{"type":"boolean"}]},"e":{"type":"string","enum":["A"]}}}"##,
@@ -427,7 +468,7 @@ fn schemas_that_cannot_be_read_say_why() {
             r#"{"properties":{"a":{"type":"integer","connect.index":"x"}}}"#,
             "`connect.index` of the JSON Schema is no integer",
         ),
-        (&deep, "more than 128 levels"),
+        (&deep, "levels deep"),
         (&doubling, "more than 20000 types"),
     ];
     for (schema, wanted) in cases {
@@ -528,6 +569,7 @@ proptest! {
     fn straight_equals_by_value(schema in schema(), records in prop::collection::vec(record(), 8), bits in 0_u8..8) {
         let compiler = JsonCompiler {
             options: Options {
+                vendor: Vendor::Confluent,
                 optional_for_nonrequired: bits & 1 > 0,
                 generalized: bits & 2 > 0,
                 preserve_additional: bits & 4 > 0,

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use klamm_connect_api::DataError;
 
-use super::document::{Documents, Index, Json, Node, Object, Target, own_base};
+use super::document::{Base, Documents, Index, Json, Node, Object, Target, own_base};
 
 pub(super) type TypeId = usize;
 
@@ -126,7 +126,7 @@ impl<'d, 'a> Types<'d, 'a> {
     pub(super) fn read(documents: &'d Documents<'a>, ignore_modern: bool) -> Result<Self, DataError> {
         let root = documents.root();
         let mut reader = Reader {
-            index: documents.index(),
+            index: documents.index()?,
             dialect: Dialect::of(root.json, ignore_modern),
             types: Vec::new(),
             referenced: HashMap::new(),
@@ -166,7 +166,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         }
     }
 
-    fn schema(&mut self, json: &'d Json<'a>, base: &str) -> Result<TypeId, DataError> {
+    fn schema(&mut self, json: &'d Json<'a>, base: &Base) -> Result<TypeId, DataError> {
         let id = self.push(Kind::Pending);
         if self.dialect == Dialect::Modern {
             // There a reference to a place that was read is that place; before, it is read once more.
@@ -176,7 +176,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         Ok(id)
     }
 
-    fn fill(&mut self, id: TypeId, json: &'d Json<'a>, base: &str) -> Result<(), DataError> {
+    fn fill(&mut self, id: TypeId, json: &'d Json<'a>, base: &Base) -> Result<(), DataError> {
         if self.depth > MAX_DEPTH {
             return Err(DataError::data(format!(
                 "the JSON Schema is nested more than {MAX_DEPTH} levels deep"
@@ -186,7 +186,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         match &json.node {
             Node::Boolean(true) => self.set(id, Kind::Any, None),
             Node::Boolean(false) => self.set(id, Kind::Other("false"), None),
-            Node::Object(keywords) => self.object(id, keywords, &own_base(json, base))?,
+            Node::Object(keywords) => self.object(id, keywords, &own_base(json, base)?)?,
             Node::Null | Node::Number | Node::String(_) | Node::Array(_) => {
                 return Err(DataError::data("a JSON Schema is an object or a boolean"));
             }
@@ -195,7 +195,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         Ok(())
     }
 
-    fn object(&mut self, id: TypeId, keywords: &'d Object<'a>, base: &str) -> Result<(), DataError> {
+    fn object(&mut self, id: TypeId, keywords: &'d Object<'a>, base: &Base) -> Result<(), DataError> {
         for key in ["title", "description"] {
             if keywords.get(key).is_some_and(|value| value.as_str().is_none()) {
                 return Err(DataError::data(format!("`{key}` of a JSON Schema is no text")));
@@ -229,7 +229,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         Ok(())
     }
 
-    fn reference(&mut self, reference: &str, base: &str) -> Result<TypeId, DataError> {
+    fn reference(&mut self, reference: &str, base: &Base) -> Result<TypeId, DataError> {
         let Target { json, base } = self.index.find(base, reference)?;
         let place = std::ptr::from_ref(json);
         if let Some(id) = self.referenced.get(&place) {
@@ -243,7 +243,7 @@ impl<'d, 'a> Reader<'d, 'a> {
     }
 
     /// The types that the keywords speak of, each once.
-    fn keywords(&mut self, keywords: &'d Object<'a>, base: &str, parts: &mut Vec<Kind<'d>>) -> Result<(), DataError> {
+    fn keywords(&mut self, keywords: &'d Object<'a>, base: &Base, parts: &mut Vec<Kind<'d>>) -> Result<(), DataError> {
         if let Some(values) = keywords.get("enum") {
             let values = values
                 .as_array()
@@ -297,7 +297,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         &mut self,
         keywords: &'d Object<'a>,
         declared: &[&str],
-        base: &str,
+        base: &Base,
         parts: &mut Vec<Kind<'d>>,
     ) -> Result<(), DataError> {
         let is_modern = self.dialect == Dialect::Modern;
@@ -332,7 +332,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         key: &str,
         how: Criterion,
         schemas: &'d Json<'a>,
-        base: &str,
+        base: &Base,
     ) -> Result<Kind<'d>, DataError> {
         let schemas = schemas
             .as_array()
@@ -350,7 +350,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         Ok(Kind::Combined { how, parts })
     }
 
-    fn declared(&mut self, name: &str, keywords: &'d Object<'a>, base: &str) -> Result<Kind<'d>, DataError> {
+    fn declared(&mut self, name: &str, keywords: &'d Object<'a>, base: &Base) -> Result<Kind<'d>, DataError> {
         Ok(match name {
             "string" => Kind::String,
             "integer" => Kind::Number { is_integer: true },
@@ -369,7 +369,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         })
     }
 
-    fn items(&mut self, keywords: &'d Object<'a>, base: &str) -> Result<Option<TypeId>, DataError> {
+    fn items(&mut self, keywords: &'d Object<'a>, base: &Base) -> Result<Option<TypeId>, DataError> {
         let is_modern = self.dialect == Dialect::Modern;
         match keywords.get("items") {
             Some(items) if items.as_array().is_some() => Ok(None),
@@ -381,7 +381,7 @@ impl<'d, 'a> Reader<'d, 'a> {
         }
     }
 
-    fn members(&mut self, keywords: &'d Object<'a>, base: &str) -> Result<ObjectType<'d>, DataError> {
+    fn members(&mut self, keywords: &'d Object<'a>, base: &Base) -> Result<ObjectType<'d>, DataError> {
         let mut object = ObjectType {
             admits_additional: true,
             ..ObjectType::default()

@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use jsonschema::{Retrieve, Uri, Validator};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use klamm_connect_api::DataError;
 
-use super::document::{Documents, Index, Json, Node, own_base};
+use super::document::{Base, Documents, Index, Json, Node, own_base};
 use super::types::{Dialect, MAX_DEPTH};
 
 /// Problems of a record that an error names.
@@ -19,6 +20,9 @@ const PROBLEMS: usize = 3;
 
 /// Schemas that may apply inside each other while a record is checked: the validator recurses.
 const MAX_NESTED: usize = 4000;
+/// Steps back that a pattern may take on one string: some for each character, unless repetitions in repetitions multiply
+/// them. Patterns without look-around and back references take none.
+const MAX_STEPS_BACK: usize = 50_000;
 /// Keywords whose schemas apply to the same value as the schema that has them.
 const IN_PLACE: [&str; 9] = [
     "allOf",
@@ -56,7 +60,7 @@ impl Contract {
         let root = documents.root();
         let mut known = HashMap::new();
         for (uri, json) in documents.referenced() {
-            known.insert(uri.to_owned(), parse(json)?);
+            known.insert(uri.to_string(), parse(json)?);
         }
         let draft = match Dialect::of(root.json, ignore_modern) {
             Dialect::Draft4 => jsonschema::Draft::Draft4,
@@ -72,7 +76,7 @@ impl Contract {
             }
         };
         let mut chains = Chains {
-            index: documents.index(),
+            index: documents.index()?,
             lengths: HashMap::new(),
         };
         chains.all(root.json, &root.base)?;
@@ -83,6 +87,7 @@ impl Contract {
         let validator = jsonschema::options()
             .with_draft(draft)
             .with_retriever(References(known))
+            .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(MAX_STEPS_BACK))
             .build(&parse(root.json)?)
             .map_err(|error| DataError::data(format!("the JSON Schema cannot be used to validate: {error}")))?;
         Ok(Self { validator, chain })
@@ -120,6 +125,13 @@ impl Contract {
         for problem in self.validator.iter_errors(&value).take(PROBLEMS) {
             let place = problem.instance_path().to_string();
             let place = if place.is_empty() { "/".to_owned() } else { place };
+            if matches!(problem.kind(), ValidationErrorKind::BacktrackLimitExceeded { .. }) {
+                return Err(DataError::data(format!(
+                    "the record cannot be validated: `{}` takes more than {MAX_STEPS_BACK} steps back for {place}: write \
+                     the pattern without repetitions of repetitions",
+                    problem.schema_path()
+                )));
+            }
             problems.push(format!("{place} breaks `{}`", problem.schema_path()));
         }
         if problems.is_empty() {
@@ -151,11 +163,11 @@ struct Chains<'d, 'a> {
 
 impl<'d, 'a> Chains<'d, 'a> {
     /// Follows the chains that begin anywhere in a document: whatever is an object may be a schema.
-    fn all(&mut self, json: &'d Json<'a>, base: &str) -> Result<(), DataError> {
+    fn all(&mut self, json: &'d Json<'a>, base: &Base) -> Result<(), DataError> {
         match &json.node {
             Node::Object(members) => {
                 self.length(json, base, 0)?;
-                let base = own_base(json, base);
+                let base = own_base(json, base)?;
                 members.values().try_for_each(|member| self.all(member, &base))
             }
             Node::Array(items) => items.iter().try_for_each(|item| self.all(item, base)),
@@ -163,7 +175,7 @@ impl<'d, 'a> Chains<'d, 'a> {
         }
     }
 
-    fn length(&mut self, json: &'d Json<'a>, base: &str, depth: usize) -> Result<usize, DataError> {
+    fn length(&mut self, json: &'d Json<'a>, base: &Base, depth: usize) -> Result<usize, DataError> {
         let endless = || {
             DataError::data("the JSON Schema refers to itself for one and the same value: it cannot be validated by")
         };
@@ -177,7 +189,7 @@ impl<'d, 'a> Chains<'d, 'a> {
             None => {}
         }
         self.lengths.insert(std::ptr::from_ref(json), None);
-        let base = own_base(json, base);
+        let base = own_base(json, base)?;
         let mut longest = 0;
         for key in IN_PLACE {
             let inside = match members.get(key).map(|json| (&json.node, json)) {

@@ -1,4 +1,4 @@
-//! The Connect schema of a message, as Confluent's converter makes it.
+//! The Connect schema of a message, as Confluent's converter makes it, or AWS's for Glue.
 #![warn(clippy::indexing_slicing)]
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use klamm_connect_api::{DataError, Schema, SchemaBuilder, SchemaRef, SchemaType,
 
 use super::plan::{Enum, Field, Member, Message, Node, Options, Plan, Scalar};
 use super::types::MessageId;
-use crate::registry::unrolled;
+use crate::registry::{Vendor, unrolled};
 
 const TAG: &str = "io.confluent.connect.protobuf.Tag";
 const TYPE: &str = "io.confluent.connect.protobuf.Type";
@@ -16,6 +16,15 @@ const ENUM: &str = "io.confluent.connect.protobuf.Enum";
 const UNION: &str = "io.confluent.connect.protobuf.Union.";
 const GENERALIZED_ENUM: &str = "org.apache.kafka.connect.data.Enum";
 const GENERALIZED_UNION: &str = "org.apache.kafka.connect.data.Union";
+/// AWS's names.
+mod glue {
+    pub(super) const TAG: &str = "protobuf.tag";
+    pub(super) const TYPE: &str = "protobuf.type";
+    pub(super) const PACKAGE: &str = "protobuf.package";
+    pub(super) const ENUM: &str = "ENUM_NAME";
+    pub(super) const SYMBOL: &str = "PROTOBUF_ENUM_VALUE.";
+    pub(super) const VERSION: i32 = 1;
+}
 const PRECISION: &str = "connect.decimal.precision";
 /// Messages inside each other, at most, as far as they do not refer to themselves.
 const MAX_DEPTH: usize = 300;
@@ -123,10 +132,20 @@ impl<'a> Builder<'a> {
             }
         }
         let mut builder = self.structure(root, unroll)?;
+        if self.is_glue() {
+            builder = builder
+                .name(Arc::clone(&self.plan.message(root).short))
+                .version(glue::VERSION)
+                .parameter(glue::PACKAGE, &*self.plan.package);
+        }
         if let Some(version) = version {
             builder = builder.version(version);
         }
         builder.build()
+    }
+
+    fn is_glue(&self) -> bool {
+        self.options.vendor == Vendor::Glue
     }
 
     /// The struct of a message, for one more place that it stands in.
@@ -167,7 +186,9 @@ impl<'a> Builder<'a> {
                 },
                 Member::Union(union) => {
                     let mut schema = Schema::structure().optional();
-                    schema = if union.is_generalized {
+                    schema = if self.is_glue() {
+                        schema.name(Arc::clone(&union.oneof)).parameter(glue::TYPE, "oneof")
+                    } else if union.is_generalized {
                         schema
                             .name(Arc::clone(&union.oneof))
                             .parameter(GENERALIZED_UNION, &*union.oneof)
@@ -194,13 +215,14 @@ impl<'a> Builder<'a> {
         let mut builder = match field.node {
             Node::Entry(id) if field.is_repeated => self.map(id, unroll)?,
             node if field.is_repeated => {
-                let items = self.node(node, field.type_name, unroll)?.optional().build()?;
-                Schema::array(items)
+                let items = self.node(node, field.type_name, unroll)?;
+                Schema::array(items.with_optional(!self.is_glue()).build()?)
             }
             node => self.node(node, field.type_name, unroll)?,
         };
         builder = builder.with_optional(field.is_optional);
-        builder.parameter(TAG, field.number.to_string()).build()
+        let tag = if self.is_glue() { glue::TAG } else { TAG };
+        builder.parameter(tag, field.number.to_string()).build()
     }
 
     fn map(&mut self, entry: MessageId, unroll: usize) -> Result<SchemaBuilder, DataError> {
@@ -208,7 +230,12 @@ impl<'a> Builder<'a> {
         let ([key, value], Some(map)) = (message.fields.as_slice(), &message.entry) else {
             return Err(super::read::no_elements());
         };
-        let builder = Schema::map(self.field(key, unroll)?, self.field(value, unroll)?);
+        let (key, value) = (self.field(key, unroll)?, self.field(value, unroll)?);
+        if self.is_glue() {
+            let optional = |schema: &SchemaRef| schema.to_builder().optional().build();
+            return Ok(Schema::map(optional(&key)?, optional(&value)?));
+        }
+        let builder = Schema::map(key, value);
         Ok(builder.name(Arc::clone(&map.map_name)))
     }
 
@@ -238,7 +265,11 @@ impl<'a> Builder<'a> {
     fn scalar(&self, scalar: Scalar, schema_type: SchemaType, type_name: Option<&'static str>) -> SchemaBuilder {
         let mut builder = Schema::builder(schema_type);
         if let Some(type_name) = type_name {
-            builder = builder.parameter(TYPE, type_name);
+            builder = if self.is_glue() {
+                builder.parameter(glue::TYPE, type_name.to_ascii_uppercase())
+            } else {
+                builder.parameter(TYPE, type_name)
+            };
         }
         match scalar {
             Scalar::Enum { id, .. } => self.enumeration(builder, self.plan.enumeration(id)),
@@ -248,15 +279,22 @@ impl<'a> Builder<'a> {
     }
 
     fn enumeration(&self, mut builder: SchemaBuilder, declared: &Enum) -> SchemaBuilder {
+        if declared.is_null {
+            builder = builder.semantic(Semantic::Null);
+        }
+        if self.is_glue() {
+            builder = builder.parameter(glue::TYPE, "enum");
+            for (name, number) in &declared.declared {
+                builder = builder.parameter(format!("{}{name}", glue::SYMBOL), number.to_string());
+            }
+            return builder.parameter(glue::ENUM, &*declared.name);
+        }
         let key = if self.options.generalized {
             GENERALIZED_ENUM
         } else {
             ENUM
         };
         builder = builder.name(Arc::clone(&declared.name)).parameter(key, &*declared.name);
-        if declared.is_null {
-            builder = builder.semantic(Semantic::Null);
-        }
         for (name, number) in &declared.declared {
             builder = builder.parameter(format!("{key}.{name}"), number.to_string());
         }

@@ -30,7 +30,18 @@ pub(super) fn take(bytes: &mut Bytes) -> Result<Path, DataError> {
     Ok(path)
 }
 
+/// Takes AWS's index of a message off the front of `bytes`.
+pub(super) fn take_glue(bytes: &mut Bytes) -> Result<usize, DataError> {
+    let index = varint(bytes)?;
+    usize::try_from(index).map_err(|_| malformed(format!("its message index is {index}")))
+}
+
 fn number(bytes: &mut Bytes) -> Result<i32, DataError> {
+    let number = varint(bytes)?;
+    Ok((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg())
+}
+
+fn varint(bytes: &mut Bytes) -> Result<u32, DataError> {
     let mut number = 0_u32;
     for shift in [0, 7, 14, 21, 28] {
         if !bytes.has_remaining() {
@@ -39,7 +50,7 @@ fn number(bytes: &mut Bytes) -> Result<i32, DataError> {
         let byte = bytes.get_u8();
         number |= u32::from(byte & 0x7f).wrapping_shl(shift);
         if byte < 0x80 {
-            return Ok((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg());
+            return Ok(number);
         }
     }
     Err(malformed("a message index of more than five bytes".to_owned()))

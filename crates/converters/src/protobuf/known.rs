@@ -16,6 +16,7 @@ macro_rules! files {
 }
 
 files! {
+    "additionalTypes/decimal.proto" => "aws_decimal.proto";
     "confluent/meta.proto" => "confluent_meta.proto";
     "confluent/type/decimal.proto" => "confluent_decimal.proto";
     "google/protobuf/any.proto" => "any.proto";

@@ -1,4 +1,4 @@
-//! `ProtobufConverter`: Protobuf with its schema in a registry, as Confluent's converter reads it.
+//! `ProtobufConverter`: Protobuf with its schema in a registry, as Confluent's converter reads it, or AWS's for Glue.
 //!
 //! `descriptor` reads one file, `types` puts a schema and what it imports together, `plan` (made by `planner`)
 //! says how data is read and `connect` makes the Connect schema of that; `index` says which message a record holds, `wire` takes the bytes
@@ -25,21 +25,26 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue,
+    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering, SchemaAndValue,
     SchemaRef,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
+use smallvec::smallvec;
 
 use self::connect::{Builder, Order};
 use self::plan::{Options, Plan};
 use self::read::Reader;
 use self::transcode::{Way, Writer};
 use self::types::{MessageId, Types};
-use crate::registry::{self, Compile, Schemas};
+use crate::registry::{self, Compile, Schemas, Vendor};
 
 const CLASS: &str = "io.confluent.connect.protobuf.ProtobufConverter";
+const GLUE_CLASS: &str = "com.amazonaws.services.schemaregistry.kafkaconnect.protobuf.ProtobufSchemaConverter";
+/// Beside Confluent's names AWS's own do not tell whose they are.
+const GLUE_ALIASES: &[&str] = &["AWSKafkaProtobufConverter", "AWSKafkaProtobuf"];
 const ENHANCED: &str = "enhanced.protobuf.schema.support";
 const GENERALIZED: &str = "generalized.sum.type.support";
 const INT_FOR_ENUMS: &str = "int.for.enums";
@@ -57,6 +62,31 @@ pub(crate) fn converter_plugin() -> ConverterPlugin {
         config_def,
         create: |config, role| Ok(Arc::new(ProtobufConverter::try_new(config, role)?)),
     }
+}
+
+/// With its schema in AWS Glue, as AWS's converter reads it.
+pub(crate) fn glue_converter_plugin() -> ConverterPlugin {
+    ConverterPlugin {
+        info: PluginInfo {
+            aliases: GLUE_ALIASES,
+            ..crate::info(PluginKind::Converter, GLUE_CLASS)
+        },
+        config_def: glue_config_def,
+        create: |config, role| Ok(Arc::new(ProtobufConverter::try_new_glue(config, role)?)),
+    }
+}
+
+fn glue_config_def() -> ConfigDef {
+    registry::glue_config_def().key(
+        ConfigKey::new(
+            "protobufMessageType",
+            ConfigType::String,
+            Importance::Low,
+            "Which Java class data is read into. It has no effect: Connect data comes out of either.",
+        )
+        .optional()
+        .validator(Validator::one_of(&["POJO", "DYNAMIC_MESSAGE", "UNKNOWN"])),
+    )
 }
 
 fn config_def() -> ConfigDef {
@@ -131,6 +161,7 @@ impl ProtobufConverter {
     fn try_new(config: &ParsedConfig, role: ConverterRole) -> Result<Self, ConfigErrors> {
         let flag = |key| config.bool(key) == Some(true);
         let compiler = ProtobufCompiler(Options {
+            vendor: Vendor::Confluent,
             enhanced: flag(ENHANCED),
             generalized: flag(GENERALIZED),
             int_for_enums: flag(INT_FOR_ENUMS),
@@ -144,6 +175,25 @@ impl ProtobufConverter {
         });
         Ok(Self {
             schemas: Schemas::try_new(config, role, compiler)?,
+        })
+    }
+
+    fn try_new_glue(config: &ParsedConfig, role: ConverterRole) -> Result<Self, ConfigErrors> {
+        let compiler = ProtobufCompiler(Options {
+            vendor: Vendor::Glue,
+            enhanced: false,
+            generalized: false,
+            int_for_enums: false,
+            optional_for_nullables: false,
+            optional_for_proto2: false,
+            wrapper_for_nullables: false,
+            wrapper_for_raw_primitives: false,
+            struct_for_nulls: false,
+            index_for_unions: false,
+            flatten_unions: false,
+        });
+        Ok(Self {
+            schemas: Schemas::try_new_glue(config, role, compiler)?,
         })
     }
 }
@@ -177,7 +227,7 @@ impl Converter for ProtobufConverter {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ProtobufCompiler(Options);
 
 impl Compile for ProtobufCompiler {
@@ -201,6 +251,7 @@ impl Compile for ProtobufCompiler {
             place,
             version,
             codecs: types.messages.iter().map(|_| OnceLock::new()).collect(),
+            by_name: matches!(id, SchemaId::VersionId(_)).then(|| types.by_name()),
             types,
             plan,
             options: self.0.clone(),
@@ -218,6 +269,8 @@ struct ProtobufSchema {
     place: String,
     version: Option<i32>,
     types: Types,
+    /// The messages by their index, if it is AWS's; else records have a path.
+    by_name: Option<Vec<MessageId>>,
     plan: Arc<Plan>,
     options: Options,
     /// One for each message, as far as records have asked for it.
@@ -238,8 +291,15 @@ impl fmt::Debug for ProtobufSchema {
 impl ProtobufSchema {
     /// What reads the message that a record says it holds; takes that off the front of `bytes`.
     fn codec(&self, bytes: &mut Bytes) -> Result<Arc<ProtobufCodec>, DataError> {
-        let path = index::take(bytes).map_err(|error| error.at(&self.place))?;
-        let root = self.types.at(&path);
+        let path = match &self.by_name {
+            None => index::take(bytes),
+            Some(_) => index::take_glue(bytes).map(|index| smallvec![index]),
+        };
+        let path = path.map_err(|error| error.at(&self.place))?;
+        let root = match &self.by_name {
+            None => self.types.at(&path),
+            Some(by_name) => path.first().and_then(|index| by_name.get(*index)).copied(),
+        };
         let Some((root, codec)) = root.and_then(|root| Some((root, self.codecs.get(root)?))) else {
             let path = path.as_slice();
             let message = format!("it has no message at {path:?}, which the record says it holds");

@@ -11,14 +11,16 @@ use super::planner::Planner;
 use super::types::{EnumId, MessageId, Types};
 use super::wire::Wire;
 use crate::json_text::Literal;
+use crate::registry::Vendor;
 
-/// The settings of Confluent's `ProtobufData` that matter when data is read.
+/// The settings of Confluent's `ProtobufData` that matter when data is read, and whether it is Confluent's at all.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "settings that are on or off, each on its own"
 )]
 pub(super) struct Options {
+    pub(super) vendor: Vendor,
     pub(super) enhanced: bool,
     pub(super) generalized: bool,
     pub(super) int_for_enums: bool,
@@ -209,9 +211,19 @@ pub(super) struct Union {
     pub(super) slot: usize,
     /// The field's name as JSON, with a comma before and a colon after it.
     pub(super) json: Box<[u8]>,
+    /// What stands for it when nothing is set.
+    pub(super) unset: Unset,
     /// It is marked as in all formats, so that the natural rendering cannot tell that it is Protobuf's.
     pub(super) is_generalized: bool,
     pub(super) branches: Vec<Branch>,
+}
+
+/// What stands for a oneof of which nothing is set.
+#[derive(Debug)]
+pub(super) enum Unset {
+    Null,
+    /// Its struct with nothing in it, with that as JSON.
+    Struct(Box<[u8]>),
 }
 
 /// A field of a oneof.
@@ -244,6 +256,8 @@ pub(super) struct Message {
     pub(super) full: String,
     /// The name of its Connect schema.
     pub(super) name: Arc<str>,
+    /// Its own name, without package and outer messages.
+    pub(super) short: Arc<str>,
     pub(super) fields: Vec<Field>,
     pub(super) members: Vec<Member>,
     pub(super) slots: usize,
@@ -374,6 +388,8 @@ impl Enum {
 pub(super) struct Plan {
     messages: Vec<Message>,
     enums: Vec<Enum>,
+    /// The package of the schema's own file.
+    pub(super) package: Arc<str>,
 }
 
 impl Plan {
@@ -406,9 +422,26 @@ impl Plan {
                 .iter()
                 .map(|declared| planner.enumeration(declared))
                 .collect(),
+            package: Arc::from(types.package.as_str()),
         };
         plan.mark_heads();
+        if options.vendor == Vendor::Glue {
+            plan.end_circles();
+        }
         Ok(plan)
+    }
+
+    /// Lets null stand for an absent message where a message of which nothing is there would hold itself.
+    fn end_circles(&mut self) {
+        let is_head: Vec<bool> = self.messages.iter().map(|message| message.is_head).collect();
+        for field in self.messages.iter_mut().flat_map(|message| &mut message.fields) {
+            if let (Node::Message(id), Absent::Message) = (field.node, &field.absent)
+                && is_head.get(id) == Some(&true)
+            {
+                field.absent = Absent::null();
+                field.is_optional = true;
+            }
+        }
     }
 
     /// Marks a message on each circle, and those only in which a search meets a message that it is still inside of.

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use klamm_connect_api::{DataError, SchemaType, Semantic, Value, java_number, json};
 
 use super::plan::{
-    Absent, Branch, ByNumber, Entry, Enum, Field, Member, Message, Node, Options, Scalar, Step, Symbol, Union,
+    Absent, Branch, ByNumber, Entry, Enum, Field, Member, Message, Node, Options, Scalar, Step, Symbol, Union, Unset,
 };
 use super::types::{self, Kind, MessageId, Types};
 use super::wire::Wire;
 use crate::json_text::Literal;
+use crate::registry::Vendor;
 
 /// Makes a plan.
 pub(super) struct Planner<'a> {
@@ -50,11 +51,8 @@ impl<'a> Planner<'a> {
             .collect();
         Ok(Message {
             full: declared.full.clone(),
-            name: Arc::from(if self.options.enhanced {
-                &*declared.full
-            } else {
-                &*declared.name
-            }),
+            name: self.schema_name(&declared.name, &declared.full),
+            short: Arc::from(declared.name.as_str()),
             steps: steps(declared, &fields, &required),
             fields,
             members,
@@ -80,9 +78,21 @@ impl<'a> Planner<'a> {
             _ => None,
         };
         let options = self.options;
-        let can_be_required = message.is_none() && !field.is_repeated && field.oneof.is_none();
-        let wants_required = options.optional_for_nullables || options.wrapper_for_nullables;
-        let is_optional = !can_be_required || !wants_required || self.tells_absent(field);
+        let is_optional = match options.vendor {
+            Vendor::Confluent => {
+                let can_be_required = message.is_none() && !field.is_repeated && field.oneof.is_none();
+                let wants_required = options.optional_for_nullables || options.wrapper_for_nullables;
+                !can_be_required || !wants_required || self.tells_absent(field)
+            }
+            // There is no date that nothing could stand for.
+            Vendor::Glue => {
+                let is_map = field.is_repeated && matches!(node, Node::Entry(_));
+                !is_map && field.is_repeated
+                    || field.oneof.is_some()
+                    || is_called_optional(field)
+                    || matches!(node, Node::Date(_))
+            }
+        };
         Ok(Field {
             name: Arc::from(field.name.as_str()),
             number: field.number,
@@ -160,7 +170,7 @@ impl<'a> Planner<'a> {
 
     fn message_node(&self, id: MessageId, field: &types::Field) -> Result<Node, DataError> {
         let message = self.types.message(id);
-        if field.is_repeated && is_entry(message) {
+        if field.is_repeated && self.is_entry(message) {
             return Ok(Node::Entry(id));
         }
         let is = |kinds: &[Kind]| is_of(message, kinds);
@@ -194,7 +204,7 @@ impl<'a> Planner<'a> {
         let [key, value] = declared.fields.as_slice() else {
             return Ok(None);
         };
-        if !is_entry(declared) {
+        if !self.is_entry(declared) {
             return Ok(None);
         }
         let is_object = match self.node(key)? {
@@ -214,6 +224,14 @@ impl<'a> Planner<'a> {
     }
 
     fn absent(&self, field: &types::Field, node: Node) -> Result<Absent, DataError> {
+        if self.options.vendor == Vendor::Glue {
+            return match node {
+                _ if field.is_repeated || field.oneof.is_some() || is_called_optional(field) => Ok(Absent::null()),
+                Node::Date(_) => Ok(Absent::null()),
+                Node::Scalar(scalar, schema_type) => self.default(field, scalar, schema_type),
+                _ => Ok(Absent::Message),
+            };
+        }
         let makes_nulls = !self.options.struct_for_nulls;
         match node {
             // Lists and maps are empty, which needs nothing in their place.
@@ -295,45 +313,92 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// The struct's members: its oneofs, then the other fields.
+    /// The struct's members: its oneofs, then the other fields. AWS's converter has a oneof where its first field stands.
     fn members(&self, declared: &types::Message, fields: &[Field]) -> Vec<Member> {
+        let plain = |index: usize, field: &types::Field| Member::Field {
+            index,
+            json: member_name(&field.name).into(),
+        };
         let mut members = Vec::new();
-        for (oneof, oneof_name) in declared.oneofs.iter().enumerate() {
-            let of_oneof: Vec<usize> = (0..fields.len())
-                .zip(&declared.fields)
-                .filter(|(_, field)| field.oneof == Some(oneof))
-                .map(|(index, _)| index)
-                .collect();
-            if self.options.flatten_unions {
-                for index in of_oneof {
-                    let json = member_name(declared.fields.get(index).map_or("", |field| &field.name)).into();
-                    members.push(Member::Field { index, json });
+        if self.options.vendor == Vendor::Glue {
+            let mut has_union = vec![false; declared.oneofs.len()];
+            for (index, field) in declared.fields.iter().enumerate() {
+                match field.oneof.map(|oneof| (oneof, has_union.get_mut(oneof))) {
+                    None => members.push(plain(index, field)),
+                    Some((oneof, Some(is_there @ false))) => {
+                        *is_there = true;
+                        members.push(Member::Union(self.union(declared, oneof, fields)));
+                    }
+                    Some(_) => {}
                 }
-                continue;
             }
-            let union_name = if self.options.index_for_unions {
-                format!("{oneof_name}_{oneof}")
+            return members;
+        }
+        for oneof in 0..declared.oneofs.len() {
+            if self.options.flatten_unions {
+                let of_oneof = declared.fields.iter().enumerate();
+                let of_oneof = of_oneof.filter(|(_, field)| field.oneof == Some(oneof));
+                members.extend(of_oneof.map(|(index, field)| plain(index, field)));
             } else {
-                oneof_name.clone()
-            };
-            members.push(Member::Union(Union {
-                slot: oneof,
-                json: member_name(&union_name).into(),
-                name: Arc::from(union_name),
-                oneof: Arc::from(oneof_name.as_str()),
-                is_generalized: self.options.generalized,
-                branches: branches(&of_oneof, fields),
-            }));
-        }
-        for (index, field) in declared.fields.iter().enumerate() {
-            if field.oneof.is_none() {
-                members.push(Member::Field {
-                    index,
-                    json: member_name(&field.name).into(),
-                });
+                members.push(Member::Union(self.union(declared, oneof, fields)));
             }
         }
+        let others = declared.fields.iter().enumerate();
+        let others = others.filter(|(_, field)| field.oneof.is_none());
+        members.extend(others.map(|(index, field)| plain(index, field)));
         members
+    }
+
+    fn union(&self, declared: &types::Message, oneof: usize, fields: &[Field]) -> Union {
+        let of_oneof: Vec<usize> = (0..fields.len())
+            .zip(&declared.fields)
+            .filter(|(_, field)| field.oneof == Some(oneof))
+            .map(|(index, _)| index)
+            .collect();
+        let oneof_name = declared.oneofs.get(oneof).map_or("", String::as_str);
+        let union_name = if self.options.index_for_unions {
+            format!("{oneof_name}_{oneof}")
+        } else {
+            oneof_name.to_owned()
+        };
+        Union {
+            slot: oneof,
+            json: member_name(&union_name).into(),
+            name: Arc::from(union_name),
+            oneof: Arc::from(oneof_name),
+            unset: match self.options.vendor {
+                Vendor::Confluent => Unset::Null,
+                Vendor::Glue => Unset::Struct(all_null(&of_oneof, fields)),
+            },
+            is_generalized: self.options.generalized,
+            branches: branches(&of_oneof, fields),
+        }
+    }
+
+    fn schema_name(&self, short: &str, full: &str) -> Arc<str> {
+        let is_full = self.options.enhanced || self.options.vendor == Vendor::Glue;
+        Arc::from(if is_full { full } else { short })
+    }
+
+    /// Whether lists of the message are maps: entries of Protobuf's maps, and those that Confluent's converter writes
+    /// for Connect maps with other keys than Protobuf allows.
+    fn is_entry(&self, message: &types::Message) -> bool {
+        if self.options.vendor == Vendor::Glue && !message.is_map_entry {
+            return false;
+        }
+        let is_plain = |field: &types::Field| !field.is_repeated && field.oneof.is_none();
+        match message.fields.as_slice() {
+            [key, value] => {
+                message.name.ends_with("Entry")
+                    && key.name == "key"
+                    && value.name == "value"
+                    && is_plain(key)
+                    && is_plain(value)
+                    // Two messages cannot be compared by what stands on the wire.
+                    && !matches!(key.kind, Kind::Message(_) | Kind::Group(_))
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn enumeration(&self, declared: &types::Enum) -> Enum {
@@ -353,11 +418,7 @@ impl<'a> Planner<'a> {
         symbols.sort_by_key(|symbol| symbol.number);
         symbols.dedup_by_key(|symbol| symbol.number);
         Enum {
-            name: Arc::from(if self.options.enhanced {
-                &*declared.full
-            } else {
-                &*declared.name
-            }),
+            name: self.schema_name(&declared.name, &declared.full),
             declared: declared.values.clone(),
             is_null: declared.full == NULL_VALUE,
             unknown: format!("UNKNOWN_ENUM_VALUE_{}_", declared.name),
@@ -476,22 +537,25 @@ fn steps(declared: &types::Message, fields: &[Field], required: &[usize]) -> Opt
     Some(steps.into())
 }
 
-/// Whether lists of the message are maps: entries of Protobuf's maps, and those that Confluent's converter writes for
-/// Connect maps with other keys than Protobuf allows.
-fn is_entry(message: &types::Message) -> bool {
-    let is_plain = |field: &types::Field| !field.is_repeated && field.oneof.is_none();
-    match message.fields.as_slice() {
-        [key, value] => {
-            message.name.ends_with("Entry")
-                && key.name == "key"
-                && value.name == "value"
-                && is_plain(key)
-                && is_plain(value)
-                // Two messages cannot be compared by what stands on the wire.
-                && !matches!(key.kind, Kind::Message(_) | Kind::Group(_))
-        }
-        _ => false,
+/// The struct of a oneof of which nothing is set.
+fn all_null(of_oneof: &[usize], fields: &[Field]) -> Box<[u8]> {
+    let mut json = Vec::new();
+    for field in of_oneof.iter().filter_map(|index| fields.get(*index)) {
+        json.extend_from_slice(&member_name(&field.name));
+        json.extend_from_slice(b"null");
     }
+    // In place of the first comma.
+    if let Some(first) = json.first_mut() {
+        *first = b'{';
+    }
+    json.push(b'}');
+    json.into()
+}
+
+/// Whether the word `optional` stands before a field, which then tells zero from absent.
+fn is_called_optional(field: &types::Field) -> bool {
+    let is_plain = !field.is_required && !field.is_repeated && field.oneof.is_none();
+    field.is_proto3_optional || field.is_proto2 && is_plain
 }
 
 /// The name that a map has in Connect: that of its entry without the end, words in lower case with `_` between.

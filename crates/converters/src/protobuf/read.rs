@@ -7,7 +7,7 @@ use bytes::Bytes;
 use klamm_connect_api::{DataError, Map, SchemaRef, SchemaType, Struct, Value};
 
 use super::logical::date_ms;
-use super::plan::{Absent, Field, Member, Node, Plan, Scalar};
+use super::plan::{Absent, Field, Member, Node, Plan, Scalar, Unset};
 use super::scan::{Chain, Frame, Parts, Scanner, float, number32};
 use super::types::MessageId;
 use super::wire::malformed;
@@ -49,7 +49,12 @@ impl<'a> Reader<'a> {
                     let set = self.scanner.slot(frame, union.slot).field();
                     match set.and_then(|set| union.branches.iter().position(|branch| branch.index == set)) {
                         Some(branch) => self.union(frame, &message.fields, set, branch, &connect.schema),
-                        None => Ok(Value::Null),
+                        None => match union.unset {
+                            Unset::Null => Ok(Value::Null),
+                            Unset::Struct(_) => {
+                                Struct::try_new(SchemaRef::clone(&connect.schema)).map(|data| Value::Struct(Box::new(data)))
+                            }
+                        },
                     }
                 }
             };

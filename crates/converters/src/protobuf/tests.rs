@@ -8,6 +8,7 @@ use super::*;
 
 fn options() -> Options {
     Options {
+        vendor: Vendor::Confluent,
         enhanced: false,
         generalized: false,
         int_for_enums: false,

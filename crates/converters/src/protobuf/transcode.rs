@@ -4,7 +4,7 @@
 use bigdecimal::num_bigint::BigInt;
 use klamm_connect_api::{DataError, Rendering, SchemaType, Semantic, Unit, Value, java_number, json};
 
-use super::plan::{Absent, Field, Member, Message, Node, Plan, Scalar, Union};
+use super::plan::{Absent, Field, Member, Message, Node, Plan, Scalar, Union, Unset};
 use super::read::{integer, no_elements, strict};
 use super::scan::{Chain, Entries, Frame, Parts, Scanner, float, number32};
 use super::types::MessageId;
@@ -174,7 +174,10 @@ impl<'a> Writer<'a> {
         }
         let Some(branch) = branch else {
             if is_member {
-                out.extend_from_slice(b"null");
+                match &union.unset {
+                    Unset::Struct(json) if is_struct => out.extend_from_slice(json),
+                    Unset::Struct(_) | Unset::Null => out.extend_from_slice(b"null"),
+                }
             }
             return Ok(());
         };

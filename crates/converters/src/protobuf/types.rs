@@ -71,6 +71,8 @@ pub(super) struct Message {
     pub(super) fields: Vec<Field>,
     /// Names of the oneofs, without those that stand for a proto3 `optional`.
     pub(super) oneofs: Vec<String>,
+    /// What stands for a map's entry, rather than having been declared.
+    pub(super) is_map_entry: bool,
     /// The messages declared inside, without the entries of maps.
     children: Vec<MessageId>,
 }
@@ -91,6 +93,10 @@ pub(super) struct Types {
     pub(super) enums: Vec<Enum>,
     /// The messages at the top of the schema's own file.
     roots: Vec<MessageId>,
+    /// How many messages that file has: they come first.
+    own: usize,
+    /// Its package.
+    pub(super) package: String,
 }
 
 impl Types {
@@ -143,6 +149,14 @@ impl Types {
         self.roots.first().map(|id| self.message(*id))
     }
 
+    /// All messages of the schema's own file by their full name, the entries of maps included: the order in which AWS
+    /// counts them.
+    pub(super) fn by_name(&self) -> Vec<MessageId> {
+        let mut ids: Vec<MessageId> = (0..self.own).collect();
+        ids.sort_by_key(|id| &self.message(*id).full);
+        ids
+    }
+
     /// The message at a path of positions: among the file's messages, among those declared in that one, and so on.
     pub(super) fn at(&self, path: &[usize]) -> Option<MessageId> {
         let (first, rest) = path.split_first()?;
@@ -170,7 +184,9 @@ impl Linker {
     fn link(mut self, mut own: File, files: Vec<File>, missing: &[String]) -> Result<Types, DataError> {
         own.name = None;
         let mut seen: Vec<File> = vec![own.clone()];
+        self.types.package = own.package.clone().unwrap_or_default();
         self.types.roots = self.file(own)?;
+        self.types.own = self.types.messages.len();
         for mut file in files {
             // One document may be referred to under several names.
             file.name = None;
@@ -230,6 +246,7 @@ impl Linker {
             full: full.clone(),
             fields: Vec::new(),
             oneofs,
+            is_map_entry: declared.options.as_ref().is_some_and(|options| options.map_entry == Some(true)),
             children: Vec::new(),
         });
         let (nested, enums) = (
@@ -241,8 +258,8 @@ impl Linker {
             self.enumeration(&full, nested, is_proto2)?;
         }
         for nested in nested {
-            let is_entry = nested.options.is_some_and(|options| options.map_entry == Some(true));
             let child = self.message(&full, nested, is_proto2)?;
+            let is_entry = self.types.message(child).is_map_entry;
             if !is_entry && let Some(message) = self.types.messages.get_mut(id) {
                 message.children.push(child);
             }

@@ -282,6 +282,15 @@ pub(crate) fn glue_config_def() -> ConfigDef {
         )
 }
 
+/// Whose converter shows what Connect data looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vendor {
+    /// Confluent's.
+    Confluent,
+    /// AWS's, for its Glue registry.
+    Glue,
+}
+
 /// How a subject's name is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strategy {
@@ -339,6 +348,8 @@ struct Source<C: Compile> {
     naming: Naming,
     reading: Reading,
     compiled: Cache<Key, Arc<C::Output>, DataError>,
+    /// How long what was compiled is used; none: for good.
+    compiled_lives: Option<Duration>,
 }
 
 /// Compiled schemas by what records name, with the registry or registries behind.
@@ -485,16 +496,17 @@ impl<C: Compile> Source<C> {
             naming,
             compiled: Cache::new(Limits {
                 entries: config.usize(CACHE_SIZE).unwrap_or(1000),
-                answers_live: match reading {
-                    Reading::Written => None,
-                    // A newer version is noticed when the old one is looked for again.
-                    Reading::Latest | Reading::LatestWith(_) => config
-                        .int(LATEST_TTL)
-                        .and_then(|seconds| u64::try_from(seconds).ok())
-                        // What was made ready has to be there when the record is converted.
-                        .map(|seconds| Duration::from_secs(seconds.max(1))),
-                },
+                answers_live: None,
             }),
+            compiled_lives: match reading {
+                Reading::Written => None,
+                // A newer version is noticed when the old one is looked for again.
+                Reading::Latest | Reading::LatestWith(_) => config
+                    .int(LATEST_TTL)
+                    .and_then(|seconds| u64::try_from(seconds).ok())
+                    // What was made ready has to be there when the record is converted.
+                    .map(|seconds| Duration::from_secs(seconds.max(1))),
+            },
             reading,
         }
     }
@@ -529,11 +541,16 @@ impl<C: Compile> Source<C> {
                 FAILURE_HOLDS
             }
         };
-        let fetch = async { self.fetch(topic, id).await.map(Arc::new) };
-        self.compiled.get_or_fetch(&key, holds, fetch).await.map(drop)
+        let fetch = async {
+            let (compiled, life) = self.fetch(topic, id).await?;
+            Ok((Arc::new(compiled), life))
+        };
+        let made = self.compiled.get_or_fetch_for_a_time(&key, holds, fetch);
+        made.await.map(drop)
     }
 
-    async fn fetch(&self, topic: &str, id: SchemaId) -> Result<C::Output, DataError> {
+    /// What reads the data of a schema, and for how long.
+    async fn fetch(&self, topic: &str, id: SchemaId) -> Result<(C::Output, Option<Duration>), DataError> {
         let (strategy, looks_up_version) = match self.naming {
             Naming::Subjects {
                 strategy,
@@ -575,13 +592,19 @@ impl<C: Compile> Source<C> {
         } else {
             None
         };
+        let life = if looks_up_version && version.is_none() {
+            // It may be registered under the subject later.
+            Some(self.compiled_lives.map_or(FAILURE_HOLDS, |life| life.min(FAILURE_HOLDS)))
+        } else {
+            self.compiled_lives
+        };
         // What reads the schema's data names the subject in its errors.
         if schema.document.subject.is_none()
             && let Some(subject) = &by_topic
         {
             Arc::make_mut(&mut schema.document).subject = Some(Arc::clone(subject));
         }
-        match self.reader(topic, &schema).await? {
+        let compiled = match self.reader(topic, &schema).await? {
             Some(reader) => {
                 let reader_place = reader
                     .document
@@ -592,7 +615,8 @@ impl<C: Compile> Source<C> {
                     .map_err(|error| named(error.at(&format!("{}{reader_place}", C::SCHEMA_TYPE))))
             }
             None => self.compiler.compile(&schema, id, version).map_err(named),
-        }
+        };
+        Ok((compiled?, life))
     }
 
     /// The schema that data is brought to, if that is another one than it was written with.

@@ -26,7 +26,7 @@ use crate::engine::{EngineConfig, Shared};
 use crate::event::EngineEvent;
 use crate::intake::Delivery;
 use crate::lanes::Lanes;
-use crate::ledger::Ledger;
+use crate::ledger::Pending;
 use crate::partition::{PartitionHandle, Room, Slot};
 use crate::route::{Queue, RouteState};
 use crate::status::count;
@@ -77,7 +77,6 @@ enum Event {
 #[derive(Debug)]
 struct Partition {
     handle: Arc<PartitionHandle>,
-    ledger: Ledger,
     phase: Phase,
     /// One for each route.
     queues: Vec<Queue>,
@@ -301,7 +300,6 @@ impl Actor {
                     .collect();
                 let index = self.partitions.insert(Partition {
                     handle: Arc::clone(handle),
-                    ledger: Ledger::new(handle.start),
                     phase: Phase::Running,
                     queues,
                     sent: 0,
@@ -324,14 +322,32 @@ impl Actor {
         let mut broken = None;
         let mut filtered = 0;
         let mut done = 0;
+        let mut resumed = 0;
         let partition = &mut self.partitions[index];
-        let window_before = partition.ledger.window();
+        let mut ledger = handle.ledger();
+        let window_before = ledger.window();
         let mut freed_bytes = 0;
         let mut letters = Vec::new();
-        for record in records {
-            let ways = ways(&record);
-            let pending = u32::try_from(ways).unwrap_or(u32::MAX);
-            let ticket = match partition.ledger.arrive(record.origin.offset, pending, self.now) {
+        for mut record in records {
+            let offset = record.origin.offset;
+            let ways_before = ways(&record);
+            if ledger.resumes() {
+                let bytes_before = record.size_bytes();
+                record.dead_letter.take_if(|_| ledger.is_settled(None, offset));
+                record
+                    .routes
+                    .retain(|(route, _)| !ledger.is_settled(Some(*route), offset));
+                resumed += ways_before - ways(&record);
+                freed_bytes += bytes_before - record.size_bytes();
+            }
+            let mut pending = Pending::default();
+            for (route, _) in &record.routes {
+                pending.add(ledger.bit(Some(*route)));
+            }
+            if record.dead_letter.is_some() {
+                pending.add(ledger.bit(None));
+            }
+            let ticket = match ledger.arrive(offset, pending, self.now) {
                 Ok(ticket) => ticket,
                 Err(error) => {
                     let what = format!(
@@ -342,8 +358,8 @@ impl Actor {
                     continue;
                 }
             };
-            if ways == 0 {
-                filtered += 1;
+            if pending.is_done() {
+                filtered += usize::from(ways_before == 0);
                 done += 1;
                 continue;
             }
@@ -389,18 +405,20 @@ impl Actor {
                 }
             }
         }
-        partition.ledger.advance(position);
+        ledger.advance(position);
         let freed = Room {
             records: done,
             bytes: freed_bytes,
             // Done at once and behind no undone record: such a record never enters the window.
-            window: room.window - (partition.ledger.window() - window_before),
+            window: room.window - (ledger.window() - window_before),
         };
         partition.held.records += room.records - freed.records;
         partition.held.bytes += room.bytes - freed.bytes;
         partition.held.window += room.window - freed.window;
-        handle.publish(freed, partition.ledger.commit(), partition.ledger.oldest());
+        drop(ledger);
+        handle.release(freed);
         count(&self.shared.filtered_records, filtered);
+        count(&self.shared.resumed_records, resumed);
         if done > 0 {
             self.shared.count_done(done);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use klamm_connect_api::Origin;
 use klamm_connect_api::delivery::ErrorPolicy;
-use klamm_connect_api::sink::{Failure, Outcome, Verdict};
+use klamm_connect_api::sink::{Failure, Outcome, RouteIndex, Verdict};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::{debug, error};
@@ -410,7 +410,9 @@ impl Actor {
             let partition = &mut self.partitions[index];
             let is_late = partition.phase == Phase::GivenBack;
             let is_running = partition.phase == Phase::Running;
-            let window_before = partition.ledger.window();
+            let mut ledger = partition.handle.ledger();
+            let bit = ledger.bit(route.map(RouteIndex));
+            let window_before = ledger.window();
             let mut freed = Room::default();
             let mut has_free_lane = false;
             let mut run = 0;
@@ -420,17 +422,16 @@ impl Actor {
                 if is_running && let Some(route) = route {
                     has_free_lane |= partition.queues[route].lanes.settle(item.key_hash);
                 }
-                if !is_late && partition.ledger.complete(item.ticket) {
+                if !is_late && ledger.complete(item.ticket, bit) {
                     freed.records += 1;
                 }
             }
-            freed.window = window_before - partition.ledger.window();
+            freed.window = window_before - ledger.window();
+            drop(ledger);
             partition.held.records -= freed.records;
             partition.held.bytes -= freed.bytes;
             partition.held.window -= freed.window;
-            partition
-                .handle
-                .publish(freed, partition.ledger.commit(), partition.ledger.oldest());
+            partition.handle.release(freed);
             if let Some(route) = route {
                 self.routes[route].items -= run;
                 if has_free_lane {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering as Atomic};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use klamm_connect_api::sink::{
 use klamm_connect_api::{BoxFuture, Origin, Record, TopicPartition};
 use klamm_delivery::{
     Committable, DeadLetter, DeadLetters, Delivery, Engine, EngineConfig, EngineEvent, LETTERS_AT_ONCE, LetterRefused,
-    PartitionLimits, WorkerMemory,
+    PartitionLimits, Progress, WorkerMemory,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -125,12 +126,20 @@ pub struct Log {
     /// Largest offset sent, by lane. Within an assignment, records of a lane are first sent in offset order.
     first_sent: BTreeMap<(usize, Lane), i64>,
     sent: BTreeSet<(usize, i32, i64)>,
+    /// What was committed as settled when the partition was assigned: not to be sent again.
+    settled: BTreeMap<(usize, i32), Vec<Range<i64>>>,
 }
 
 impl Log {
     /// A new assignment of the partition: offsets may come again.
-    pub fn restart(&mut self, partition: i32) {
+    pub fn restart(&mut self, partition: i32, settled: &Progress) {
         self.away.remove(&partition);
+        self.settled.retain(|(_, other), _| *other != partition);
+        for of in &settled.routes {
+            if let Some(route) = of.route {
+                self.settled.insert((route.0, partition), of.done.clone());
+            }
+        }
         self.first_sent.retain(|(_, lane), _| lane.0 != partition);
         self.sent.retain(|(_, other, _)| *other != partition);
         self.last_accepted.retain(|(_, lane), _| lane.0 != partition);
@@ -318,6 +327,10 @@ impl Sink for FakeSink {
                     }
                     log.sent
                         .insert((route, origin.topic_partition.partition(), origin.offset));
+                    let settled = log.settled.get(&(route, origin.topic_partition.partition()));
+                    if settled.is_some_and(|done| done.iter().any(|range| range.contains(&origin.offset))) {
+                        wrong.push(format!("{origin} is sent again, though it was committed as settled"));
+                    }
                     if log.away.contains(&origin.topic_partition.partition()) {
                         wrong.push(format!("{origin} is sent after its partition was given back"));
                     }

@@ -65,7 +65,8 @@ impl CommitError {
 }
 
 impl GroupMember {
-    /// Commits the offsets; tries again for up to `request.timeout.ms` where that may help.
+    /// Commits the offsets; tries again for up to `request.timeout.ms` where that may help. Metadata that the broker finds
+    /// too long is left out.
     ///
     /// # Errors
     /// See [`CommitError`]. Of several partitions some may have been committed.
@@ -114,6 +115,7 @@ impl GroupMember {
                 Ok(response) => {
                     let mut failed: Vec<TopicPartition> = gone.into_iter().map(partition_of).collect();
                     let mut failure = (!failed.is_empty()).then(|| gone_topic(&failed));
+                    let mut too_long: Vec<TopicPartition> = Vec::new();
                     for topic in &response.topics {
                         for answer in &topic.partitions {
                             let Some(code) = code_of(answer.error_code) else {
@@ -130,6 +132,11 @@ impl GroupMember {
                             let now = membership.identity();
                             let is_moving = now.is_joining || now.generation != generation;
                             match fate(code, is_moving) {
+                                Fate::WithoutMetadata => {
+                                    failure = Some(err);
+                                    failed.push(partition.clone());
+                                    too_long.push(partition);
+                                }
                                 Fate::Fenced => return Err(self.fenced(partition)),
                                 Fate::Retry => {
                                     failure = Some(err);
@@ -150,6 +157,12 @@ impl GroupMember {
                             .iter()
                             .any(|p| p.topic == offset.topic && p.partition == offset.partition)
                     });
+                    for offset in left
+                        .iter_mut()
+                        .filter(|offset| too_long.contains(&partition_of(offset)))
+                    {
+                        offset.metadata.clear();
+                    }
                     match failure {
                         None => return Ok(()),
                         Some(failure) => failure,
@@ -216,6 +229,8 @@ fn gone_topic(partitions: &[TopicPartition]) -> KafkaError {
 enum Fate {
     Fenced,
     Retry,
+    /// The broker's `offset.metadata.max.bytes` is lower than usual: the offset counts, the text beside it does not.
+    WithoutMetadata,
     Refused,
 }
 
@@ -227,6 +242,7 @@ fn fate(code: ResponseError, is_moving: bool) -> Fate {
         Some(Disturbance::Fenced { .. } | Disturbance::Replaced) => Fate::Fenced,
         // KIP-848: the next heartbeat brings the newer epoch.
         None if code == ResponseError::StaleMemberEpoch => Fate::Retry,
+        None if code == ResponseError::OffsetMetadataTooLarge => Fate::WithoutMetadata,
         None if code.is_retriable() => Fate::Retry,
         None => Fate::Refused,
     }
@@ -286,6 +302,11 @@ mod tests {
                 "the rebalance may keep us",
             ),
             (ResponseError::NotCoordinator, Fate::Retry, "the coordinator moved"),
+            (
+                ResponseError::OffsetMetadataTooLarge,
+                Fate::WithoutMetadata,
+                "the offset alone is taken",
+            ),
             (
                 ResponseError::CoordinatorLoadInProgress,
                 Fate::Retry,

@@ -1,7 +1,7 @@
 //! Three brokers that fail in every way: records reach a group member once and in order, again only what it had not
 //! committed.
 //!
-//! The short form runs with all tests; `make soak` repeats the faults, longer ones, for `KLAMM_SOAK_SECONDS`.
+//! The short form runs with all tests; `make soak-kafka` repeats the faults, longer ones, for `KLAMM_SOAK_SECONDS`.
 
 #![allow(
     clippy::unwrap_used,
@@ -102,7 +102,7 @@ async fn every_fault_is_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes KLAMM_SOAK_SECONDS: make soak"]
+#[ignore = "takes KLAMM_SOAK_SECONDS: make soak-kafka"]
 async fn soak() {
     let seconds = std::env::var("KLAMM_SOAK_SECONDS").map_or(600, |seconds| seconds.parse().unwrap());
     let seed: u64 =

@@ -15,8 +15,8 @@ use klamm_connect_api::{
 };
 use klamm_rest::About;
 use klamm_runtime::{
-    Herder, InstanceStatus, MemoryConfigLog, Plugins, State, TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks,
-    WorkerConfig,
+    Herder, InstanceStatus, MemoryConfigLog, Plugins, RestartPolicy, State, TaskControl, TaskPlan, TaskReport,
+    TaskSpec, Tasks, WorkerConfig,
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -67,6 +67,7 @@ impl Tasks for FakeTasks {
         Ok(TaskPlan {
             tasks,
             version: INFO.version,
+            restart: RestartPolicy::None,
         })
     }
 

@@ -14,6 +14,7 @@ use super::definition::{KEY_FORMAT, VALUE_FORMAT, common_def, error_def, sink_de
 use super::format::{self, InputFormat};
 use super::worker::ignored_line;
 use super::{Secrets, SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
+use crate::herder::RestartPolicy;
 use crate::plugins::Plugins;
 
 /// What happens to a record that cannot be converted or transformed (`errors.*`, KIP-298).
@@ -63,6 +64,7 @@ pub(crate) struct ConnectorConfig {
     pub(crate) sink: Arc<dyn SinkConnector>,
     pub(crate) sink_config: ParsedConfig,
     pub(crate) tasks_max: u32,
+    pub(crate) restart: RestartPolicy,
     pub(crate) subscription: Subscription,
     /// Where it reads: the worker's cluster, unless `consumer.*` says otherwise.
     pub(crate) client: ClientConfig,
@@ -357,6 +359,10 @@ impl Check<'_> {
             sink: Arc::clone(sink),
             sink_config,
             tasks_max: common.usize("tasks.max").and_then(|tasks| u32::try_from(tasks).ok())?,
+            restart: match common.str("task.restart.policy")? {
+                "backoff" => RestartPolicy::Backoff,
+                _ => RestartPolicy::None,
+            },
             subscription: subscription?,
             client: client?,
             consumer: consumer?,

@@ -45,6 +45,12 @@ pub(super) fn common_def(plugins: &Plugins) -> ConfigDef {
                 .display("Tasks max", Width::Short),
         )
         .key(
+            key("task.restart.policy", ConfigType::String, Importance::Medium, "What follows the failure of a task: `none`, it stays FAILED until a person restarts it, as in Connect; `backoff`, it starts again after 1 minute, which doubles with each failure up to 30.")
+                .default("none")
+                .validator(Validator::one_of(&["none", "backoff"]))
+                .display("Task restart policy", Width::Short),
+        )
+        .key(
             key("key.converter", ConfigType::Class, Importance::Low, "Converter of record keys; the worker's if not set.")
                 .optional()
                 .recommended(converters.clone())

@@ -19,7 +19,7 @@ use tracing::info;
 
 pub use error::{HerderError, HerderErrorKind};
 pub use status::{ConnectorStatus, InstanceStatus, State, TaskReport};
-pub use supervisor::{TaskControl, TaskPlan, TaskSpec, Tasks};
+pub use supervisor::{RestartPolicy, TaskControl, TaskPlan, TaskSpec, Tasks};
 
 use crate::config::{
     ConnectorConfig, Conversion, Secrets, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask,

@@ -2,6 +2,7 @@
 //!
 //! Each connector has a supervisor of its own, so a connector that takes long to stop delays no other.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use klamm_connect_api::config::KeysOnly;
 use klamm_connect_api::{BoxFuture, RawConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::state::ConnectorEntry;
@@ -47,7 +49,23 @@ pub struct TaskPlan {
     pub tasks: u32,
     /// Version of the connector plugin.
     pub version: &'static str,
+    /// What follows the failure of a task.
+    pub restart: RestartPolicy,
 }
+
+/// `task.restart.policy`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// It stays FAILED until a person restarts it, as in Connect.
+    #[default]
+    None,
+    /// It starts again after a minute, which doubles with each failure up to half an hour.
+    Backoff,
+}
+
+const FIRST_RESTART: Duration = Duration::from_secs(60);
+/// Also how long a task must have run for its earlier failures to be forgotten.
+const LAST_RESTART: Duration = Duration::from_secs(30 * 60);
 
 /// One task to run.
 #[derive(Clone)]
@@ -96,6 +114,15 @@ struct RunningTask {
     number: u32,
     control: watch::Sender<TaskControl>,
     abort: AbortHandle,
+    started: Instant,
+}
+
+/// A task that failed and starts again by itself.
+#[derive(Debug, Clone, Copy)]
+struct Recovery {
+    failures: u32,
+    /// None while it runs.
+    restart_at: Option<Instant>,
 }
 
 struct TaskEnd {
@@ -116,6 +143,8 @@ enum Event {
     Desired(Result<(), watch::error::RecvError>),
     Command(Option<Command>),
     TaskEnded(Id, TaskEnd),
+    /// The time of failed tasks has come.
+    RestartDue,
 }
 
 impl Supervisor {
@@ -132,11 +161,14 @@ impl Supervisor {
             joins: JoinSet::new(),
             version: 0,
             plan: None,
+            recovering: BTreeMap::new(),
         };
         loop {
             let wish = desired.borrow_and_update().clone();
             let Some(wish) = wish else { break };
             connector.reconcile(&wish).await;
+            let restart_at = connector.restart_at();
+            let restart = sleep_until(restart_at.unwrap_or_else(Instant::now));
             let event = tokio::select! {
                 changed = desired.changed() => Event::Desired(changed),
                 command = commands.recv() => Event::Command(command),
@@ -144,12 +176,14 @@ impl Supervisor {
                     Ok((id, end)) => Event::TaskEnded(id, end),
                     Err(_) => continue, // aborted by us
                 },
+                () = restart, if restart_at.is_some() => Event::RestartDue,
             };
             match event {
                 Event::Desired(Ok(())) => {}
                 Event::Desired(Err(_)) | Event::Command(None) => break,
                 Event::Command(Some(command)) => connector.command(command, &wish).await,
                 Event::TaskEnded(id, end) => connector.ended(id, end),
+                Event::RestartDue => connector.recover(&wish).await,
             }
         }
         connector.stop_tasks(|_| true).await;
@@ -164,6 +198,8 @@ struct Connector {
     /// Version of the configuration that `plan` was made from; 0 is none.
     version: u64,
     plan: Option<(TaskPlan, Arc<RawConfig>)>,
+    /// By number of the task.
+    recovering: BTreeMap<u32, Recovery>,
 }
 
 impl Connector {
@@ -171,6 +207,7 @@ impl Connector {
         match wish.target {
             TargetState::Stopped => {
                 self.stop_tasks(|_| true).await;
+                self.recovering.clear();
                 self.forget_plan();
                 self.show(State::Stopped);
             }
@@ -185,6 +222,7 @@ impl Connector {
             TargetState::Started => {
                 if self.version != wish.version {
                     self.stop_tasks(|_| true).await;
+                    self.recovering.clear();
                     self.supervisor.board.clear_tasks(&self.supervisor.name);
                     self.version = wish.version;
                     self.start(wish);
@@ -247,21 +285,79 @@ impl Connector {
             TaskEnd { number, result }
         };
         let abort = self.joins.spawn(run);
-        self.running.push(RunningTask { number, control, abort });
+        self.running.push(RunningTask {
+            number,
+            control,
+            abort,
+            started: Instant::now(),
+        });
     }
 
     fn ended(&mut self, id: Id, end: TaskEnd) {
-        let running = self.running.len();
-        self.running.retain(|task| task.abort.id() != id);
-        if self.running.len() == running {
+        let Some(place) = self.running.iter().position(|task| task.abort.id() == id) else {
             return; // it ended just as it was aborted; another one may run under its number
-        }
+        };
+        let started = self.running.remove(place).started;
         let Err(trace) = end.result else { return };
         let name = &self.supervisor.name;
-        error!(connector = %name, task = end.number, error = %trace, "task failed, restart it once the cause is mended");
+        let policy = self.plan.as_ref().map(|(plan, _)| plan.restart);
+        let trace = if policy == Some(RestartPolicy::Backoff) {
+            let wait = self.recover_later(end.number, started);
+            let name = &self.supervisor.name;
+            error!(connector = %name, task = end.number, error = %trace, wait_s = wait.as_secs(), "task failed, it starts again by itself");
+            format!(
+                "{trace} (`task.restart.policy=backoff`: it starts again {} s after its failure)",
+                wait.as_secs()
+            )
+        } else {
+            error!(connector = %name, task = end.number, error = %trace, "task failed, restart it once the cause is mended");
+            trace
+        };
+        let name = &self.supervisor.name;
         self.supervisor
             .board
             .set_task(name, end.number, InstanceStatus::failed(trace));
+    }
+
+    /// Notes that a failed task starts again, and tells how long after now.
+    fn recover_later(&mut self, number: u32, started: Instant) -> Duration {
+        let now = Instant::now();
+        let recovery = self.recovering.entry(number).or_insert(Recovery {
+            failures: 0,
+            restart_at: None,
+        });
+        if now.duration_since(started) >= LAST_RESTART {
+            recovery.failures = 0;
+        }
+        let factor = 1_u32.checked_shl(recovery.failures).unwrap_or(u32::MAX);
+        let wait = FIRST_RESTART.saturating_mul(factor).min(LAST_RESTART);
+        recovery.failures = recovery.failures.saturating_add(1);
+        recovery.restart_at = Some(now + wait);
+        wait
+    }
+
+    /// When the next failed task starts again.
+    fn restart_at(&self) -> Option<Instant> {
+        self.recovering
+            .values()
+            .filter_map(|recovery| recovery.restart_at)
+            .min()
+    }
+
+    /// Starts the failed tasks whose time has come.
+    async fn recover(&mut self, wish: &ConnectorEntry) {
+        let now = Instant::now();
+        let due: Vec<u32> = self
+            .recovering
+            .iter_mut()
+            .filter(|(_, recovery)| recovery.restart_at.is_some_and(|at| at <= now))
+            .map(|(number, recovery)| {
+                recovery.restart_at = None;
+                *number
+            })
+            .collect();
+        info!(connector = %self.supervisor.name, tasks = ?due, "failed tasks start again");
+        self.restart_tasks(&due, wish).await;
     }
 
     async fn command(&mut self, command: Command, wish: &ConnectorEntry) {
@@ -281,7 +377,7 @@ impl Connector {
                     let chosen: Vec<u32> = (0..tasks)
                         .filter(|task| !restart.only_failed || failed(*task))
                         .collect();
-                    self.restart_tasks(&chosen, wish).await;
+                    self.restart_by_hand(&chosen, wish).await;
                 }
             }
             Command::RestartConnector(done) => {
@@ -294,11 +390,17 @@ impl Connector {
             Command::RestartTask(number, done) => {
                 let exists = self.plan.as_ref().is_some_and(|(plan, _)| number < plan.tasks);
                 if exists {
-                    self.restart_tasks(&[number], wish).await;
+                    self.restart_by_hand(&[number], wish).await;
                 }
                 done.send(exists).ok();
             }
         }
+    }
+
+    /// A person has mended the cause: earlier failures do not count.
+    async fn restart_by_hand(&mut self, numbers: &[u32], wish: &ConnectorEntry) {
+        self.restart_tasks(numbers, wish).await;
+        self.recovering.retain(|number, _| !numbers.contains(number));
     }
 
     async fn restart_tasks(&mut self, numbers: &[u32], wish: &ConnectorEntry) {
@@ -322,7 +424,7 @@ impl Connector {
         for task in self.running.iter().filter(|task| chosen(task.number)) {
             task.control.send_replace(TaskControl::Stop);
         }
-        let deadline = tokio::time::Instant::now() + self.supervisor.stop_timeout;
+        let deadline = Instant::now() + self.supervisor.stop_timeout;
         while waiting(&self.running) {
             match tokio::time::timeout_at(deadline, self.joins.join_next_with_id()).await {
                 Ok(Some(Ok((id, end)))) => self.ended(id, end),

@@ -74,7 +74,15 @@ impl Tasks for Fake {
     fn plan(&self, connector: &str, config: &RawConfig) -> Result<TaskPlan, String> {
         assert!(!FakeTasks::is(&self.0.panicking, connector), "plugin bug");
         let tasks = config.get("tasks.max").map_or(1, |max| max.parse().unwrap());
-        Ok(TaskPlan { tasks, version: "1" })
+        let restart = match config.get("task.restart.policy").map(String::as_str) {
+            Some("backoff") => RestartPolicy::Backoff,
+            _ => RestartPolicy::None,
+        };
+        Ok(TaskPlan {
+            tasks,
+            version: "1",
+            restart,
+        })
     }
 
     fn run(
@@ -191,7 +199,7 @@ impl World {
                 changed.await;
             }
         };
-        let result = tokio::time::timeout(Duration::from_secs(600), reached).await;
+        let result = tokio::time::timeout(Duration::from_secs(3600), reached).await;
         assert!(
             result.is_ok(),
             "{:?} are not {count} lines",
@@ -324,6 +332,40 @@ async fn a_failed_or_panicking_task_fails_alone_and_can_be_restarted() {
     assert_eq!(world.lines(2).await, ["a-2 ended", "a-2 starts with t"]);
     let error = world.herder.restart_task("a", 3).await.unwrap_err();
     assert_eq!(error.to_string(), "Unknown task: a-3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_task_starts_again_by_itself_if_that_is_wished() {
+    let world = world().await;
+    world.fake.failing.lock().unwrap().push("a-0".to_owned());
+    let settings = config(&[("tasks.max", "2"), ("task.restart.policy", "backoff")]);
+    let created = tokio::time::Instant::now();
+    world.herder.create("a", settings, None).await.unwrap();
+    world.wait("a", "RUNNING FAILED RUNNING").await;
+    let trace = world.herder.task_status("a", 0).unwrap().trace.unwrap();
+    assert_eq!(
+        trace,
+        "boom (`task.restart.policy=backoff`: it starts again 60 s after its failure)"
+    );
+    let mut starts = Vec::new();
+    world.lines(2).await;
+    while starts.len() < 8 {
+        let lines = world.lines(1).await;
+        assert_eq!(lines, ["a-0 starts with t"], "the healthy task is left alone");
+        starts.push(created.elapsed().as_secs() / 60);
+    }
+    assert_eq!(starts, [1, 3, 7, 15, 31, 61, 91, 121], "minutes");
+
+    // A person's restart counts as mended, and a stop ends it.
+    world.herder.restart_task("a", 0).await.unwrap();
+    world.wait("a", "RUNNING FAILED RUNNING").await;
+    let trace = world.herder.task_status("a", 0).unwrap().trace.unwrap();
+    assert!(trace.contains("60 s after"), "{trace}");
+    world.herder.set_target_state("a", TargetState::Stopped).await.unwrap();
+    world.wait("a", "STOPPED").await;
+    world.log();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(world.log(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

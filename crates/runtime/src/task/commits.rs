@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use klamm_connect_api::TopicPartition;
 use klamm_delivery::{Committable, Engine};
-use klamm_kafka::{CommitError, GroupMember, LeaderEpochs, OffsetToCommit};
+use klamm_kafka::{CommitError, GroupMember, LeaderEpochs, OffsetToCommit, Uuid};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
+
+use super::progress::{self, Fingerprints, HandedOver, LogPosition};
 
 /// Done records after which a commit does not wait for the interval: bounds what a crash delivers again.
 const DONE_RECORDS: u64 = 5_000;
@@ -19,29 +21,38 @@ pub(super) struct Commits {
     interval: Duration,
     next: Instant,
     outstanding: JoinSet<(Vec<Committable>, Result<(), CommitError>)>,
+    partitions: HashMap<TopicPartition, Tracked>,
+    fingerprints: Arc<Fingerprints>,
+}
+
+/// What a partition's commits carry beside the offset.
+pub(super) struct Tracked {
     /// What tells, with a committed offset, whether the log was cut behind it later.
-    epochs: HashMap<TopicPartition, LeaderEpochs>,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) topic_id: Option<Uuid>,
+    pub(super) handed_over: HandedOver,
 }
 
 impl Commits {
-    pub(super) fn new(interval: Duration) -> Self {
+    pub(super) fn new(interval: Duration, fingerprints: Arc<Fingerprints>) -> Self {
         Self {
             interval,
             next: Instant::now() + interval,
             outstanding: JoinSet::new(),
-            epochs: HashMap::new(),
+            partitions: HashMap::new(),
+            fingerprints,
         }
     }
 
-    /// Commits of this partition carry leader epochs from now on.
-    pub(super) fn track(&mut self, partition: TopicPartition, epochs: LeaderEpochs) {
-        self.epochs.insert(partition, epochs);
+    /// Commits of this partition carry this from now on.
+    pub(super) fn track(&mut self, partition: TopicPartition, tracked: Tracked) {
+        self.partitions.insert(partition, tracked);
     }
 
     /// The partitions were given up or lost.
     pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
-            self.epochs.remove(partition);
+            self.partitions.remove(partition);
         }
     }
 
@@ -84,15 +95,28 @@ impl Commits {
     fn to_commit(&self, offsets: &[Committable]) -> Vec<OffsetToCommit> {
         let commit = |done: &Committable| {
             let partition = &done.topic_partition;
+            let tracked = self.partitions.get(partition);
             OffsetToCommit {
                 topic: Arc::clone(partition.topic_arc()),
                 partition: partition.partition(),
                 offset: done.offset,
-                leader_epoch: self.epochs.get(partition).and_then(|epochs| epochs.before(done.offset)),
-                metadata: String::new(),
+                leader_epoch: tracked.and_then(|tracked| tracked.epochs.before(done.offset)),
+                metadata: tracked
+                    .and_then(|tracked| self.metadata(done, tracked))
+                    .unwrap_or_default(),
             }
         };
         offsets.iter().map(commit).collect()
+    }
+
+    /// None if it could not be told from that of another topic of the name, or of a log that was cut.
+    fn metadata(&self, done: &Committable, tracked: &Tracked) -> Option<String> {
+        let position = LogPosition {
+            topic_id: tracked.topic_id?,
+            leader_epoch: tracked.handed_over.leader_epoch(done.epoch)?,
+            offset: done.offset,
+        };
+        Some(progress::write(&done.progress, position, &self.fingerprints))
     }
 
     async fn settle(&mut self, engine: &Engine) {

@@ -6,6 +6,7 @@ mod counters;
 mod dead_letters;
 mod partition;
 pub(crate) mod pipeline;
+mod progress;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
@@ -27,16 +28,17 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::clusters::{Cluster, Clusters};
-use crate::config::{ConnectorConfig, WorkerConfig};
+use crate::config::{ConnectorConfig, WorkerConfig, mask};
 use crate::herder::{InstanceStatus, State, TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks};
 use crate::plugins::Plugins;
 use crate::state_dir::{MemberRecord, StateDir};
 use access::{Access, Membership};
-use commits::Commits;
+use commits::{Commits, Tracked};
 use counters::Counters;
 use dead_letters::DeadLetterQueue;
-use partition::Partition;
+use partition::{Partition, Settled};
 use pipeline::Pipeline;
+use progress::{Fingerprints, HandedOver};
 use waits::Waits;
 
 /// How long members of the last life may take to leave before a task joins without waiting for them.
@@ -95,6 +97,7 @@ impl Tasks for SinkTasks {
         Ok(TaskPlan {
             tasks: config.tasks_max,
             version: config.sink.info().version,
+            restart: config.restart,
         })
     }
 
@@ -106,8 +109,9 @@ impl Tasks for SinkTasks {
     ) -> BoxFuture<'static, Result<(), String>> {
         let shared = Arc::clone(&self.shared);
         let config = ConnectorConfig::parse(&spec.config, &self.shared.worker, &self.plugins);
+        let masked = mask(&spec.config, &self.plugins);
         Box::pin(async move {
-            SinkTask::start(shared, spec, Arc::new(config?), control, report)
+            SinkTask::start(shared, spec, Arc::new(config?), &masked, control, report)
                 .await?
                 .run()
                 .await
@@ -141,6 +145,7 @@ struct SinkTask {
     ended: VecDeque<Result<PartitionEnd, JoinError>>,
     paused: watch::Sender<bool>,
     commits: Commits,
+    fingerprints: Arc<Fingerprints>,
     counters: Arc<Counters>,
     waits: Waits,
     dead_letters: Option<Arc<DeadLetterQueue>>,
@@ -189,6 +194,7 @@ impl SinkTask {
         shared: Arc<Shared>,
         spec: TaskSpec,
         config: Arc<ConnectorConfig>,
+        masked: &RawConfig,
         mut control: watch::Receiver<TaskControl>,
         report: TaskReport,
     ) -> Result<Self, String> {
@@ -243,7 +249,8 @@ impl SinkTask {
             () = stop_wished(&mut control) => {}
         }
         let (member, group) = GroupMember::join(&cluster.client, consumer, config.subscription.clone());
-        let commits = Commits::new(shared.worker.commit_interval);
+        let fingerprints = Arc::new(Fingerprints::new(masked, sink.routes()));
+        let commits = Commits::new(shared.worker.commit_interval, Arc::clone(&fingerprints));
         let kafka = cluster.client.health();
         let outages = engine.outages();
         let mut look = interval(LOOK);
@@ -267,6 +274,7 @@ impl SinkTask {
             ended: VecDeque::new(),
             paused: watch::Sender::new(false),
             commits,
+            fingerprints,
             counters: Arc::default(),
             waits,
             dead_letters,
@@ -473,7 +481,17 @@ impl SinkTask {
             settings: Arc::clone(&self.config.consumer.fetch),
             epoch: assigned.epoch,
         });
-        self.commits.track(topic_partition.clone(), reader.leader_epochs());
+        let handed_over = HandedOver::default();
+        let tracked = Tracked {
+            epochs: reader.leader_epochs(),
+            topic_id: assigned.topic_id,
+            handed_over: handed_over.clone(),
+        };
+        self.commits.track(topic_partition.clone(), tracked);
+        let settled = assigned.committed.as_ref().and_then(|committed| {
+            let (progress, leader_epoch) = progress::read(committed, assigned.topic_id, &self.fingerprints)?;
+            Some(Settled::new(committed.offset, progress, leader_epoch))
+        });
         let pipeline = Pipeline::new(
             Arc::clone(&self.config),
             Arc::clone(&self.sink),
@@ -491,6 +509,9 @@ impl SinkTask {
             task: self.spec.task,
             paused: self.paused.subscribe(),
             wait: self.waits.of(&topic_partition),
+            settled,
+            handed_over,
+            leader_epoch: None,
             rng: StdRng::seed_from_u64(self.rng.random()),
         };
         let key = topic_partition.clone();

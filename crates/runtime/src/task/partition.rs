@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::{DataErrorKind, TopicPartition};
-use klamm_delivery::{DeadLetter, DeadLetters, Delivery, Engine, Intake, IntakeClosed};
+use klamm_delivery::{DeadLetter, DeadLetters, Delivery, Engine, Intake, IntakeClosed, Progress};
 use klamm_kafka::records::Records;
 use klamm_kafka::{AssignmentEpoch, ConsumedRecord, FetchedSection, PartitionReader};
 use rand::Rng;
@@ -15,6 +15,7 @@ use tracing::{debug, error, warn};
 
 use super::dead_letters::DeadLetterQueue;
 use super::pipeline::{Consequence, Pipeline, RecordFailure};
+use super::progress::HandedOver;
 use super::waits::PartitionWait;
 
 /// Records handed over in one step: large enough to cost little each, small enough that a partition which may hold one
@@ -45,7 +46,40 @@ pub(super) struct Partition {
     pub(super) paused: watch::Receiver<bool>,
     /// Where the status learns what is waited for.
     pub(super) wait: PartitionWait,
+    /// What was committed as settled beyond the offset that it starts at.
+    pub(super) settled: Option<Settled>,
+    /// Where commits learn of which leader epoch they are.
+    pub(super) handed_over: HandedOver,
+    /// Of the last record that went through the pipeline.
+    pub(super) leader_epoch: Option<i32>,
     pub(super) rng: StdRng,
+}
+
+/// What routes settled beyond a committed offset, as long as the log is the one that they had.
+#[derive(Debug)]
+pub(super) struct Settled {
+    from: i64,
+    progress: Progress,
+    /// After the last settled record.
+    end: i64,
+    /// No record before `end` was written in a later one.
+    leader_epoch: i32,
+}
+
+impl Settled {
+    pub(super) fn new(from: i64, progress: Progress, leader_epoch: i32) -> Self {
+        Self {
+            from,
+            end: progress.end().unwrap_or(from),
+            progress,
+            leader_epoch,
+        }
+    }
+
+    /// Whether this record shows that the log was cut and written anew. Leader epochs only grow along a log.
+    fn is_refuted_by(&self, record: &ConsumedRecord) -> bool {
+        record.offset < self.end && record.leader_epoch.is_none_or(|epoch| epoch > self.leader_epoch)
+    }
 }
 
 /// Why a partition's actor ends by itself.
@@ -78,6 +112,8 @@ enum Then {
     Fail(Failed),
     /// The record at `position` waits for what a converter has to fetch.
     Wait(ConsumedRecord),
+    /// From `position` on nothing counts as settled before.
+    Unsettled,
 }
 
 /// Why a record goes no further now.
@@ -122,7 +158,14 @@ impl Partition {
         };
         // At once, not with the first record: where a group starts is committed, so that one that starts at the end of a
         // topic does not skip what comes while it is away.
-        let mut intake = self.engine.assign(self.topic_partition.clone(), self.epoch, position);
+        self.settled.take_if(|settled| settled.from != position);
+        let progress = self.settled.as_ref().map(|settled| settled.progress.clone());
+        let partition = self.topic_partition.clone();
+        let mut intake = self
+            .engine
+            .resume(partition, self.epoch, position, progress.unwrap_or_default());
+        self.handed_over
+            .note(self.epoch, self.settled.as_ref().map(|settled| settled.leader_epoch));
         loop {
             self.while_paused().await;
             let section = tokio::select! {
@@ -137,16 +180,21 @@ impl Partition {
                 // The log was truncated, or the topic made again: for delivery this is another assignment, since
                 // offsets only grow within one.
                 warn!(partition = %self.topic_partition, position, start = section.start_offset(), "the log starts again before what was read");
-                self.epoch = AssignmentEpoch::next().get();
-                intake = self
-                    .engine
-                    .assign(self.topic_partition.clone(), self.epoch, section.start_offset());
+                intake = self.assign_again(section.start_offset());
             }
             position = match self.deliver(section, &mut intake).await {
                 Ok(position) => position,
                 Err(end) => return end,
             };
         }
+    }
+
+    /// For delivery another assignment, with nothing settled beyond `position`.
+    fn assign_again(&mut self, position: i64) -> Intake {
+        self.settled = None;
+        self.epoch = AssignmentEpoch::next().get();
+        self.handed_over.note(self.epoch, None);
+        self.engine.assign(self.topic_partition.clone(), self.epoch, position)
     }
 
     async fn while_paused(&mut self) {
@@ -165,23 +213,31 @@ impl Partition {
         loop {
             let chunk = self.next_chunk(&mut records, section.next_offset()).await;
             let position = chunk.position;
-            let mut push = std::pin::pin!(intake.push(chunk.deliveries, position));
-            let pushed = timeout(GIVE_BACK_AFTER, &mut push).await;
-            let is_pushed = pushed.is_ok();
-            pushed.unwrap_or(Ok(()))?;
-            if is_pushed && matches!(chunk.then, Then::GoOn) {
-                continue;
-            }
-            // Kafka is the buffer: what waits here would take memory from partitions that move.
-            drop(records);
-            drop(section);
-            if matches!(chunk.then, Then::GoOn | Then::Wait(_)) {
-                debug!(partition = %self.topic_partition, position, "fetched records are given back");
-                self.reader.pause();
-                self.reader.seek(position);
-            }
-            if !is_pushed {
-                push.await?;
+            self.settled.take_if(|settled| settled.end <= position);
+            let leader_epoch = match &self.settled {
+                Some(settled) => Some(settled.leader_epoch),
+                None => self.leader_epoch,
+            };
+            self.handed_over.note(self.epoch, leader_epoch);
+            {
+                let mut push = std::pin::pin!(intake.push(chunk.deliveries, position));
+                let pushed = timeout(GIVE_BACK_AFTER, &mut push).await;
+                let is_pushed = pushed.is_ok();
+                pushed.unwrap_or(Ok(()))?;
+                if is_pushed && matches!(chunk.then, Then::GoOn) {
+                    continue;
+                }
+                // Kafka is the buffer: what waits here would take memory from partitions that move.
+                drop(records);
+                drop(section);
+                if matches!(chunk.then, Then::GoOn | Then::Wait(_) | Then::Unsettled) {
+                    debug!(partition = %self.topic_partition, position, "fetched records are given back");
+                    self.reader.pause();
+                    self.reader.seek(position);
+                }
+                if !is_pushed {
+                    push.await?;
+                }
             }
             return match chunk.then {
                 Then::GoOn => {
@@ -195,6 +251,12 @@ impl Partition {
                     Ok(position)
                 }
                 Then::SectionEnds => Ok(position),
+                Then::Unsettled => {
+                    warn!(partition = %self.topic_partition, position, "the log was cut and written anew: what was settled of it counts no more");
+                    *intake = self.assign_again(position);
+                    self.reader.resume();
+                    Ok(position)
+                }
                 Then::Fail(failed) => Err(self.fail(failed).await),
             };
         }
@@ -220,10 +282,19 @@ impl Partition {
                     );
                     break (error.offset, Then::Fail(Failed { trace, letter: None }));
                 }
+                Some(Ok(record))
+                    if self
+                        .settled
+                        .as_ref()
+                        .is_some_and(|settled| settled.is_refuted_by(&record)) =>
+                {
+                    break (record.offset, Then::Unsettled);
+                }
                 Some(Ok(record)) => match self.process(&record).await {
                     Ok(delivery) => {
                         bytes += delivery.size_bytes();
                         deliveries.push(delivery);
+                        self.leader_epoch = record.leader_epoch;
                     }
                     Err(Some(failed)) => break (record.offset, Then::Fail(failed)),
                     Err(None) => break (record.offset, Then::Wait(record.detached())),

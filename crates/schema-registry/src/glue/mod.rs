@@ -184,6 +184,7 @@ impl GlueClient {
                 url,
                 what,
                 status,
+                code: None,
                 answer: message,
                 check: "`region` (or `endpoint`), that the credentials are of the account whose registry the producer \
                         uses (or set `assumeRoleArn`), and that the version was not deleted",
