@@ -307,7 +307,11 @@ mod tests {
         for ((seconds, nanos), wanted) in cases {
             let mut out = Vec::new();
             let is_one = write_seconds(seconds, nanos, &mut out);
-            assert_eq!(is_one.then_some(&*String::from_utf8(out).unwrap()), wanted, "{seconds} {nanos}");
+            assert_eq!(
+                is_one.then_some(&*String::from_utf8(out).unwrap()),
+                wanted,
+                "{seconds} {nanos}"
+            );
         }
     }
 

@@ -107,7 +107,7 @@ fn is_special(byte: u8) -> u8 {
 /// All bits of the first `count` bytes of a block.
 #[inline]
 fn first_ones(count: usize) -> &'static [u8; BLOCK] {
-    const ONES_AND_ZEROS: [u8; 2 * BLOCK] = {
+    static ONES_AND_ZEROS: [u8; 2 * BLOCK] = {
         let mut bytes = [0; 2 * BLOCK];
         let mut index = 0;
         while index < BLOCK {
@@ -116,8 +116,9 @@ fn first_ones(count: usize) -> &'static [u8; BLOCK] {
         }
         bytes
     };
-    static BYTES: [u8; 2 * BLOCK] = ONES_AND_ZEROS;
-    let from_here = BYTES.get(BLOCK.saturating_sub(count)..).and_then(<[u8]>::first_chunk);
+    let from_here = ONES_AND_ZEROS
+        .get(BLOCK.saturating_sub(count)..)
+        .and_then(<[u8]>::first_chunk);
     from_here.unwrap_or(&[0; BLOCK])
 }
 

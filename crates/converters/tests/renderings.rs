@@ -6,8 +6,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use klamm_connect_api::{
-    Decimals, Map, Natural, Rendering, Schema, SchemaAndValue, SchemaBuilder, SchemaRef, SchemaType, Semantic, Struct, Timestamps,
-    Unit, Value, json, logical,
+    Decimals, Map, Natural, Rendering, Schema, SchemaAndValue, SchemaBuilder, SchemaRef, SchemaType, Semantic, Struct,
+    Timestamps, Unit, Value, json, logical,
 };
 
 const BEGIN: &str = "<!-- renderings: made by crates/converters/tests/renderings.rs -->\n";
@@ -66,8 +66,7 @@ fn sum_type(name: &str, branches: [&str; 2]) -> SchemaAndValue {
 /// The rows of the table.
 fn examples() -> Vec<(&'static str, SchemaAndValue)> {
     use SchemaType::{Boolean, Bytes as Raw, Float64, Int32, Int64, String};
-    let instant =
-        |schema: SchemaBuilder, ms| SchemaAndValue::new(schema.build().unwrap(), Value::Instant(ms));
+    let instant = |schema: SchemaBuilder, ms| SchemaAndValue::new(schema.build().unwrap(), Value::Instant(ms));
     let oneof = sum_type("io.confluent.connect.protobuf.Union.method", ["iban", "voucher"]);
     let nothing = SchemaAndValue::new(SchemaRef::clone(oneof.schema.as_ref().unwrap()), Value::Null);
     let message = |oneof: SchemaAndValue| {

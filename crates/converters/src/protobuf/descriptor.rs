@@ -197,7 +197,11 @@ fn edition(text: &str) -> Option<&str> {
             break;
         };
     }
-    let value = rest.strip_prefix("edition")?.trim_start().strip_prefix('=')?.trim_start();
+    let value = rest
+        .strip_prefix("edition")?
+        .trim_start()
+        .strip_prefix('=')?
+        .trim_start();
     let quote = value.chars().next().filter(|char| matches!(char, '"' | '\''))?;
     Some(value.split(quote).nth(1).unwrap_or_default())
 }

@@ -28,8 +28,8 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering, SchemaAndValue,
-    SchemaRef,
+    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering,
+    SchemaAndValue, SchemaRef,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 use smallvec::smallvec;

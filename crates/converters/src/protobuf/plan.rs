@@ -288,7 +288,7 @@ impl Message {
 pub(super) struct Step {
     /// What stands in front of a value of it.
     pub(super) tag: u32,
-    /// What stands in front of a run of elements; 0, which stands nowhere, if there are none.
+    /// What stands in front of a run of elements; the same if there are none.
     pub(super) run_tag: u32,
     pub(super) node: Node,
     pub(super) is_repeated: bool,

@@ -520,13 +520,14 @@ fn steps(declared: &types::Message, fields: &[Field], required: &[usize]) -> Opt
             } => Some(&**json),
             Absent::Value { natural: Some(_), .. } | Absent::Message => return None,
         };
+        let tag = field.wire.tag(field.number);
         let run_tag = if field.is_packable() {
             Wire::Length.tag(field.number)
         } else {
-            0
+            tag
         };
         steps.push(Step {
-            tag: field.wire.tag(field.number),
+            tag,
             run_tag,
             node: field.node,
             is_repeated: field.is_repeated,

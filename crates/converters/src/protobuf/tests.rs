@@ -238,6 +238,73 @@ fn messages_are_written_as_json_converter_writes_them() {
     }
 }
 
+/// All that a message may hold which is written while it is read, and all that is not as serializers write it.
+#[test]
+fn fields_count_in_any_order() {
+    let empty =
+        r#"{"a":0,"b":null,"c":null,"d":[],"e":[],"g":"","h":[],"i":false,"j":0,"k":[],"l":0.0,"m":0,"n":null}"#;
+    let with = |members: &[(&str, &str)]| {
+        members.iter().fold(empty.to_owned(), |text, (name, value)| {
+            let start = text.find(&format!("\"{name}\":")).unwrap() + name.len() + 3;
+            let end = start + text[start..].find([',', '}']).unwrap();
+            format!("{}{value}{}", &text[..start], &text[end..])
+        })
+    };
+    let inner = r#"{"a":7,"b":"y","c":null}"#;
+    let cases: [(&str, Option<String>, &str); 13] = [
+        ("", Some(empty.to_owned()), "nothing"),
+        (
+            "08 05 12 01 'x' 22 02 01 02 2a 01 'p' 2a 00",
+            Some(with(&[
+                ("e", r#"["p",""]"#),
+                ("d", "[1,2]"),
+                ("b", r#""x""#),
+                ("a", "5"),
+            ])),
+            "in order",
+        ),
+        (
+            "12 01 'x' 08 05",
+            Some(with(&[("b", r#""x""#), ("a", "5")])),
+            "not in order",
+        ),
+        ("08 05 08 06", Some(with(&[("a", "6")])), "twice"),
+        (
+            "08 05 a0 06 01 12 01 'x'",
+            Some(with(&[("b", r#""x""#), ("a", "5")])),
+            "between them a field that is unknown",
+        ),
+        ("08 05 a0 06 01", Some(with(&[("a", "5")])), "behind them"),
+        ("0d 01 02 03 04", Some(empty.to_owned()), "written as another type"),
+        (
+            "20 01 22 02 02 03 20 04",
+            Some(with(&[("d", "[1,2,3,4]")])),
+            "runs and single elements",
+        ),
+        (
+            "20 01 08 05 20 02",
+            Some(with(&[("d", "[1,2]"), ("a", "5")])),
+            "a list in two places",
+        ),
+        (
+            "1a 02 08 07 1a 03 12 01 'y'",
+            Some(with(&[("c", inner)])),
+            "a message in parts",
+        ),
+        (
+            "1a 05 12 01 'y' 08 07",
+            Some(with(&[("c", inner)])),
+            "inside of a message not in order",
+        ),
+        ("00 05", None, "a field of number 0"),
+        ("08 05 12 05 'x'", None, "an end too early"),
+    ];
+    let codec = codec(FLAT);
+    for (payload, wanted, why) in cases {
+        assert_eq!(json_of(&codec, &hex(payload)).ok(), wanted, "{why}");
+    }
+}
+
 #[test]
 fn proto2_has_defaults_groups_and_closed_enums() {
     let text = "syntax = \"proto2\"; message M { optional string s = 1 [default = \"d\"]; optional bytes b = 2 \
@@ -594,7 +661,10 @@ fn options_of_ones_own_mean_nothing() {
     assert_eq!(json_of(&codec, &hex("0a 01 'x'")).as_deref(), Ok(r#"{"a":"x"}"#));
     let declared = "import \"google/protobuf/descriptor.proto\"; message M { google.protobuf.FieldOptions a = 1; }";
     let error = codec_with(&proto3(declared), options()).unwrap_err().to_string();
-    assert!(error.contains("field `a`: its type `google.protobuf.FieldOptions` is not defined"), "{error}");
+    assert!(
+        error.contains("field `a`: its type `google.protobuf.FieldOptions` is not defined"),
+        "{error}"
+    );
     assert!(error.contains("imports `google/protobuf/descriptor.proto`"), "{error}");
 }
 
@@ -677,7 +747,10 @@ fn schemas_that_mean_nothing_are_refused() {
             "// A file\n/* of an */ edition = \"2023\"; message M {}".to_owned(),
             "is written in `edition 2023`: proto2 and proto3 can be read",
         ),
-        (compiled_edition, "is written in `editions`: proto2 and proto3 can be read"),
+        (
+            compiled_edition,
+            "is written in `editions`: proto2 and proto3 can be read",
+        ),
         ("AAAA".to_owned(), "descriptor cannot be read"),
         (
             field("Nope a = 1;"),

@@ -23,7 +23,10 @@ pub(super) fn write(
     let start = out.len();
     // Whatever is not as serializers write it, wrong bytes included, is found a second time by the way that takes it all
     // and says what is wrong. Once for the record, so that messages inside each other do not try again and again.
-    if Writer::try_new(plan, payload, rendering, Way::Stream)?.root(root, out).is_ok() {
+    if Writer::try_new(plan, payload, rendering, Way::Stream)?
+        .root(root, out)
+        .is_ok()
+    {
         return Ok(());
     }
     out.truncate(start);
@@ -197,13 +200,7 @@ impl<'a> Writer<'a> {
     }
 
     #[inline]
-    fn named_field(
-        &mut self,
-        frame: Frame,
-        message: &Message,
-        index: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
+    fn named_field(&mut self, frame: Frame, message: &Message, index: usize, out: &mut Vec<u8>) -> Result<(), Failure> {
         let Some(field) = message.fields.get(index) else {
             return Ok(());
         };
@@ -453,7 +450,10 @@ pub(super) fn text(part: Part<'_>, is_strict: bool, out: &mut Vec<u8>) -> Result
 
 #[cold]
 fn other_scale(scale: i32, wanted: i32) -> Failure {
-    DataError::data(format!("the Decimal has scale {scale} where its schema has scale {wanted}")).into()
+    DataError::data(format!(
+        "the Decimal has scale {scale} where its schema has scale {wanted}"
+    ))
+    .into()
 }
 
 fn real(is_number: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
