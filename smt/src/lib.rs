@@ -27,6 +27,12 @@ use klamm_connect_api::TransformPlugin;
 pub use chain::{Chain, ChainEvaluation, ChainKey, Stage, StageError, StageOutcome, chain_config_def, evaluate};
 pub use predicates::predicates;
 
+/// The predicate `EventPattern`, for a sink that filters by patterns of its own.
+#[must_use]
+pub fn event_pattern() -> klamm_connect_api::PredicatePlugin {
+    klamm::predicate()
+}
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The transforms, as they can be named in `transforms.<alias>.type`, by class name.

@@ -10,7 +10,7 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use klamm_connect_api::sink::{Call, RouteIndex, Sink, SinkConnector, SinkContext};
+use klamm_connect_api::sink::{Call, Predicates, RouteIndex, Sink, SinkConnector, SinkContext};
 use klamm_connect_api::{
     DataError, Datum, DatumCodec, Origin, RawConfig, Record, Rendering, SchemaAndValue, TopicPartition,
 };
@@ -54,6 +54,7 @@ fn sink(endpoint: &str, format: &str) -> Arc<dyn Sink> {
             task: 0,
             raw: &raw,
             config: &parsed,
+            predicates: &Predicates::new(),
         })
         .unwrap()
 }

@@ -1,19 +1,31 @@
 use std::sync::Arc;
 
-use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
-use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ParsedConfig, PluginInfo, PluginKind, RawConfig};
+use klamm_connect_api::sink::{Predicates, PreflightError, Sink, SinkConnector, SinkContext};
+use klamm_connect_api::{
+    BoxFuture, ConfigDef, ConfigError, ConfigErrors, ParsedConfig, PluginInfo, PluginKind, Predicate, PredicatePlugin,
+    RawConfig,
+};
 use tracing::{info, warn};
 
 use crate::config::{
-    CLASS, CLOUD_CLASS, Environment, NORDSTROM_CLASS, Notices, Plan, definition, notices, skips_by_default,
+    CAMEL_CLASS, CLASS, CLOUD_CLASS, Environment, NORDSTROM_CLASS, Notices, PREFLIGHT, Plan, RoutePlan, definition,
+    notices, skips_by_default,
 };
 use crate::invoke::Clients;
+use crate::preflight::preflight;
+use crate::route::Condition;
 use crate::sink::LambdaSink;
 
 const INFO: PluginInfo = PluginInfo {
     kind: PluginKind::Sink,
     class: CLASS,
-    aliases: &["AwsLambdaSink", "AwsLambdaSinkConnector", CLOUD_CLASS, NORDSTROM_CLASS],
+    aliases: &[
+        "AwsLambdaSink",
+        "AwsLambdaSinkConnector",
+        CLOUD_CLASS,
+        NORDSTROM_CLASS,
+        CAMEL_CLASS,
+    ],
     version: env!("CARGO_PKG_VERSION"),
 };
 
@@ -23,7 +35,7 @@ const INFO: PluginInfo = PluginInfo {
 ///
 /// ```
 /// use klamm_connect_api::RawConfig;
-/// use klamm_connect_api::sink::{SinkConnector, SinkContext};
+/// use klamm_connect_api::sink::{Predicates, SinkConnector, SinkContext};
 /// use klamm_lambda_sink::LambdaSinkConnector;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,7 +49,9 @@ const INFO: PluginInfo = PluginInfo {
 /// .into();
 /// let connector = LambdaSinkConnector::default();
 /// let config = connector.config_def(&raw).parse(&raw)?;
-/// let sink = connector.open(SinkContext { connector: "functions", task: 0, raw: &raw, config: &config })?;
+/// let predicates = Predicates::new();
+/// let context = SinkContext { connector: "functions", task: 0, raw: &raw, config: &config, predicates: &predicates };
+/// let sink = connector.open(context)?;
 /// assert_eq!(&*sink.routes()[0].destination, "order-fn:prod (sync)");
 /// # Ok(())
 /// # }
@@ -46,6 +60,8 @@ const INFO: PluginInfo = PluginInfo {
 pub struct LambdaSinkConnector {
     environment: Environment,
     clients: Clients,
+    /// What reads the patterns of routes.
+    patterns: Option<PredicatePlugin>,
 }
 
 impl LambdaSinkConnector {
@@ -53,7 +69,55 @@ impl LambdaSinkConnector {
     #[must_use]
     pub fn new(environment: Environment) -> Self {
         let clients = Clients::new(environment.clock());
-        Self { environment, clients }
+        Self {
+            environment,
+            clients,
+            patterns: None,
+        }
+    }
+
+    /// Lets `routes.<alias>.pattern` be read by `plugin`, a predicate with a setting `pattern`.
+    #[must_use]
+    pub fn with_patterns(mut self, plugin: PredicatePlugin) -> Self {
+        self.patterns = Some(plugin);
+        self
+    }
+
+    fn pattern(&self, route: &RoutePlan, text: &str) -> Result<Arc<dyn Predicate>, ConfigErrors> {
+        let key = format!("{}pattern", route.prefix);
+        let Some(plugin) = &self.patterns else {
+            return Err(ConfigError::new(key, "this worker has no plugin for event patterns").into());
+        };
+        let raw = RawConfig::from([("pattern".to_owned(), text.to_owned())]);
+        let made = (plugin.config_def)()
+            .parse(&raw)
+            .and_then(|parsed| (plugin.create)(&parsed));
+        made.map_err(|errors| {
+            let messages: Vec<_> = errors.into_iter().map(|error| error.message).collect();
+            ConfigError::new(key, messages.join("; ")).into()
+        })
+    }
+
+    /// What records have to pass to take a route.
+    fn conditions(&self, route: &RoutePlan, declared: &Predicates) -> Result<Vec<Condition>, ConfigErrors> {
+        let mut conditions = Vec::new();
+        if let Some(name) = &route.filter.predicate {
+            let predicate = declared.get(name).map(Arc::clone).ok_or_else(|| {
+                let key = format!("{}predicate", route.prefix);
+                ConfigErrors::from(ConfigError::new(key, format!("there is no predicate `{name}`")))
+            })?;
+            conditions.push(Condition {
+                predicate,
+                wanted: !route.filter.negate,
+            });
+        }
+        if let Some(text) = &route.filter.pattern {
+            conditions.push(Condition {
+                predicate: self.pattern(route, text)?,
+                wanted: true,
+            });
+        }
+        Ok(conditions)
     }
 }
 
@@ -74,7 +138,34 @@ impl SinkConnector for LambdaSinkConnector {
     }
 
     fn validate(&self, raw: &RawConfig, parsed: &ParsedConfig) -> Vec<ConfigError> {
-        Plan::try_new(raw, parsed, &self.environment).err().unwrap_or_default()
+        let plan = match Plan::try_new(raw, parsed, &self.environment) {
+            Ok(plan) => plan,
+            Err(errors) => return errors,
+        };
+        let mut errors = Vec::new();
+        for route in &plan.routes {
+            if let Some(Err(wrong)) = route.filter.pattern.as_deref().map(|text| self.pattern(route, text)) {
+                errors.extend(
+                    wrong
+                        .into_iter()
+                        .filter(|error| !errors.contains(error))
+                        .collect::<Vec<_>>(),
+                );
+            }
+        }
+        errors
+    }
+
+    fn preflight<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
+        Box::pin(async move {
+            if context.config.bool(PREFLIGHT) != Some(true) {
+                return Vec::new();
+            }
+            let Ok(plan) = Plan::try_new(context.raw, context.config, &self.environment) else {
+                return Vec::new();
+            };
+            preflight(&plan.routes, |route| self.clients.client(route)).await
+        })
     }
 
     fn open(&self, context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors> {
@@ -88,7 +179,9 @@ impl SinkConnector for LambdaSinkConnector {
         if context.task == 0 {
             tell(context.connector, context.raw);
         }
-        Ok(Arc::new(LambdaSink::new(plan, |route| self.clients.client(route))))
+        let client = |route: &RoutePlan| self.clients.client(route);
+        let conditions = |route: &RoutePlan| self.conditions(route, context.predicates);
+        Ok(Arc::new(LambdaSink::new(context.connector, plan, client, conditions)?))
     }
 }
 

@@ -1,43 +1,65 @@
 //! Records -> payload, a file a format.
 
+mod array;
+mod cloud_events;
+mod compress;
 mod confluent;
 mod esm;
+mod java_text;
+mod json_schema;
+mod nordstrom;
+mod raw;
 #[cfg(test)]
 mod tests;
+mod trace;
 
-use klamm_connect_api::sink::{Call, EncodeError, Encoded, PayloadBuilder};
-use klamm_connect_api::{Record, Rendering};
+use klamm_connect_api::sink::{EncodeError, Encoded, PayloadBuilder};
+use klamm_connect_api::{Datum, Record};
 
-use crate::config::EventFormat;
-pub(crate) use esm::PartialAnswer;
+use self::array::ArrayBuilder;
+pub(crate) use self::compress::compress;
+pub(crate) use self::trace::{split_trace, traced, with_trace};
+use crate::config::{Compression, EventFormat, Packing, PayloadPlan};
 
-/// Encodes a record in a format.
+/// Encodes a record.
 ///
 /// # Errors
 /// A datum that cannot be decoded or has no JSON form.
-pub(crate) fn encode(format: &EventFormat, rendering: Rendering, record: &Record) -> Result<Encoded, EncodeError> {
-    match format {
+pub(crate) fn encode(plan: &PayloadPlan, record: &Record) -> Result<Encoded, EncodeError> {
+    let rendering = plan.rendering;
+    match &plan.format {
         EventFormat::Confluent(schemaless) => confluent::encode(*schemaless, rendering, record),
         EventFormat::Esm { .. } => esm::encode(rendering, record),
+        EventFormat::Nordstrom(formatter) => nordstrom::encode(*formatter, rendering, record),
+        EventFormat::Raw => raw::encode(rendering, record),
+        EventFormat::CloudEvents(attributes) => cloud_events::encode(attributes, rendering, record),
     }
 }
 
-/// A builder of the format's payloads.
-pub(crate) fn payload_builder(format: &EventFormat) -> Box<dyn PayloadBuilder> {
-    match format {
-        EventFormat::Confluent(_) => Box::new(confluent::Builder::new()),
+/// A builder of payloads, before they are compressed.
+pub(crate) fn payload_builder(plan: &PayloadPlan) -> Box<dyn PayloadBuilder> {
+    let builder: Box<dyn PayloadBuilder> = match &plan.format {
+        EventFormat::Confluent(_) => Box::new(ArrayBuilder::new(Packing::Array)),
         EventFormat::Esm {
             source_arn,
             bootstrap_servers,
         } => Box::new(esm::Builder::new(source_arn.as_deref(), bootstrap_servers)),
+        EventFormat::Nordstrom(_) | EventFormat::Raw | EventFormat::CloudEvents(_) => {
+            Box::new(ArrayBuilder::new(plan.packing))
+        }
+    };
+    match plan.compression {
+        Compression::None => builder,
+        Compression::Gzip => Box::new(compress::Bounded::new(builder)),
     }
 }
 
-/// What the function's answer says about single records; none for a format whose answers are not read.
-pub(crate) fn partial_answer(format: &EventFormat, call: &Call, body: &[u8]) -> Option<PartialAnswer> {
-    match format {
-        EventFormat::Confluent(_) => None,
-        EventFormat::Esm { .. } => Some(esm::partial_answer(call, body)),
+/// Bytes that a datum will probably take as JSON, so that the common record is written without growing the buffer.
+fn size_hint(datum: &Datum) -> usize {
+    match datum {
+        Datum::Encoded { bytes, .. } => bytes.len(),
+        Datum::Decoded(data) if data.value.is_null() => 4,
+        Datum::Decoded(_) => 128,
     }
 }
 

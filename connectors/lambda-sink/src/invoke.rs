@@ -10,22 +10,36 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use klamm_connect_api::BoxFuture;
 
 use crate::config::InvocationType;
 pub(crate) use clients::Clients;
 
-/// What a client needs to know of the function that it calls.
+/// How a client calls the functions of a route.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    /// Path and query of the request.
-    pub(crate) path_and_query: String,
     pub(crate) invocation: InvocationType,
+    /// `X-Amz-Tenant-Id`
+    pub(crate) tenant_id: Option<HeaderValue>,
     /// Credentials and a connection have to be there within this time. It is shorter than a call may take, so that an
     /// endpoint that is away is told from a function that takes too long.
     pub(crate) send_within: Duration,
     /// Bytes of an answer that are read; the rest is skipped.
     pub(crate) answer_bytes: usize,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) target: &'a Target,
+    /// Path and query, which name the function.
+    pub(crate) path_and_query: &'a str,
+    /// `X-Amz-Client-Context`
+    pub(crate) client_context: Option<HeaderValue>,
+    /// `X-Amz-Durable-Execution-Name`
+    pub(crate) execution_name: Option<HeaderValue>,
+    pub(crate) body: Bytes,
 }
 
 /// Calls functions of one endpoint.
@@ -34,7 +48,10 @@ pub(crate) trait Invoke: Send + Sync + fmt::Debug {
     ///
     /// # Cancel safety
     /// Safe: the connection is given up, and whether the function runs is unknown.
-    fn invoke<'a>(&'a self, target: &'a Target, body: Bytes) -> BoxFuture<'a, Result<Answer, InvokeError>>;
+    fn invoke<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Answer, InvokeError>>;
+
+    /// The function's configuration (`GetFunctionConfiguration`); `path_and_query` names it.
+    fn describe<'a>(&'a self, path_and_query: &'a str) -> BoxFuture<'a, Result<Answer, InvokeError>>;
 
     /// The endpoint refused the credentials. Says whether the next call will use new ones.
     fn refuse_credentials(&self) -> bool;

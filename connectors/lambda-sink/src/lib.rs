@@ -7,15 +7,19 @@
 //! **Invariants:** a call is sent once and never retried in here; a payload, key, header value, credential or a
 //! function's answer never reaches a log or an error text.
 //!
-//! The way of a record: `route` → `envelope` → `invoke` → `verdict`; `config` says how for each route.
+//! The way of a record: `route` → `envelope` → `invoke` → `verdict` with `answer`; `config` says how for each route.
 #![forbid(unsafe_code)]
 
+mod answer;
+mod batch;
 mod config;
 mod connector;
 mod envelope;
 mod invoke;
+mod preflight;
 mod route;
 mod sink;
+mod template;
 mod verdict;
 
 pub use config::Environment;

@@ -1,32 +1,53 @@
-//! Record -> destinations: which routes take the records of a topic.
+//! Record -> destinations: which routes take a record.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use klamm_connect_api::sink::RouteIndex;
+use klamm_connect_api::sink::{EncodeError, RouteError, RouteIndex};
+use klamm_connect_api::{Datum, Predicate, Record, Rendering};
 use klamm_java_compat::Pattern;
+use sha2::{Digest as _, Sha256};
 
-use crate::config::Topics;
+use crate::config::{FunctionTemplate, Share, Topics};
 
 /// Knows the routes of every topic.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
+    routes: Vec<Gate>,
     everywhere: Vec<RouteIndex>,
     named: HashMap<String, Vec<RouteIndex>>,
     matching: Vec<(Pattern, RouteIndex)>,
 }
 
+/// A predicate, and the answer that it has to give.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    pub(crate) predicate: Arc<dyn Predicate>,
+    pub(crate) wanted: bool,
+}
+
+/// What a record of a route's topics has to pass.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) share: Option<Share>,
+    /// Makes the function's name of the topic.
+    pub(crate) by_topic: Option<Box<FunctionTemplate>>,
+}
+
 impl Router {
-    /// A router over the routes' topics, in the order of the routes.
-    pub(crate) fn new<'a>(topics: impl IntoIterator<Item = &'a Topics>) -> Self {
+    /// A router over the routes' topics and gates, in the order of the routes.
+    pub(crate) fn new(routes: impl IntoIterator<Item = (Topics, Gate)>) -> Self {
         let mut router = Self::default();
-        for (index, topics) in topics.into_iter().enumerate() {
+        for (index, (topics, gate)) in routes.into_iter().enumerate() {
             let index = RouteIndex(index);
+            router.routes.push(gate);
             match topics {
                 Topics::All => router.everywhere.push(index),
-                Topics::Matching(pattern) => router.matching.push((Pattern::clone(pattern), index)),
+                Topics::Matching { pattern, .. } => router.matching.push((*pattern, index)),
                 Topics::Named(topics) => {
                     for topic in topics {
-                        let routes = router.named.entry(topic.clone()).or_default();
+                        let routes = router.named.entry(topic).or_default();
                         if routes.last() != Some(&index) {
                             routes.push(index);
                         }
@@ -37,21 +58,104 @@ impl Router {
         router
     }
 
-    /// Appends the routes of `topic`. Says whether there are any.
-    pub(crate) fn routes(&self, topic: &str, routes: &mut Vec<RouteIndex>) -> bool {
-        let before = routes.len();
-        routes.extend_from_slice(&self.everywhere);
-        if let Some(named) = self.named.get(topic) {
-            routes.extend_from_slice(named);
+    /// Appends the routes of a record. Says whether there are any for its topic: a record that none of them wants is
+    /// filtered on purpose.
+    ///
+    /// # Errors
+    /// A condition that cannot look at the record, or a topic of whose name no function can be made.
+    pub(crate) fn routes(&self, record: &Record, routes: &mut Vec<RouteIndex>) -> Result<bool, RouteError> {
+        let topic = &*record.topic;
+        let named = self.named.get(topic).map_or(&[][..], Vec::as_slice);
+        let matching = self.matching.iter().filter(|(pattern, _)| matches(pattern, topic));
+        let candidates = self
+            .everywhere
+            .iter()
+            .chain(named)
+            .chain(matching.map(|(_, index)| index));
+        let mut has_any = false;
+        let mut look = Look {
+            record,
+            decoded: None,
+            hash: None,
+        };
+        for index in candidates {
+            has_any = true;
+            let passes = match self.routes.get(index.0) {
+                Some(gate) => gate.passes(&mut look)?,
+                None => true,
+            };
+            if passes {
+                routes.push(*index);
+            }
         }
-        routes.extend(
-            self.matching
-                .iter()
-                .filter(|(pattern, _)| matches(pattern, topic))
-                .map(|(_, index)| *index),
-        );
-        routes.len() > before
+        Ok(has_any)
     }
+}
+
+/// A record that gates look at, with what one of them found out for the others.
+struct Look<'a> {
+    record: &'a Record,
+    /// What conditions decode. A copy, so that the payload is made from the record's own bytes.
+    decoded: Option<Record>,
+    hash: Option<u64>,
+}
+
+impl Gate {
+    fn passes(&self, look: &mut Look<'_>) -> Result<bool, RouteError> {
+        let record = look.record;
+        for Condition { predicate, wanted } in &self.conditions {
+            let decoded = look.decoded.get_or_insert_with(|| record.clone());
+            let holds = predicate.test(decoded).map_err(|error| {
+                // A condition fails where it looks at a part that cannot be read; most look at the value.
+                match record.key.decode() {
+                    Err(of_key) => EncodeError::Key(of_key),
+                    Ok(_) => EncodeError::Value(error),
+                }
+            })?;
+            if holds != *wanted {
+                return Ok(false);
+            }
+        }
+        if let Some(Share { range, of }) = &self.share {
+            let hash = match look.hash {
+                Some(hash) => hash,
+                None => *look.hash.insert(key_hash(record).map_err(EncodeError::Key)?),
+            };
+            if !range.contains(&(hash % of)) {
+                return Ok(false);
+            }
+        }
+        if let Some(template) = &self.by_topic {
+            let topic = record.origin().topic_partition.topic();
+            template
+                .of(topic)
+                .map_err(|why| RouteError::NoRoute(format!("topic `{topic}` has no function: {why}")))?;
+        }
+        Ok(true)
+    }
+}
+
+/// A hash of the record's key that stays the same through restarts and versions. A record without a key has no order to
+/// keep: where it stands decides.
+fn key_hash(record: &Record) -> Result<u64, klamm_connect_api::DataError> {
+    let mut hasher = Sha256::new();
+    match &record.key {
+        Datum::Encoded { bytes, .. } => hasher.update(bytes),
+        Datum::Decoded(data) if data.value.is_null() => {
+            let origin = record.origin();
+            hasher.update(origin.topic_partition.topic());
+            hasher.update(origin.topic_partition.partition().to_be_bytes());
+            hasher.update(origin.offset.to_be_bytes());
+        }
+        key @ Datum::Decoded(_) => {
+            let mut json = Vec::new();
+            key.write_json(Rendering::Connect, &mut json)?;
+            hasher.update(&json);
+        }
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
 }
 
 /// As for a subscription: a pattern that takes too many steps on a name does not match it.
@@ -61,19 +165,60 @@ pub(crate) fn matches(pattern: &Pattern, topic: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use klamm_connect_api::{DataError, DatumCodec, Origin, SchemaAndValue, TopicPartition, Value};
+
     use super::*;
 
     fn named(topics: &[&str]) -> Topics {
         Topics::Named(topics.iter().map(|&topic| topic.to_owned()).collect())
     }
 
+    fn matching(text: &str) -> Topics {
+        Topics::Matching {
+            text: text.to_owned(),
+            pattern: Box::new(Pattern::try_new(text).unwrap()),
+        }
+    }
+
+    fn record(topic: &str, offset: i64, key: Option<&str>) -> Record {
+        let origin = Origin {
+            topic_partition: TopicPartition::new(topic, 0),
+            offset,
+        };
+        let key = key.map_or(Datum::NULL, |key| {
+            SchemaAndValue::schemaless(Value::String(key.into())).into()
+        });
+        Record::new(origin, key, Datum::NULL)
+    }
+
+    /// Whether the offset is even; an offset below zero cannot be looked at.
+    #[derive(Debug)]
+    struct Even;
+
+    impl Predicate for Even {
+        fn test(&self, record: &mut Record) -> Result<bool, DataError> {
+            match record.origin().offset {
+                offset if offset < 0 => Err(DataError::data("unreadable")),
+                offset => Ok(offset % 2 == 0),
+            }
+        }
+    }
+
+    fn routes(router: &Router, record: &Record) -> Result<(bool, Vec<usize>), RouteError> {
+        let mut routes = Vec::new();
+        let has_any = router.routes(record, &mut routes)?;
+        Ok((has_any, routes.iter().map(|route| route.0).collect()))
+    }
+
     #[test]
     fn a_topic_goes_to_every_route_that_takes_it_and_to_no_other() {
-        let router = Router::new(&[
+        let topics = [
             named(&["orders", "refunds", "orders"]),
             named(&["orders"]),
-            Topics::Matching(Box::new(Pattern::try_new("(?!pay-).*s").unwrap())),
-        ]);
+            matching("(?!pay-).*s"),
+        ];
+        let router = Router::new(topics.map(|topics| (topics, Gate::default())));
         let cases: [(&str, &[usize], &str); 5] = [
             ("orders", &[0, 1, 2], "fan-out, a repeated name counts once"),
             ("refunds", &[0, 2], "several topics to one function"),
@@ -82,9 +227,115 @@ mod tests {
             ("audit", &[], "nobody"),
         ];
         for (topic, wanted, why) in cases {
-            let mut routes = Vec::new();
-            assert_eq!(router.routes(topic, &mut routes), !wanted.is_empty(), "{why}");
-            assert_eq!(routes.iter().map(|route| route.0).collect::<Vec<_>>(), wanted, "{why}");
+            let found = routes(&router, &record(topic, 0, None)).unwrap();
+            assert_eq!(found, (!wanted.is_empty(), wanted.to_vec()), "{why}");
         }
+    }
+
+    #[test]
+    fn a_route_takes_the_records_that_its_conditions_let_through() {
+        let gate = |wanted| Gate {
+            conditions: vec![Condition {
+                predicate: Arc::new(Even),
+                wanted,
+            }],
+            ..Gate::default()
+        };
+        let router = Router::new([
+            (named(&["orders"]), gate(true)),
+            (named(&["orders", "odd"]), gate(false)),
+        ]);
+        assert_eq!(routes(&router, &record("orders", 4, None)), Ok((true, vec![0])));
+        assert_eq!(
+            routes(&router, &record("orders", 5, None)),
+            Ok((true, vec![1])),
+            "negated"
+        );
+        assert_eq!(
+            routes(&router, &record("odd", 4, None)),
+            Ok((true, vec![])),
+            "filtered, which is not the same as unknown"
+        );
+        assert!(matches!(
+            routes(&router, &record("orders", -1, None)),
+            Err(RouteError::Encode(EncodeError::Value(_)))
+        ));
+    }
+
+    /// Decodes the value, as most predicates do.
+    #[derive(Debug)]
+    struct Decodes;
+
+    impl Predicate for Decodes {
+        fn test(&self, record: &mut Record) -> Result<bool, DataError> {
+            record.value.decoded().map(|_| true)
+        }
+    }
+
+    #[derive(Debug)]
+    struct Text;
+
+    impl DatumCodec for Text {
+        fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {
+            let text = std::str::from_utf8(bytes).map_err(|_| DataError::data("no text"))?;
+            Ok(SchemaAndValue::schemaless(Value::String(text.into())))
+        }
+
+        fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
+            klamm_connect_api::json::write(&self.decode(bytes)?, rendering, out)
+        }
+    }
+
+    // A filter on the value decoded it, and the payload was then made of the value in place of the record's bytes.
+    #[test]
+    fn a_condition_that_looks_at_the_value_leaves_the_record_as_it_is() {
+        let conditions = vec![Condition {
+            predicate: Arc::new(Decodes),
+            wanted: true,
+        }];
+        let gate = Gate {
+            conditions,
+            ..Gate::default()
+        };
+        let router = Router::new([(named(&["t"]), gate)]);
+        let mut record = record("t", 0, None);
+        record.value = Datum::Encoded {
+            bytes: Bytes::from_static(b"x"),
+            codec: Arc::new(Text),
+        };
+        assert_eq!(routes(&router, &record), Ok((true, vec![0])));
+        assert!(matches!(record.value, Datum::Encoded { .. }));
+    }
+
+    #[test]
+    fn functions_share_records_by_weight_and_a_key_stays_with_one() {
+        let share = |range| Gate {
+            share: Some(Share { range, of: 10 }),
+            ..Gate::default()
+        };
+        let router = Router::new([(named(&["t"]), share(0..9)), (named(&["t"]), share(9..10))]);
+        let mut taken = [0, 0];
+        for key in 0..2_000 {
+            let key = format!("key-{key}");
+            let first = routes(&router, &record("t", 1, Some(&key))).unwrap().1;
+            let second = routes(&router, &record("t", 2, Some(&key))).unwrap().1;
+            assert_eq!(first, second, "{key} stays");
+            let [route] = first.as_slice() else {
+                panic!("exactly one function gets {key}: {first:?}")
+            };
+            taken[*route] += 1;
+        }
+        assert!((150..=250).contains(&taken[1]), "about a tenth: {taken:?}");
+        let without_key = (0..2_000).filter(|offset| {
+            let routes = routes(&router, &record("t", *offset, None)).unwrap().1;
+            routes == [1]
+        });
+        let without_key = without_key.count();
+        assert!((150..=250).contains(&without_key), "about a tenth: {without_key}");
+        // What the hash is may not change from one version to the next: keys would move to another function.
+        assert_eq!(
+            key_hash(&record("t", 1, Some("key"))).unwrap(),
+            13_889_588_278_533_109_548
+        );
     }
 }

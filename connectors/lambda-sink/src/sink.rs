@@ -1,20 +1,27 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::HeaderValue;
 use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{
     Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, Verdict,
 };
-use klamm_connect_api::{BoxFuture, Record, Rendering};
+use klamm_connect_api::{BoxFuture, Record};
 
-use crate::config::{Plan, RoutePlan};
+use crate::batch;
+use crate::config::{
+    CallContext, Callee, Compression, FunctionRef, FunctionTemplate, PayloadPlan, Plan, RoutePlan, Standing,
+};
 use crate::envelope;
-use crate::invoke::{Invoke, Target};
-use crate::route::Router;
+use crate::invoke::{Answer, Invoke, InvokeError, Request, Target};
+use crate::route::{Condition, Gate, Router};
 use crate::verdict::{Destination, judge};
 
 /// The sink of one task.
 #[derive(Debug)]
 pub(crate) struct LambdaSink {
+    connector: String,
     routes: Vec<Route>,
     functions: Vec<Function>,
     router: Router,
@@ -27,56 +34,86 @@ pub(crate) struct LambdaSink {
 struct Function {
     client: Arc<dyn Invoke>,
     target: Target,
+    address: Address,
     destination: Destination,
-    rendering: Rendering,
+    payload: PayloadPlan,
+    context: CallContext,
+    standing: Standing,
+}
+
+/// Path and query of a route's calls.
+#[derive(Debug)]
+enum Address {
+    Fixed(String),
+    ByTopic(Box<FunctionTemplate>),
 }
 
 impl LambdaSink {
-    /// The sink of a plan. `client` gives a route its client.
-    pub(crate) fn new(plan: Plan, client: impl Fn(&RoutePlan) -> Arc<dyn Invoke>) -> Self {
+    /// The sink of a plan. `client` gives a route its client, `conditions` makes what its filter asks for.
+    pub(crate) fn new<E>(
+        connector: &str,
+        plan: Plan,
+        client: impl Fn(&RoutePlan) -> Arc<dyn Invoke>,
+        conditions: impl Fn(&RoutePlan) -> Result<Vec<Condition>, E>,
+    ) -> Result<Self, E> {
         let Plan {
             routes: plans,
             unrouted,
             destination_key,
         } = plan;
-        let router = Router::new(plans.iter().map(|plan| &plan.topics));
-        let (routes, functions) = plans
-            .into_iter()
-            .map(|plan| {
-                let client = client(&plan);
-                let send_within = plan.delivery.call_timeout * 3 / 4;
-                let route = Route {
-                    name: plan.name.into(),
-                    destination: format!("{} ({})", plan.function.label(), plan.invocation.name()).into(),
-                    delivery: plan.delivery,
-                };
-                let function = Function {
-                    client,
-                    target: Target {
-                        path_and_query: plan.function.path_and_query(),
-                        invocation: plan.invocation,
-                        send_within,
-                        answer_bytes: plan.answer_bytes,
-                    },
-                    destination: Destination {
-                        function: plan.function.to_string(),
-                        function_key: plan.function_key,
-                        region: plan.region,
-                        invocation: plan.invocation,
-                        format: plan.format,
-                    },
-                    rendering: plan.rendering,
-                };
-                (route, function)
-            })
-            .unzip();
-        Self {
+        let (mut routes, mut functions, mut gates) = (Vec::new(), Vec::new(), Vec::new());
+        for plan in plans {
+            let client = client(&plan);
+            let conditions = conditions(&plan)?;
+            let send_within = plan.delivery.call_timeout * 3 / 4;
+            let (address, by_topic) = match &plan.function {
+                Callee::Function(function) => (Address::Fixed(function.path_and_query()), None),
+                Callee::ByTopic(template) => (Address::ByTopic(template.clone()), Some(template.clone())),
+            };
+            gates.push((
+                plan.topics,
+                Gate {
+                    conditions,
+                    share: plan.share,
+                    by_topic,
+                },
+            ));
+            let label = plan.function.label();
+            let function = plan.function.to_string();
+            routes.push(Route {
+                name: plan.name.into(),
+                destination: format!("{label} ({})", plan.invocation.name()).into(),
+                delivery: plan.delivery,
+            });
+            functions.push(Function {
+                client,
+                target: Target {
+                    invocation: plan.invocation,
+                    tenant_id: plan.context.tenant_header(),
+                    send_within,
+                    answer_bytes: plan.answer_bytes,
+                },
+                address,
+                destination: Destination {
+                    function,
+                    function_key: plan.function_key,
+                    region: plan.region,
+                    invocation: plan.invocation,
+                    answers: plan.answers,
+                },
+                payload: plan.payload,
+                context: plan.context,
+                standing: plan.standing,
+            });
+        }
+        Ok(Self {
+            connector: connector.to_owned(),
             routes,
             functions,
-            router,
+            router: Router::new(gates),
             unrouted,
             destination_key,
-        }
+        })
     }
 
     /// Routes come from the engine, which got them from [`Sink::routes`].
@@ -85,6 +122,75 @@ impl LambdaSink {
             .get(route.0)
             .expect("an index of `routes`, which is as long")
     }
+
+    async fn invoke(&self, call: &Call) -> (Cow<'_, Destination>, Result<Answer, InvokeError>) {
+        let Function {
+            client,
+            target,
+            address,
+            destination,
+            payload,
+            context,
+            ..
+        } = self.function(call.route);
+        let mut destination = Cow::Borrowed(destination);
+        let path_and_query = match address {
+            Address::Fixed(path_and_query) => Cow::Borrowed(path_and_query.as_str()),
+            Address::ByTopic(template) => match function_of(template, call) {
+                Ok(function) => {
+                    destination.to_mut().function = function.to_string();
+                    Cow::Owned(function.path_and_query())
+                }
+                Err(why) => return (destination, Err(InvokeError::Request(why))),
+            },
+        };
+        let (trace, body) = if context.describes_batch {
+            envelope::split_trace(&call.body)
+        } else {
+            (None, call.body.clone())
+        };
+        let body = match payload.compression {
+            Compression::None => body,
+            Compression::Gzip => match compressed(body).await {
+                Ok(body) => body,
+                Err(error) => return (destination, Err(error)),
+            },
+        };
+        let route = self.routes.get(call.route.0).map_or("", |route| &route.name);
+        let needs_id = context.names_execution || context.describes_batch;
+        let batch_id = needs_id.then(|| batch::id(&self.connector, route, &call.origins));
+        let client_context = context.describes_batch.then(|| {
+            let batch_id = batch_id.as_deref().unwrap_or_default();
+            batch::client_context(&self.connector, route, batch_id, &call.origins, trace)
+        });
+        let request = Request {
+            target,
+            path_and_query: &path_and_query,
+            client_context: client_context.and_then(|text| HeaderValue::try_from(text).ok()),
+            execution_name: batch_id
+                .filter(|_| context.names_execution)
+                .and_then(|id| HeaderValue::try_from(id).ok()),
+            body,
+        };
+        let result = client.invoke(request).await;
+        (destination, result)
+    }
+}
+
+/// A shadow's destination is not waited for: whatever keeps it from taking records is a failed attempt.
+fn of_shadow(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Retry { failure, .. } | Verdict::Throttled { failure, .. } | Verdict::Unusable { failure } => {
+            Verdict::Failed { failure }
+        }
+        Verdict::Accepted | Verdict::PartlyAccepted { .. } | Verdict::Failed { .. } | Verdict::Poison { .. } => verdict,
+    }
+}
+
+/// The function of a call's topic, which is one: such a route's batches hold a partition.
+fn function_of(template: &FunctionTemplate, call: &Call) -> Result<FunctionRef, String> {
+    let first = call.origins.first().ok_or("the call has no record")?;
+    template.of(first.topic_partition.topic())
 }
 
 impl Sink for LambdaSink {
@@ -93,7 +199,7 @@ impl Sink for LambdaSink {
     }
 
     fn route(&self, record: &mut Record, routes: &mut Vec<RouteIndex>) -> Result<(), RouteError> {
-        if self.router.routes(&record.topic, routes) {
+        if self.router.routes(record, routes)? {
             Ok(())
         } else {
             let Record { topic, .. } = record;
@@ -106,27 +212,52 @@ impl Sink for LambdaSink {
 
     fn encode(&self, route: RouteIndex, record: &Record) -> Result<Encoded, EncodeError> {
         let function = self.function(route);
-        envelope::encode(&function.destination.format, function.rendering, record)
+        let encoded = envelope::encode(&function.payload, record)?;
+        Ok(if function.context.describes_batch {
+            envelope::with_trace(record, &encoded)
+        } else {
+            encoded
+        })
     }
 
     fn payload_builder(&self, route: RouteIndex) -> Box<dyn PayloadBuilder> {
-        envelope::payload_builder(&self.function(route).destination.format)
+        let function = self.function(route);
+        let builder = envelope::payload_builder(&function.payload);
+        if function.context.describes_batch {
+            envelope::traced(builder)
+        } else {
+            builder
+        }
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
-            let Function {
-                client,
-                target,
-                destination,
-                ..
-            } = self.function(call.route);
-            let result = client.invoke(target, call.body.clone()).await;
-            judge(destination, &call, result, || client.refuse_credentials())
+            let (destination, result) = self.invoke(&call).await;
+            let Function { client, standing, .. } = self.function(call.route);
+            let verdict = judge(&destination, &call, result, || client.refuse_credentials());
+            match standing {
+                Standing::Required => verdict,
+                Standing::Shadow => of_shadow(verdict),
+            }
         })
     }
 
     fn unrouted_policy(&self) -> ErrorPolicy {
         self.unrouted
     }
+}
+
+/// Payloads of this size are compressed in less time than a thread takes to wake.
+const COMPRESSED_AT_ONCE_BYTES: usize = 4096;
+
+/// # Cancel safety
+/// Safe: a thread that compresses ends with that.
+async fn compressed(body: Bytes) -> Result<Bytes, InvokeError> {
+    let compressed = if body.len() <= COMPRESSED_AT_ONCE_BYTES {
+        envelope::compress(&body)
+    } else {
+        let compressing = tokio::task::spawn_blocking(move || envelope::compress(&body));
+        compressing.await.unwrap_or_else(|error| Err(error.into()))
+    };
+    compressed.map_err(|error| InvokeError::Request(format!("its payload cannot be compressed: {error}")))
 }

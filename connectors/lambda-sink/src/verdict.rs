@@ -10,8 +10,8 @@ use std::time::Duration;
 use klamm_connect_api::sink::{Call, Failure, Outcome, ThrottleScope, Verdict};
 use serde::Deserialize;
 
-use crate::config::{EventFormat, InvocationType};
-use crate::envelope::{PartialAnswer, partial_answer};
+use crate::answer::{self, Said};
+use crate::config::{Answers, InvocationType};
 use crate::invoke::{Answer, InvokeError};
 
 #[cfg(test)]
@@ -25,14 +25,14 @@ const BECOMING_READY: Duration = Duration::from_secs(5);
 const NETWORK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whom a verdict is about, for its message.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Destination {
     pub(crate) function: String,
     /// The setting that names the function.
     pub(crate) function_key: String,
     pub(crate) region: String,
     pub(crate) invocation: InvocationType,
-    pub(crate) format: EventFormat,
+    pub(crate) answers: Answers,
 }
 
 /// What becomes of a call that the Invoke API refused.
@@ -203,6 +203,8 @@ pub(crate) fn judge(
         InvocationType::Sync => answer.status == 200,
         // Some emulators run the function at once and answer as for a synchronous call.
         InvocationType::Async => matches!(answer.status, 200 | 202),
+        // The same goes for them here.
+        InvocationType::Dry => matches!(answer.status, 200 | 204),
     };
     if answer.function_error {
         function_failed(destination, &answer)
@@ -249,7 +251,7 @@ fn unanswered(destination: &Destination, error: &InvokeError) -> Verdict {
 }
 
 fn succeeded(destination: &Destination, call: &Call, answer: &Answer) -> Verdict {
-    if destination.invocation == InvocationType::Async || matches!(destination.format, EventFormat::Confluent(_)) {
+    if destination.invocation != InvocationType::Sync || destination.answers == Answers::Ignored {
         return Verdict::Accepted;
     }
     let malformed = |why: &str| Verdict::Failed {
@@ -262,9 +264,9 @@ fn succeeded(destination: &Destination, call: &Call, answer: &Answer) -> Verdict
     if !answer.is_whole() {
         return malformed("only a part was read: raise `aws.lambda.response.max.bytes` or answer less");
     }
-    match partial_answer(&destination.format, call, &answer.body) {
-        None | Some(PartialAnswer::Whole) => Verdict::Accepted,
-        Some(PartialAnswer::Failed(failed)) => Verdict::PartlyAccepted {
+    match answer::read(destination.answers, call, &answer.body) {
+        Said::Whole => Verdict::Accepted,
+        Said::Failed(failed) => Verdict::PartlyAccepted {
             failure: destination.failure(
                 "BatchItemFailures",
                 &format!("reported {} of {} records as failed", failed.len(), call.origins.len()),
@@ -272,7 +274,7 @@ fn succeeded(destination: &Destination, call: &Call, answer: &Answer) -> Verdict
             ),
             failed,
         },
-        Some(PartialAnswer::Malformed(why)) => malformed(why),
+        Said::Malformed(why) => malformed(why),
     }
 }
 
@@ -289,8 +291,8 @@ fn function_failed(destination: &Destination, answer: &Answer) -> Verdict {
         .and_then(|body| body.error_type)
         .filter(|class| is_class(class))
         .unwrap_or(Cow::Borrowed("FunctionError"));
-    if class == ANSWER_TOO_LARGE && matches!(destination.format, EventFormat::Confluent(_)) {
-        // The work was done, and nobody reads the answer of this format.
+    if class == ANSWER_TOO_LARGE && destination.answers == Answers::Ignored {
+        // The work was done, and nobody reads the answer.
         return Verdict::Accepted;
     }
     let size = answer.body_bytes;

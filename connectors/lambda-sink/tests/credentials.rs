@@ -3,7 +3,7 @@
 
 use std::process::{Command, Output};
 
-use klamm_connect_api::sink::{Call, Outcome, RouteIndex, SinkConnector, SinkContext, Verdict};
+use klamm_connect_api::sink::{Call, Outcome, Predicates, RouteIndex, SinkConnector, SinkContext, Verdict};
 use klamm_connect_api::{Datum, Origin, RawConfig, Record, TopicPartition};
 use klamm_dev::{Credentials, FakeLambda};
 use klamm_lambda_sink::LambdaSinkConnector;
@@ -14,15 +14,22 @@ use tokio::task::JoinSet;
 /// Tells the test binary that it is the process of a case: what `child` reads.
 const ENDPOINT: &str = "KLAMM_TEST_ENDPOINT";
 
+/// The role that the process is to assume, if any.
+const ROLE: &str = "KLAMM_TEST_ROLE";
+
 /// Makes two calls with the credentials of this process and prints the verdicts.
 async fn child(endpoint: &str) {
-    let raw: RawConfig = [
+    let mut raw: RawConfig = [
         ("aws.lambda.endpoint", endpoint),
         ("aws.lambda.function.name", "order-fn"),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .collect();
+    if let Ok(arn) = std::env::var(ROLE) {
+        raw.insert("aws.role.arn".to_owned(), arn);
+        raw.insert("aws.role.external.id".to_owned(), "ext-1".to_owned());
+    }
     let connector = LambdaSinkConnector::default();
     let parsed = connector.config_def(&raw).parse(&raw).unwrap();
     let sink = connector
@@ -31,6 +38,7 @@ async fn child(endpoint: &str) {
             task: 0,
             raw: &raw,
             config: &parsed,
+            predicates: &Predicates::new(),
         })
         .unwrap();
     for offset in 0..2 {
@@ -180,4 +188,57 @@ async fn a_container_gives_credentials_and_is_asked_once() {
     )
     .await;
     assert_eq!(verdicts(&output), ["accepted", "accepted"]);
+}
+
+#[tokio::test]
+async fn a_role_is_assumed_with_the_chains_credentials_and_its_external_id() {
+    if let Ok(endpoint) = std::env::var(ENDPOINT) {
+        return child(&endpoint).await;
+    }
+    let lambda = lambda().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let body = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><AssumedRoleUser>\
+                    <Arn>arn:aws:sts::123456789012:assumed-role/caller/klamm</Arn><AssumedRoleId>A:klamm</AssumedRoleId>\
+                    </AssumedRoleUser><Credentials><AccessKeyId>AKIDCHAIN</AccessKeyId>\
+                    <SecretAccessKey>chain-secret</SecretAccessKey><SessionToken>chain-token</SessionToken>\
+                    <Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+        // One answer only: who asks twice gets none.
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = String::new();
+        while !request.contains("ExternalId") {
+            request.push(char::from(stream.read_u8().await.unwrap()));
+        }
+        while !request.ends_with("Version=2011-06-15") && !request.ends_with("ext-1") {
+            request.push(char::from(stream.read_u8().await.unwrap()));
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        request
+    });
+    let variables = vec![
+        ("AWS_ACCESS_KEY_ID", "AKIDBASE".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "base-secret".to_owned()),
+        ("AWS_ENDPOINT_URL_STS", format!("http://{address}")),
+        (ROLE, "arn:aws:iam::123456789012:role/caller".to_owned()),
+    ];
+    let output = run(
+        "a_role_is_assumed_with_the_chains_credentials_and_its_external_id",
+        lambda.endpoint(),
+        variables,
+    )
+    .await;
+    assert_eq!(verdicts(&output), ["accepted", "accepted"]);
+    let request = server.join_next().await.unwrap().unwrap();
+    for part in [
+        "Credential=AKIDBASE/",
+        "Action=AssumeRole",
+        "RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fcaller",
+        "RoleSessionName=klamm",
+        "ExternalId=ext-1",
+    ] {
+        assert!(request.contains(part), "{part}: {request}");
+    }
 }

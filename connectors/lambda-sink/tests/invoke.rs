@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_connect_api::sink::{Call, Outcome, RouteIndex, Sink, SinkConnector, SinkContext, ThrottleScope, Verdict};
+use klamm_connect_api::sink::{
+    Call, Outcome, Predicates, RouteIndex, Sink, SinkConnector, SinkContext, ThrottleScope, Verdict,
+};
 use klamm_connect_api::{Datum, Origin, RawConfig, Record, TopicPartition};
 use klamm_dev::{Answer, Credentials, Exception, FakeLambda, InvocationType, ThrottleReason};
 use klamm_lambda_sink::LambdaSinkConnector;
@@ -38,6 +40,7 @@ fn open(connector: &LambdaSinkConnector, raw: &RawConfig) -> Arc<dyn Sink> {
             task: 0,
             raw,
             config: &parsed,
+            predicates: &Predicates::new(),
         })
         .unwrap()
 }

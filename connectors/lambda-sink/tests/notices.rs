@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use klamm_connect_api::RawConfig;
-use klamm_connect_api::sink::{SinkConnector, SinkContext};
+use klamm_connect_api::sink::{Predicates, SinkConnector, SinkContext};
 use klamm_lambda_sink::{Environment, LambdaSinkConnector};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -78,6 +78,7 @@ fn lines_of(task: u32, entries: &[(&str, &str)]) -> Vec<String> {
                 task,
                 raw: &raw,
                 config: &config,
+                predicates: &Predicates::new(),
             })
             .unwrap();
     });

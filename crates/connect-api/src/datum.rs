@@ -41,6 +41,15 @@ impl SchemaAndValue {
     }
 }
 
+/// Which schema of a registry bytes were written with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaMetadata {
+    /// `AVRO`, `PROTOBUF` or `JSON`.
+    pub data_format: &'static str,
+    /// The registry's identifier of the schema: a number, or a UUID.
+    pub schema_id: Arc<str>,
+}
+
 /// Reads the wire form of one format. A converter hands it out with every datum that it leaves encoded.
 pub trait DatumCodec: Send + Sync + fmt::Debug {
     /// The value that the bytes hold.
@@ -66,6 +75,11 @@ pub trait DatumCodec: Send + Sync + fmt::Debug {
     /// are.
     fn is_self_contained(&self) -> bool {
         true
+    }
+
+    /// The schema that the bytes were written with, if a registry has it.
+    fn schema_metadata(&self) -> Option<&SchemaMetadata> {
+        None
     }
 }
 

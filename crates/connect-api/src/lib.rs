@@ -25,7 +25,7 @@ pub mod sink;
 mod value;
 
 pub use config::{ConfigDef, ConfigKey, ConfigType, Importance, ParsedConfig, RawConfig, Secret};
-pub use datum::{Datum, DatumCodec, SchemaAndValue};
+pub use datum::{Datum, DatumCodec, SchemaAndValue, SchemaMetadata};
 pub use error::{ConfigError, ConfigErrors, DataError, DataErrorKind};
 pub use headers::{Header, Headers};
 pub use plugin::{

@@ -4,6 +4,7 @@
 //! sending of a payload, and a [`Verdict`] on the answer. Lanes, batches, timers, retries, limits and the ledger are
 //! the engine's.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::BoxFuture;
 use crate::config::{ConfigDef, ParsedConfig, RawConfig};
 use crate::delivery::{DeliverySettings, ErrorPolicy};
 use crate::error::{ConfigError, ConfigErrors, DataError};
-use crate::plugin::PluginInfo;
+use crate::plugin::{PluginInfo, Predicate};
 use crate::record::{Origin, Record};
 
 /// A kind of sink that users name in `connector.class`.
@@ -30,6 +31,15 @@ pub trait SinkConnector: Send + Sync + fmt::Debug {
     /// keys without an error.
     fn validate(&self, raw: &RawConfig, parsed: &ParsedConfig) -> Vec<ConfigError>;
 
+    /// Asks the destinations whether they would take deliveries, where the configuration wants that known beforehand:
+    /// when it is checked or stored, and when a task starts.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is delivered.
+    fn preflight<'a>(&'a self, _context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
     /// Makes the sink of one task. It does no I/O: clients connect when the first record is sent.
     ///
     /// # Errors
@@ -37,8 +47,17 @@ pub trait SinkConnector: Send + Sync + fmt::Debug {
     fn open(&self, context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors>;
 }
 
+/// Why deliveries would not be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreflightError {
+    /// What is wrong, under the setting that leads there.
+    pub error: ConfigError,
+    /// Whether it may pass without anybody changing anything, so that a task need not fail for it.
+    pub may_pass: bool,
+}
+
 /// What a sink is opened with.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct SinkContext<'a> {
     /// Name of the connector.
     pub connector: &'a str,
@@ -48,7 +67,12 @@ pub struct SinkContext<'a> {
     pub raw: &'a RawConfig,
     /// The parsed configuration.
     pub config: &'a ParsedConfig,
+    /// The predicates that the configuration declares in `predicates`, by name.
+    pub predicates: &'a Predicates,
 }
+
+/// Predicates by the name under which a configuration declares them.
+pub type Predicates = BTreeMap<String, Arc<dyn Predicate>>;
 
 /// Index of a route in [`Sink::routes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

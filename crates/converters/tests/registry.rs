@@ -293,6 +293,30 @@ impl<'a> Case<'a> {
         Ok(datum)
     }
 
+    /// How what a datum says of its schema differs from the id in front of its bytes.
+    fn metadata_differs(&self, datum: &Datum) -> Option<String> {
+        let Datum::Encoded { codec, .. } = datum else {
+            return None;
+        };
+        let Some(metadata) = codec.schema_metadata() else {
+            return Some("says nothing of its schema".to_owned());
+        };
+        let format = match self.class.as_str() {
+            JSON_SCHEMA => "JSON",
+            class if class.contains("Avro") => "AVRO",
+            _ => "PROTOBUF",
+        };
+        let has_headers = !self.json["headers"].as_array().unwrap().is_empty();
+        let is_fixed = self.settings.keys().any(|key| key.starts_with("use.schema."));
+        let bytes = bytes_of(&self.json["base64"])?;
+        let id = match bytes.first_chunk::<5>() {
+            Some([0, id @ ..]) if !has_headers && !is_fixed => i32::from_be_bytes(*id).to_string(),
+            _ => metadata.schema_id.to_string(),
+        };
+        let is_right = metadata.data_format == format && *metadata.schema_id == id && !id.is_empty();
+        (!is_right).then(|| format!("says {metadata:?}, wanted {format} {id}"))
+    }
+
     /// How the outcome differs from the case.
     fn differs(&self, outcome: &Result<Datum, DataError>) -> Option<String> {
         let wanted_error = self.json.get("expect_error").filter(|error| !error.is_null());
@@ -302,6 +326,9 @@ impl<'a> Case<'a> {
             (Ok(datum), Some(wanted)) => return Some(format!("wanted {wanted}, got {datum:?}")),
             (Ok(datum), None) => datum,
         };
+        if let Some(wrong) = self.metadata_differs(datum) {
+            return Some(wrong);
+        }
         let data = datum.decode().unwrap();
         // A recursive schema has no envelope; null itself has no schema.
         if let Some(envelope) = self.json.get("expect").filter(|expect| !expect.is_null()) {

@@ -19,8 +19,9 @@ use crate::files::ConnectorFile;
 /// Every plugin that ships.
 #[must_use]
 pub fn plugins() -> Plugins {
+    let lambda = LambdaSinkConnector::new(Environment::process()).with_patterns(klamm_smt::event_pattern());
     Plugins::new()
-        .with_sink(Arc::new(LambdaSinkConnector::new(Environment::process())))
+        .with_sink(Arc::new(lambda))
         .with_converters(klamm_converters::converters())
         .with_header_converters(klamm_converters::header_converters())
         .with_transforms(klamm_smt::transforms())

@@ -269,7 +269,7 @@ impl Api {
     async fn validate(&self, kind: &str, body: Body) -> Answer {
         let config = body::config(&body::read(body).await?)?;
         let class = class_of_kind(&config, kind)?;
-        let validation = self.herder.validate(config)?;
+        let validation = self.herder.validate(config).await?;
         Ok(json(StatusCode::OK, &ValidationAnswer::new(class, &validation)))
     }
 

@@ -108,31 +108,25 @@ impl fmt::Debug for ClientCertificate {
 impl TlsPlan {
     /// What to set, if `failure` is one of a TLS handshake that settings can mend.
     pub(crate) fn advice(&self, failure: &(dyn Error + 'static)) -> Option<String> {
-        let mine = || {
-            format!("check the client certificate of `{KEYSTORE_LOCATION}`, or of `{KEYSTORE_CHAIN}`: the registry does not accept it")
-        };
-        let wanted = |may: &str| {
-            format!(
-                "the registry {may}wants a client certificate: set `{KEYSTORE_LOCATION}`, or `{KEYSTORE_CHAIN}` and \
+        let client = match self.client {
+            Some(_) => format!("check the client certificate of `{KEYSTORE_LOCATION}` or `{KEYSTORE_CHAIN}`"),
+            None => format!(
+                "for a registry that wants a client certificate set `{KEYSTORE_LOCATION}`, or `{KEYSTORE_CHAIN}` and \
                  `{KEYSTORE_KEY}`"
-            )
+            ),
         };
         match tls_error(failure) {
-            Some(rustls::Error::AlertReceived(alert)) => match alert {
-                AlertDescription::CertificateRequired => Some(wanted("")),
-                AlertDescription::HandshakeFailure
+            Some(rustls::Error::AlertReceived(
+                AlertDescription::CertificateRequired
+                | AlertDescription::HandshakeFailure
                 | AlertDescription::BadCertificate
                 | AlertDescription::UnsupportedCertificate
                 | AlertDescription::CertificateRevoked
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
-                | AlertDescription::AccessDenied => Some(match self.client {
-                    Some(_) => mine(),
-                    None => wanted("probably "),
-                }),
-                _ => None,
-            },
+                | AlertDescription::AccessDenied,
+            )) => Some(client),
             Some(rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::InvalidPurpose,
             )) => Some(format!(
@@ -141,11 +135,7 @@ impl TlsPlan {
             )),
             Some(_) => None,
             // Some servers end the connection without a word, or before their word arrives.
-            None if breaks_off(failure) => Some(match self.client {
-                Some(_) => mine(),
-                None => wanted("probably "),
-            }),
-            None => None,
+            None => breaks_off(failure).then(|| format!("if that goes on: {client}")),
         }
     }
 

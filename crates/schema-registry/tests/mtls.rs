@@ -165,12 +165,12 @@ async fn a_handshake_that_fails_says_what_to_set() {
     let cases = [
         (
             vec![trust.clone()],
-            "wants a client certificate: set `schema.registry.ssl.keystore.location`, or \
+            "for a registry that wants a client certificate set `schema.registry.ssl.keystore.location`, or \
              `schema.registry.ssl.keystore.certificate.chain` and `schema.registry.ssl.keystore.key`",
         ),
         (
             vec![trust.clone(), ("keystore.location", registry.file("stranger.pem"))],
-            "check the client certificate of `schema.registry.ssl.keystore.location`",
+            "check the client certificate of `schema.registry.ssl.keystore.location` or",
         ),
         (
             vec![("truststore.location", registry.file("other.crt"))],

@@ -62,6 +62,8 @@ pub struct ChainEvaluation {
     pub warnings: Vec<String>,
     /// The chain, unless anything is wrong.
     pub chain: Option<Chain>,
+    /// The predicates that could be made, by alias, for whoever else asks them.
+    pub predicates: BTreeMap<String, Arc<dyn Predicate>>,
 }
 
 impl ChainEvaluation {
@@ -124,6 +126,10 @@ pub fn evaluate(raw: &RawConfig, transforms: &[TransformPlugin], predicates: &[P
         keys,
         errors,
         warnings,
+        predicates: known
+            .into_iter()
+            .filter_map(|(alias, made)| Some((alias, made?)))
+            .collect(),
         chain: is_fine.then(|| Chain { stages: stages.into() }),
     }
 }

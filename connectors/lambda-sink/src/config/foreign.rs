@@ -3,8 +3,6 @@
 
 use klamm_connect_api::{ConfigError, RawConfig};
 
-use super::Flavour;
-
 /// What happens to a foreign key.
 pub(super) enum Treatment {
     /// Harmless: named in the log.
@@ -67,15 +65,18 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
         "schema.context.name" if value == "default" => Agrees,
         "schema.context.name" => unless_blank("schema contexts are not supported here: set them on the converter"),
         "aws.credentials.provider.class" => {
-            if value.is_empty()
-                || value.ends_with("DefaultCredentialsProvider")
-                || value.ends_with("DefaultAWSCredentialsProviderChain")
+            let simple = value.rsplit('.').next().unwrap_or(value);
+            let takes_a_role = simple.eq_ignore_ascii_case("AwsAssumeRoleCredentialsProvider");
+            if matches!(
+                simple,
+                "" | "DefaultCredentialsProvider" | "DefaultAWSCredentialsProviderChain"
+            ) || takes_a_role && ROLE_KEYS.iter().any(|key| !is_blank(raw, key))
             {
                 Agrees
             } else {
                 Refused(
-                    "classes cannot be loaded: leave it out for the AWS default chain, which also takes a role from a profile \
-                     (`role_arn`) or a web identity",
+                    "classes cannot be loaded: leave it out for the AWS default chain, and set `aws.role.arn` for a role to \
+                     assume",
                 )
             }
         }
@@ -84,13 +85,12 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
             Refused("accepted is STOP: to drop what cannot be delivered set `behavior.on.error=log` or `ignore`")
         }
         "aws.lambda.batch.enabled" if is_false => {
-            if ["delivery.batch.size", "aws.lambda.batch.size"]
-                .iter()
-                .any(|k| raw.get(*k).is_some_and(|v| v.trim() == "1"))
-            {
-                Agrees
+            let is_batched = |key: &&str| raw.get(*key).is_some_and(|size| size.trim() != "1");
+            if ["delivery.batch.size", "aws.lambda.batch.size"].iter().any(is_batched) {
+                Refused("`delivery.batch.size` says otherwise: leave one of them out")
             } else {
-                Refused("to send records one by one set `delivery.batch.size=1`")
+                // It is what the batch size defaults to 1 for.
+                Agrees
             }
         }
         "aws.lambda.batch.enabled" => Agrees,
@@ -112,20 +112,22 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
             Ignored("it is a setting of the worker")
         }
         "aws.lambda.user.agent" => Ignored("the user agent is fixed"),
-        _ if key.starts_with("aws.credentials.provider.") => Refused(
-            "provider settings are not supported: let the AWS default chain take a role from a profile (`role_arn`)",
-        ),
+        _ if is_role_alias(key) => return None,
+        _ if key.starts_with("aws.credentials.provider.") => {
+            Refused("settings of a provider class are not supported: for a role set `aws.role.arn`")
+        }
+        "camel.kamelet.aws-lambda-sink.useDefaultCredentialsProvider"
+        | "camel.kamelet.aws-lambda-sink.useSessionCredentials"
+        | "camel.kamelet.aws-lambda-sink.overrideEndpoint" => Agrees,
+        "camel.kamelet.aws-lambda-sink.useProfileCredentialsProvider" if is_false => Agrees,
+        "camel.kamelet.aws-lambda-sink.useProfileCredentialsProvider"
+        | "camel.kamelet.aws-lambda-sink.profileCredentialsName" => {
+            unless_blank("profiles are chosen for the worker: start it with AWS_PROFILE, and leave this out")
+        }
+        _ if CAMEL_KEYS.contains(&key) => return None,
+        _ if key.starts_with("camel.") => Refused("settings of Camel itself are not supported: leave it out"),
         _ if key.starts_with("aws.lambda.response.") && key != "aws.lambda.response.max.bytes" => {
             Refused("response topics are not supported: leave it out")
-        }
-        _ if key.starts_with("payload.formatter.") => {
-            if Flavour::of(raw) == Flavour::Nordstrom || key == "payload.formatter.class" {
-                Refused(
-                    "this payload is not supported yet: leave it out and set `event.format` to `confluent` or `esm`",
-                )
-            } else {
-                Ignored("no payload formatter is configured")
-            }
         }
         _ if key.starts_with("reporter.") => Ignored("no reports are written"),
         _ if key.starts_with("confluent.") => Ignored("there is no licence to store"),
@@ -136,6 +138,34 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
 
 /// Beginnings of settings that the converters of Cloud's formats share.
 const REGISTRY: [&str; 3] = ["schema.registry.", "basic.auth.", "bearer.auth."];
+
+/// Camel's names of our settings.
+const CAMEL_KEYS: [&str; 6] = [
+    "camel.kamelet.aws-lambda-sink.function",
+    "camel.kamelet.aws-lambda-sink.region",
+    "camel.kamelet.aws-lambda-sink.accessKey",
+    "camel.kamelet.aws-lambda-sink.secretKey",
+    "camel.kamelet.aws-lambda-sink.sessionToken",
+    "camel.kamelet.aws-lambda-sink.uriEndpointOverride",
+];
+
+/// Names of the role's ARN.
+const ROLE_KEYS: [&str; 3] = [
+    "aws.role.arn",
+    "aws.credentials.provider.role.arn",
+    "aws.credentials.provider.sts.role.arn",
+];
+
+/// Whether a provider class's setting is another name of one of ours.
+fn is_role_alias(key: &str) -> bool {
+    let Some(name) = key.strip_prefix("aws.credentials.provider.") else {
+        return false;
+    };
+    matches!(
+        name,
+        "role.arn" | "session.name" | "external.id" | "sts.role.arn" | "sts.role.session.name" | "sts.role.external.id"
+    )
+}
 
 fn has_format(raw: &RawConfig) -> bool {
     !is_blank(raw, "input.data.format") || !is_blank(raw, "input.key.format")

@@ -1,5 +1,9 @@
 use std::fmt;
 
+use klamm_java_compat::Pattern;
+
+use crate::template::{Piece, Placeholder, Template};
+
 /// A function as a configuration names it: its name, a partial or a full ARN, each with an optional version or alias.
 ///
 /// The accepted forms are those of the Invoke API's `FunctionName`.
@@ -76,8 +80,18 @@ impl FunctionRef {
         self.region.as_deref()
     }
 
-    /// Path and query of the Invoke API's request. Only `:` and `$` need encoding: the rest was checked by `parse`.
+    /// Path and query of the Invoke API's request.
     pub(crate) fn path_and_query(&self) -> String {
+        self.path("invocations")
+    }
+
+    /// Path and query of `GetFunctionConfiguration`.
+    pub(crate) fn configuration_path(&self) -> String {
+        self.path("configuration")
+    }
+
+    /// Path and query of an operation on the function. Only `:` and `$` need encoding: the rest was checked by `parse`.
+    fn path(&self, operation: &str) -> String {
         let unqualified = match &self.qualifier {
             Some(qualifier) => self
                 .text
@@ -85,7 +99,7 @@ impl FunctionRef {
                 .map_or(self.text.as_str(), |text| text.strip_suffix(':').unwrap_or(text)),
             None => &self.text,
         };
-        let path = format!("/2015-03-31/functions/{}/invocations", unqualified.replace(':', "%3A"));
+        let path = format!("/2015-03-31/functions/{}/{operation}", unqualified.replace(':', "%3A"));
         match &self.qualifier {
             Some(qualifier) => format!("{path}?Qualifier={}", qualifier.replace('$', "%24")),
             None => path,
@@ -97,6 +111,86 @@ impl fmt::Display for FunctionRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// A function for each topic: `fn-${topic}`, restricted to names that a pattern allows.
+#[derive(Debug, Clone)]
+pub(crate) struct FunctionTemplate {
+    template: Template,
+    allow: Pattern,
+    allow_text: String,
+}
+
+impl FunctionTemplate {
+    /// Whether `text` names functions by topic.
+    pub(crate) fn is_one(text: &str) -> bool {
+        text.contains("${")
+    }
+
+    /// Checks a template, with a topic in it that fits everywhere.
+    pub(crate) fn parse(text: &str) -> Result<Template, String> {
+        let template = Template::parse(text, &[Placeholder::Topic])?;
+        FunctionRef::parse(&filled_in(&template, "t"))?;
+        Ok(template)
+    }
+
+    pub(crate) fn new(template: Template, allow: Pattern, allow_text: String) -> Self {
+        Self {
+            template,
+            allow,
+            allow_text,
+        }
+    }
+
+    /// The function of a topic.
+    pub(crate) fn of(&self, topic: &str) -> Result<FunctionRef, String> {
+        let text = filled_in(&self.template, topic);
+        if !self.allow.matches(&text).unwrap_or(false) {
+            return Err(format!("`{text}` is no function that `{}` allows", self.allow_text));
+        }
+        FunctionRef::parse(&text)
+    }
+}
+
+fn filled_in(template: &Template, topic: &str) -> String {
+    let pieces = template.pieces().iter().map(|piece| match piece {
+        Piece::Literal(text) => text,
+        Piece::FilledIn(_) => topic,
+    });
+    pieces.collect()
+}
+
+impl PartialEq for FunctionTemplate {
+    fn eq(&self, other: &Self) -> bool {
+        self.template == other.template && self.allow_text == other.allow_text
+    }
+}
+
+impl Eq for FunctionTemplate {}
+
+impl fmt::Display for FunctionTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.template.fmt(f)
+    }
+}
+
+/// A function and its share of the records: `<function>;<weight>`.
+pub(super) fn parse_weighted(entry: &str) -> Result<(FunctionRef, u32), String> {
+    const ACCEPTED: &str =
+        "accepted is `<function>;<weight>`, with a weight from 1 to 1000000 and commas between entries";
+    let (function, weight) = entry
+        .split_once(';')
+        .ok_or_else(|| format!("entry `{entry}` has no weight: {ACCEPTED}"))?;
+    let weight = weight
+        .trim()
+        .parse()
+        .ok()
+        .filter(|weight| (1..=1_000_000).contains(weight));
+    let weight = weight.ok_or_else(|| format!("entry `{entry}` has no valid weight: {ACCEPTED}"))?;
+    Ok((
+        FunctionRef::parse(function.trim()).map_err(|error| format!("entry `{entry}`: {error}"))?,
+        weight,
+    ))
 }
 
 fn is_name_byte(byte: u8) -> bool {

@@ -1,18 +1,25 @@
 //! From a parsed configuration to the plan of a task: every route with all it needs, or everything that is wrong.
 
+pub(super) mod credentials;
+mod filter;
 mod grammar;
 
+use std::fmt;
 use std::time::Duration;
 
+use http::HeaderValue;
 use klamm_connect_api::config::Scope;
-use klamm_connect_api::delivery::{DeliveryDefaults, DeliverySettings, ErrorPolicy, Ordering};
-use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Rendering, Secret};
+use klamm_connect_api::delivery::{BatchScope, DeliveryDefaults, DeliverySettings, ErrorPolicy, Ordering};
+use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Rendering};
 use klamm_java_compat::Pattern;
 
-use super::function::FunctionRef;
-use super::keys::{aliases, route_key_names};
+pub(crate) use self::credentials::{CredentialsPlan, RolePlan};
+pub(crate) use self::filter::Filter;
+use super::function::{FunctionRef, FunctionTemplate};
+use super::keys::{REGION_ALIASES, aliases, route_key_names};
 use super::{
-    Environment, EventFormat, Flavour, InvocationType, MAX_ANSWER_BYTES, Schemaless, foreign, parse_endpoint,
+    Answers, CloudEventAttributes, Compression, Environment, EventFormat, Formatter, InvocationType, MAX_ANSWER_BYTES,
+    Packing, PayloadPlan, SchemaVisibility, Schemaless, cloud_events, foreign, parse_endpoint, parse_formatter,
     parse_record_converter, regional_endpoint,
 };
 
@@ -20,9 +27,6 @@ const FUNCTION: &str = "aws.lambda.function.name";
 const MAP: &str = "aws.lambda.topic2function.map";
 const MODE: &str = "aws.lambda.configuration.mode";
 const REGION: &str = "aws.lambda.region";
-const KEY_ID: &str = "aws.access.key.id";
-const SESSION_TOKEN: &str = "aws.session.token";
-const SECRET_KEY: &str = "aws.secret.access.key";
 
 /// What a task does.
 #[derive(Debug)]
@@ -42,48 +46,130 @@ pub(crate) struct RoutePlan {
     pub(crate) prefix: String,
     /// The setting that names the function.
     pub(crate) function_key: String,
-    pub(crate) function: FunctionRef,
+    pub(crate) function: Callee,
     pub(crate) topics: Topics,
+    /// Of the topics' records, those that the route takes.
+    pub(crate) filter: Filter,
+    /// Of these records, the share by key that the route takes.
+    pub(crate) share: Option<Share>,
     pub(crate) region: String,
     pub(crate) endpoint: String,
     pub(crate) credentials: CredentialsPlan,
     pub(crate) invocation: InvocationType,
-    pub(crate) format: EventFormat,
-    pub(crate) rendering: Rendering,
+    pub(crate) payload: PayloadPlan,
+    pub(crate) answers: Answers,
     /// Bytes of an answer that are read.
     pub(crate) answer_bytes: usize,
+    pub(crate) context: CallContext,
+    pub(crate) standing: Standing,
     pub(crate) delivery: DeliverySettings,
 }
 
-/// Which records a route takes.
-#[derive(Debug)]
-pub(crate) enum Topics {
-    All,
-    Named(Vec<String>),
-    Matching(Box<Pattern>),
+/// Whether a route's failures count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Records are done when the route has them.
+    Required,
+    /// The route gets what it can take, and holds no offsets.
+    Shadow,
 }
 
-impl Topics {
-    fn take(&self, topic: &str) -> bool {
+/// Whom a route calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Callee {
+    Function(FunctionRef),
+    /// A function for each topic.
+    ByTopic(Box<FunctionTemplate>),
+}
+
+impl Callee {
+    /// How people call it.
+    pub(crate) fn label(&self) -> String {
         match self {
-            Self::All => true,
-            Self::Named(topics) => topics.iter().any(|named| named == topic),
-            Self::Matching(pattern) => crate::route::matches(pattern, topic),
+            Self::Function(function) => function.label(),
+            Self::ByTopic(template) => template.to_string(),
         }
     }
 }
 
-/// Where credentials come from.
+impl fmt::Display for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(function) => function.fmt(f),
+            Self::ByTopic(template) => template.fmt(f),
+        }
+    }
+}
+
+/// A part of the records, by the hash of their keys: those whose hash, modulo `of`, is in the range.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CredentialsPlan {
-    /// From the configuration.
-    Static {
-        key_id: Secret,
-        secret_key: Secret,
-        session_token: Option<Secret>,
-    },
-    /// The default chain of the AWS SDKs.
-    DefaultChain,
+pub(crate) struct Share {
+    pub(crate) range: std::ops::Range<u64>,
+    pub(crate) of: u64,
+}
+
+impl CallContext {
+    /// The tenant as a header; it was checked with the configuration.
+    pub(crate) fn tenant_header(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(self.tenant_id.as_deref()?).ok()
+    }
+}
+
+/// What goes along with a call beside its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CallContext {
+    /// `X-Amz-Tenant-Id`
+    pub(crate) tenant_id: Option<String>,
+    /// Whether `X-Amz-Durable-Execution-Name` names the batch.
+    pub(crate) names_execution: bool,
+    /// Whether `X-Amz-Client-Context` says what the batch holds.
+    pub(crate) describes_batch: bool,
+}
+
+/// The topics whose records a route takes.
+#[derive(Debug, Clone)]
+pub(crate) enum Topics {
+    All,
+    Named(Vec<String>),
+    Matching { text: String, pattern: Box<Pattern> },
+}
+
+impl RoutePlan {
+    /// The setting that names its topics.
+    fn topics_key(&self) -> String {
+        let name = match self.topics {
+            Topics::All | Topics::Named(_) => "topics",
+            Topics::Matching { .. } => "topics.regex",
+        };
+        format!("{}{name}", self.prefix)
+    }
+}
+
+impl Topics {
+    /// A topic that both take, in words: one that is named or consumed, or all that a regular expression stands for.
+    fn shared_with(&self, other: &Self, consumed: &[&str]) -> Option<String> {
+        if let (Self::Matching { text: one, .. }, Self::Matching { text: other, .. }) = (self, other)
+            && one == other
+        {
+            return Some(format!("topics that match `{one}`"));
+        }
+        let named = |topics: &Self| match topics {
+            Self::Named(names) => names.clone(),
+            Self::All | Self::Matching { .. } => Vec::new(),
+        };
+        let candidates = consumed.iter().map(|topic| (*topic).to_owned());
+        let mut candidates = candidates.chain(named(self)).chain(named(other));
+        let shared = candidates.find(|topic| !topic.is_empty() && self.take(topic) && other.take(topic));
+        shared.map(|topic| format!("topic `{topic}`"))
+    }
+
+    fn take(&self, topic: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(topics) => topics.iter().any(|named| named == topic),
+            Self::Matching { pattern, .. } => crate::route::matches(pattern, topic),
+        }
+    }
 }
 
 impl Plan {
@@ -108,14 +194,77 @@ impl Plan {
     }
 }
 
+fn visibility(scope: &Scope<'_>, key: &str) -> SchemaVisibility {
+    match scope.str(key) {
+        Some("none") => SchemaVisibility::None,
+        Some("all") => SchemaVisibility::All,
+        _ => SchemaVisibility::Min,
+    }
+}
+
+/// Settings that mean nothing without another one.
+struct Dependent {
+    keys: &'static [&'static str],
+    /// For people.
+    needs: &'static str,
+    /// The value that says what happens anyway.
+    idle: &'static str,
+    is_given: fn(&RoutePlan) -> bool,
+}
+
+const SYNC: &str = "aws.lambda.invocation.type=sync";
+const DEPENDENTS: &[Dependent] = &[
+    Dependent {
+        keys: &Rendering::NATURAL_KEYS,
+        needs: "payload.rendering=natural",
+        idle: "",
+        is_given: |route| route.payload.rendering != Rendering::Connect,
+    },
+    Dependent {
+        keys: &cloud_events::KEYS,
+        needs: "event.format=cloudevents",
+        idle: "",
+        is_given: |route| matches!(route.payload.format, EventFormat::CloudEvents(_)),
+    },
+    Dependent {
+        keys: &[
+            "payload.formatter.class",
+            "payload.formatter.key.schema.visibility",
+            "payload.formatter.value.schema.visibility",
+        ],
+        needs: "event.format=nordstrom",
+        idle: "",
+        is_given: |route| matches!(route.payload.format, EventFormat::Nordstrom(_)),
+    },
+    Dependent {
+        keys: &["esm.event.source.arn"],
+        needs: "event.format=esm",
+        idle: "",
+        is_given: |route| matches!(route.payload.format, EventFormat::Esm { .. }),
+    },
+    Dependent {
+        keys: &["response.format"],
+        needs: SYNC,
+        idle: "ignore",
+        is_given: |route| route.invocation == InvocationType::Sync,
+    },
+    Dependent {
+        keys: &["aws.lambda.client.context"],
+        needs: SYNC,
+        idle: "false",
+        is_given: |route| route.invocation == InvocationType::Sync,
+    },
+];
+
 /// A destination as one of the grammars names it.
 struct Destination<'a> {
     name: String,
     /// Prefix of the route's own keys, empty for the shorthands.
     prefix: String,
     function_key: &'a str,
-    function: FunctionRef,
+    function: Callee,
     topics: Topics,
+    share: Option<Share>,
 }
 
 struct Planner<'a> {
@@ -130,12 +279,19 @@ impl Planner<'_> {
         self.errors.push(ConfigError::new(key, message));
     }
 
+    /// An error that several routes may run into.
+    fn error_once(&mut self, key: &str, message: String) {
+        let error = ConfigError::new(key, message);
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
     fn is_set(&self, key: &str) -> bool {
         self.raw.get(key).is_some_and(|value| !value.trim().is_empty())
     }
 
     fn plan(&mut self) -> Option<Plan> {
-        self.check_event_format();
         let by_routes = self.is_set("routes");
         self.check_stray_route_keys();
         let destinations = if by_routes { self.routes() } else { self.shorthand() };
@@ -150,22 +306,13 @@ impl Planner<'_> {
             .map(|destination| self.route(destination))
             .collect();
         let routes = routes.filter(|routes| !routes.is_empty())?;
-        self.check_renderings(&routes);
+        self.check_doubles(&routes);
+        self.check_effects(&routes);
         Some(Plan {
             routes,
             unrouted: ErrorPolicy::from_config(&self.parsed.scope()),
             destination_key,
         })
-    }
-
-    fn check_event_format(&mut self) {
-        if Flavour::of(self.raw) == Flavour::Nordstrom && !self.is_set("event.format") {
-            self.error(
-                "event.format",
-                "the payload of Nordstrom's connector is not supported yet: set `confluent` or `esm`, and let the function \
-                 read that",
-            );
-        }
     }
 
     /// A key under `routes.` that no route reads would be a setting lost in silence.
@@ -210,30 +357,68 @@ impl Planner<'_> {
         }
     }
 
-    /// What only the natural rendering looks at has no effect where no route has it.
-    fn check_renderings(&mut self, routes: &[RoutePlan]) {
-        for key in Rendering::NATURAL_KEYS {
-            let own = |route: &RoutePlan| route.prefix.clone() + key;
-            let of_routes = routes.iter().filter(|route| !route.prefix.is_empty());
-            let without_effect: Vec<String> = of_routes
-                .filter(|route| route.rendering == Rendering::Connect)
-                .map(own)
-                .chain(
-                    routes
-                        .iter()
-                        .all(|route| route.rendering == Rendering::Connect)
-                        .then(|| key.to_owned()),
-                )
-                .filter(|key| self.is_set(key))
-                .collect();
-            for key in without_effect {
-                self.error(
-                    key,
-                    format!(
-                        "has no effect without `{}=natural`: set that, or leave this out",
-                        Rendering::KEY
-                    ),
-                );
+    /// Two routes that take a topic's records to one function would double every record. With conditions on the records
+    /// they may be meant to share them.
+    fn check_doubles(&mut self, routes: &[RoutePlan]) {
+        let topics: Vec<&str> = self
+            .raw
+            .get("topics")
+            .map_or("", String::as_str)
+            .split(',')
+            .map(str::trim)
+            .collect();
+        for (index, route) in routes.iter().enumerate() {
+            for earlier in routes.iter().take(index) {
+                let is_same = route.function == earlier.function
+                    && route.region == earlier.region
+                    && route.endpoint == earlier.endpoint
+                    && route.context.tenant_id == earlier.context.tenant_id;
+                let is_open = [route, earlier]
+                    .iter()
+                    .all(|route| route.filter.is_empty() && route.share.is_none());
+                if !is_same || !is_open || route.prefix == earlier.prefix {
+                    continue;
+                }
+                if let Some(topic) = route.topics.shared_with(&earlier.topics, &topics) {
+                    self.errors.push(ConfigError::new(
+                        route.topics_key(),
+                        format!(
+                            "route `{}` takes {topic} to the same function: every record would arrive twice. Change one of \
+                             them, or give both a `predicate` or `pattern`",
+                            earlier.name
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// A setting that only something else gives a meaning is refused where no route has that.
+    fn check_effects(&mut self, routes: &[RoutePlan]) {
+        for Dependent {
+            keys,
+            needs,
+            idle,
+            is_given,
+        } in DEPENDENTS
+        {
+            for key in *keys {
+                let of_routes = routes.iter().filter(|route| !route.prefix.is_empty());
+                let without_effect: Vec<String> = of_routes
+                    .filter(|route| !is_given(route))
+                    .map(|route| route.prefix.clone() + key)
+                    .chain((!routes.iter().any(is_given)).then(|| (*key).to_owned()))
+                    .filter(|key| {
+                        let value = self.raw.get(key).map_or("", |value| value.trim());
+                        !value.is_empty() && !value.eq_ignore_ascii_case(idle)
+                    })
+                    .collect();
+                for key in without_effect {
+                    self.error(
+                        key,
+                        format!("has no effect without `{needs}`: set that, or leave this out"),
+                    );
+                }
             }
         }
     }
@@ -245,6 +430,7 @@ impl Planner<'_> {
             function_key,
             function,
             topics,
+            share,
         } = destination;
         let scope = Scope::new(self.parsed, &prefix);
         let invocation_type = scope
@@ -254,36 +440,125 @@ impl Planner<'_> {
             Some(text) if text.eq_ignore_ascii_case("async") => InvocationType::Async,
             _ => InvocationType::Sync,
         };
-        let region = self.region(&scope, &function, &format!("{prefix}{function_key}"));
+        let function_key = format!("{prefix}{function_key}");
+        let region = self.region(&scope, &function, &function_key);
         let endpoint = self.endpoint(&scope, region.as_deref());
         let credentials = self.credentials(&scope);
         let format = self.format(&scope);
-        let rendering = Rendering::from_config(&scope);
-        let answer_bytes = scope.usize("aws.lambda.response.max.bytes").unwrap_or(match &format {
-            EventFormat::Confluent(_) => 65_536,
-            EventFormat::Esm { .. } => usize::try_from(MAX_ANSWER_BYTES).unwrap_or(usize::MAX),
+        let answers = match scope.str("response.format") {
+            Some("ignore") => Answers::Ignored,
+            Some("failures") => Answers::Failures,
+            Some("results") => Answers::Results,
+            _ if matches!(format, EventFormat::Esm { .. }) => Answers::Failures,
+            _ => Answers::Ignored,
+        };
+        let answer_bytes = scope.usize("aws.lambda.response.max.bytes").unwrap_or(match answers {
+            Answers::Ignored => 65_536,
+            Answers::Failures | Answers::Results => usize::try_from(MAX_ANSWER_BYTES).unwrap_or(usize::MAX),
         });
-        let delivery = self.delivery(&scope, invocation);
+        let mut delivery = self.delivery(&scope, invocation)?;
+        let standing = match self.parsed.bool(&format!("{prefix}required")) {
+            Some(false) if !prefix.is_empty() => Standing::Shadow,
+            _ => Standing::Required,
+        };
+        if standing == Standing::Shadow {
+            self.make_shadow(&prefix, &mut delivery);
+        }
+        let payload = PayloadPlan {
+            format,
+            rendering: Rendering::from_config(&scope),
+            packing: if delivery.batch_records == 1 {
+                Packing::One
+            } else {
+                Packing::Array
+            },
+            compression: match scope.str("payload.compression") {
+                Some("gzip") => Compression::Gzip,
+                _ => Compression::None,
+            },
+        };
+        self.check_order(&function, share.as_ref(), &delivery, &prefix, &function_key);
+        let filter = self.filter(&prefix);
+        let context = CallContext {
+            tenant_id: scope.str("aws.lambda.tenant.id").map(str::to_owned),
+            names_execution: scope.bool("aws.lambda.durable.execution").unwrap_or_default(),
+            describes_batch: scope.bool("aws.lambda.client.context").unwrap_or_default(),
+        };
         Some(RoutePlan {
             name,
-            function_key: format!("{prefix}{function_key}"),
+            function_key,
             prefix: prefix.clone(),
             function,
             topics,
+            filter,
+            share,
             region: region?,
             endpoint: endpoint?,
             credentials: credentials?,
             invocation,
-            format,
-            rendering,
+            payload,
+            answers,
             answer_bytes,
-            delivery: delivery?,
+            context,
+            standing,
+            delivery,
         })
     }
 
-    fn region(&mut self, scope: &Scope<'_>, function: &FunctionRef, function_key: &str) -> Option<String> {
+    /// A shadow gives up at once, unless its route says otherwise.
+    fn make_shadow(&mut self, prefix: &str, delivery: &mut DeliverySettings) {
+        let policy_key = format!("{prefix}{}", ErrorPolicy::KEY);
+        if !self.is_set(&policy_key) {
+            delivery.error_policy = ErrorPolicy::Log;
+        } else if delivery.error_policy == ErrorPolicy::Fail {
+            self.error_once(
+                &policy_key,
+                format!("`{prefix}required=false` means that failures hold no offsets: set `log`, `ignore` or `dlq`"),
+            );
+        }
+        if !self.is_set(&format!("{prefix}delivery.retry.max.attempts")) {
+            delivery.retry.max_attempts = 1;
+        }
+        if !self.is_set(&format!("{prefix}delivery.bisect")) {
+            delivery.bisect = false;
+        }
+    }
+
+    /// Functions that share a partition's records cannot keep its order, and a function for each topic needs batches of
+    /// one topic.
+    fn check_order(
+        &mut self,
+        function: &Callee,
+        share: Option<&Share>,
+        delivery: &DeliverySettings,
+        prefix: &str,
+        function_key: &str,
+    ) {
+        if share.is_some() && delivery.ordering == Ordering::Partition {
+            self.error_once(
+                function_key,
+                format!(
+                    "several functions share the records of a partition, which then have no order: set \
+                     `{prefix}delivery.ordering` to `key`, which keeps the order of each key, or to `none`"
+                ),
+            );
+        }
+        if matches!(function, Callee::ByTopic(_)) && delivery.batch_scope == BatchScope::Route {
+            self.error_once(
+                function_key,
+                "a function for each topic needs calls that hold one topic: leave `delivery.batch.scope=route` out"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn region(&mut self, scope: &Scope<'_>, function: &Callee, function_key: &str) -> Option<String> {
+        let region_of_arn = match function {
+            Callee::Function(function) => function.region(),
+            Callee::ByTopic(_) => None,
+        };
         if let Some(region) = scope.str(REGION) {
-            if let Some(of_arn) = function.region().filter(|of_arn| *of_arn != region) {
+            if let Some(of_arn) = region_of_arn.filter(|of_arn| *of_arn != region) {
                 self.error(
                     function_key,
                     format!(
@@ -295,10 +570,9 @@ impl Planner<'_> {
             }
             return Some(region.to_owned());
         }
-        let region = function
-            .region()
-            .or_else(|| self.environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
-        if region.is_none() && !self.is_set(REGION) && !self.is_set("aws.region") {
+        let region = region_of_arn.or_else(|| self.environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let is_given = REGION_ALIASES.iter().chain([&REGION]).any(|key| self.is_set(key));
+        if region.is_none() && !is_given {
             if !self.errors.iter().any(|error| error.key == REGION) {
                 self.error(
                     REGION,
@@ -331,60 +605,50 @@ impl Planner<'_> {
         region.map(regional_endpoint)
     }
 
-    fn credentials(&mut self, scope: &Scope<'_>) -> Option<CredentialsPlan> {
-        // What belongs together comes from one place: a route with keys of its own takes none of the connector's.
-        let is_own = |key: &str| scope.key(key) != key;
-        let has_own = [KEY_ID, SECRET_KEY, SESSION_TOKEN].into_iter().any(is_own);
-        let given = |key| {
-            let secret = scope.secret(key).filter(|_| is_own(key) == has_own);
-            secret.filter(|secret| !secret.reveal().is_empty()).cloned()
-        };
-        let missing = match (given(KEY_ID), given(SECRET_KEY)) {
-            (Some(key_id), Some(secret_key)) => {
-                let session_token = given(SESSION_TOKEN);
-                return Some(CredentialsPlan::Static {
-                    key_id,
-                    secret_key,
-                    session_token,
-                });
-            }
-            (None, None) if self.parsed.str("authentication.method").is_none() => {
-                return Some(CredentialsPlan::DefaultChain);
-            }
-            (None, None) => [KEY_ID, SECRET_KEY].as_slice(),
-            (None, Some(_)) => &[KEY_ID],
-            (Some(_), None) => &[SECRET_KEY],
-        };
-        for key in missing {
-            if !self.errors.iter().any(|error| error.key == *key) {
-                self.error(*key, format!("is missing: `{KEY_ID}` and `{SECRET_KEY}` go together; leave both out for the AWS default chain"));
-            }
-        }
-        None
-    }
-
     fn format(&self, scope: &Scope<'_>) -> EventFormat {
-        let is_esm = scope
-            .str("event.format")
-            .is_some_and(|text| text.eq_ignore_ascii_case("esm"));
-        if is_esm {
-            let servers = self.raw.get("consumer.override.bootstrap.servers");
-            return EventFormat::Esm {
-                source_arn: scope.str("esm.event.source.arn").map(str::to_owned),
-                bootstrap_servers: servers.map_or_else(String::new, |text| text.trim().to_owned()),
-            };
+        match scope.str("event.format") {
+            Some("esm") => {
+                let servers = self.raw.get("consumer.override.bootstrap.servers");
+                EventFormat::Esm {
+                    source_arn: scope.str("esm.event.source.arn").map(str::to_owned),
+                    bootstrap_servers: servers.map_or_else(String::new, |text| text.trim().to_owned()),
+                }
+            }
+            Some("nordstrom") => EventFormat::Nordstrom(match scope.str("payload.formatter.class") {
+                Some(class) if parse_formatter(class) == Ok(true) => Formatter::Json {
+                    key: visibility(scope, "payload.formatter.key.schema.visibility"),
+                    value: visibility(scope, "payload.formatter.value.schema.visibility"),
+                },
+                _ => Formatter::Plain,
+            }),
+            Some("raw") => EventFormat::Raw,
+            Some("cloudevents") => {
+                // Keys with an error are complained about already; any template will do for the rest of the checks.
+                let template = |key: &str| {
+                    let parsed = scope.str(key).map(|text| cloud_events::parse(key, text));
+                    parsed.and_then(Result::ok).unwrap_or_default()
+                };
+                let subject = template(cloud_events::SUBJECT);
+                EventFormat::CloudEvents(Box::new(CloudEventAttributes {
+                    id: template(cloud_events::ID),
+                    source: template(cloud_events::SOURCE),
+                    event_type: template(cloud_events::TYPE),
+                    subject: (!subject.pieces().is_empty()).then_some(subject),
+                }))
+            }
+            _ => {
+                let converter = scope.str("record.converter.class");
+                let converter = converter.and_then(|text| parse_record_converter(text).ok());
+                EventFormat::Confluent(converter.unwrap_or(Schemaless::Json))
+            }
         }
-        let converter = scope
-            .str("record.converter.class")
-            .and_then(|text| parse_record_converter(text).ok());
-        EventFormat::Confluent(converter.unwrap_or(Schemaless::Json))
     }
 
     fn delivery(&mut self, scope: &Scope<'_>, invocation: InvocationType) -> Option<DeliverySettings> {
         let defaults = DeliveryDefaults {
             ordering: match invocation {
                 InvocationType::Sync => Ordering::Partition,
-                InvocationType::Async => Ordering::None,
+                InvocationType::Async | InvocationType::Dry => Ordering::None,
             },
             batch_bytes_limit: invocation.payload_limit(),
             call_timeout: scope
@@ -394,10 +658,7 @@ impl Planner<'_> {
         match DeliverySettings::from_config(scope, &defaults) {
             Ok(settings) => Some(settings),
             Err(error) => {
-                // Several routes may run into the same connector-wide setting.
-                if !self.errors.contains(&error) {
-                    self.errors.push(error);
-                }
+                self.error_once(&error.key, error.message.clone());
                 None
             }
         }

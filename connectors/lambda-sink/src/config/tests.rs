@@ -135,8 +135,8 @@ fn what_is_wrong_is_named_with_its_key_and_the_way_out() {
                 ("routes.x.topics", "a"),
                 ("aws.lambda.function.name", "f"),
             ],
-            "routes.x.function: Missing required configuration \"routes.x.function\" which has no default value.\n\
-             aws.lambda.function.name: has no effect with `routes`: leave it out, or leave `routes` out",
+            "aws.lambda.function.name: has no effect with `routes`: leave it out, or leave `routes` out\n\
+             routes.x.function: route `x` names no function: set it, or `routes.x.functions` with weights",
             "two grammars",
         ),
         (
@@ -181,8 +181,8 @@ fn what_is_wrong_is_named_with_its_key_and_the_way_out() {
                 ("authentication.method", "IAM Roles"),
             ],
             "authentication.method: Invalid value IAM Roles for configuration authentication.method: accepted is `Access \
-             Keys`; for a role leave this and both keys out, and let the AWS default chain take it from the environment, a \
-             profile, a web identity or the instance",
+             Keys`; for a role leave this out and set `aws.role.arn`, or let the AWS default chain take it from a profile, a \
+             web identity or the instance",
             "Cloud's roles",
         ),
         (
@@ -202,10 +202,44 @@ fn what_is_wrong_is_named_with_its_key_and_the_way_out() {
             "reports that would never come",
         ),
         (
-            &[("aws.lambda.function.name", "f"), ("event.format", "raw")],
-            "event.format: Invalid value raw for configuration event.format: this format is not supported yet: accepted are \
-             `confluent` and `esm`",
-            "a format of the future",
+            &[("aws.lambda.function.name", "f"), ("event.format", "xml")],
+            "event.format: Invalid value xml for configuration event.format: Value must be one of: confluent, esm, nordstrom, \
+             raw, cloudevents",
+            "no format",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("event.format", "cloudevents"),
+                ("cloudevents.type", "${key}"),
+                ("cloudevents.source", ""),
+            ],
+            "cloudevents.source: Invalid value  for configuration cloudevents.source: Value must not be empty: CloudEvents \
+             require this attribute\n\
+             cloudevents.type: Invalid value ${key} for configuration cloudevents.type: `${key}` in `${key}` is not known \
+             here: accepted are `${topic}`",
+            "attributes that would not be valid",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("cloudevents.type", "order"),
+                ("payload.formatter.class", "JsonPayloadFormatter"),
+                ("esm.event.source.arn", "arn:aws:kafka:x"),
+            ],
+            "cloudevents.type: has no effect without `event.format=cloudevents`: set that, or leave this out\n\
+             payload.formatter.class: has no effect without `event.format=nordstrom`: set that, or leave this out\n\
+             esm.event.source.arn: has no effect without `event.format=esm`: set that, or leave this out",
+            "settings of formats that are not used",
+        ),
+        (
+            &[
+                ("aws.lambda.function.name", "f"),
+                ("aws.lambda.invocation.type", "async"),
+                ("response.format", "failures"),
+            ],
+            "response.format: has no effect without `aws.lambda.invocation.type=sync`: set that, or leave this out",
+            "nobody sees the answers of asynchronous calls",
         ),
         (
             &[
@@ -257,11 +291,11 @@ fn a_setting_of_a_route_that_nobody_reads_is_refused_with_the_accepted_names() {
         ("routes", "x"),
         ("routes.x.function", "f"),
         ("routes.x.topics", "a"),
-        ("routes.x.predicate", "isLarge"),
+        ("routes.x.predicat", "isLarge"),
     ];
     let error = plan(entries).map(|_| ()).unwrap_err();
     assert!(
-        error.starts_with("routes.x.predicate: no setting of a route is called `predicate`: accepted are topics, "),
+        error.starts_with("routes.x.predicat: no setting of a route is called `predicat`: accepted are topics, "),
         "{error}"
     );
     assert!(
@@ -280,7 +314,8 @@ fn a_single_function_takes_all_topics_under_confluents_defaults() {
     assert!(matches!(route.topics, Topics::All));
     assert_eq!(route.endpoint, "https://lambda.eu-west-1.amazonaws.com");
     assert_eq!(route.invocation, InvocationType::Sync);
-    assert_eq!(route.format, EventFormat::Confluent(Schemaless::Json));
+    assert_eq!(route.payload.format, EventFormat::Confluent(Schemaless::Json));
+    assert_eq!(route.answers, Answers::Ignored);
     assert_eq!(route.credentials, CredentialsPlan::DefaultChain);
     assert_eq!(route.answer_bytes, 65_536);
     let delivery = &route.delivery;
@@ -377,8 +412,12 @@ fn a_route_overrides_what_the_connector_sets() {
         source_arn: None,
         bootstrap_servers: "b1:9092".to_owned(),
     };
-    assert_eq!((&orders.format, orders.answer_bytes), (&esm, 6_291_456));
-    assert!(matches!(&audit.topics, Topics::Matching(pattern) if pattern.matches("refunds").unwrap()));
+    assert_eq!((&orders.payload.format, orders.answer_bytes), (&esm, 6_291_456));
+    assert_eq!(
+        (orders.answers, orders.payload.packing),
+        (Answers::Failures, Packing::One)
+    );
+    assert!(matches!(&audit.topics, Topics::Matching { pattern, .. } if pattern.matches("refunds").unwrap()));
     assert_eq!(orders.function_key, "routes.orders.function");
 }
 
@@ -419,12 +458,12 @@ fn renderings_are_chosen_by_route_and_settings_without_effect_are_named() {
     ];
     let with = |more: Pairs<'_>| plan(&[routes, more].concat());
     let plan = with(&[("payload.decimals", "number"), ("routes.b.payload.timestamps", "epoch")]).unwrap();
-    assert_eq!(plan.routes[0].rendering, Rendering::Connect);
+    assert_eq!(plan.routes[0].payload.rendering, Rendering::Connect);
     let natural = Natural {
         decimals: Decimals::Number,
         timestamps: Timestamps::Epoch,
     };
-    assert_eq!(plan.routes[1].rendering, Rendering::Natural(natural));
+    assert_eq!(plan.routes[1].payload.rendering, Rendering::Natural(natural));
     let without_effect = "has no effect without `payload.rendering=natural`: set that, or leave this out";
     assert_eq!(
         with(&[("routes.a.payload.decimals", "number")]).unwrap_err(),
@@ -436,6 +475,302 @@ fn renderings_are_chosen_by_route_and_settings_without_effect_are_named() {
     );
     let misspelt = with(&[("payload.rendering", "pretty")]).unwrap_err();
     assert!(misspelt.contains("must be one of: connect, natural"), "{misspelt}");
+}
+
+#[test]
+fn what_is_wrong_with_routes_is_named_with_its_key() {
+    let route = |more: Pairs<'static>| {
+        let base: Pairs<'static> = &[("routes", "x,y"), ("routes.y.topics", "y"), ("routes.y.function", "g")];
+        [base, more].concat()
+    };
+    let cases: &[(Pairs<'static>, &str, &str)] = &[
+        (
+            &[("routes.x.topics", "y"), ("routes.x.function", "g")],
+            "routes.y.topics: route `x` takes topic `y` to the same function: every record would arrive twice. Change one of \
+             them, or give both a `predicate` or `pattern`",
+            "the same topic to the same function",
+        ),
+        (
+            &[("routes.x.topics.regex", "[xy]"), ("routes.x.function", "g")],
+            "routes.y.topics: route `x` takes topic `y` to the same function: every record would arrive twice. Change one of \
+             them, or give both a `predicate` or `pattern`",
+            "by a regular expression",
+        ),
+        (
+            &[
+                ("routes.x.topics", "x"),
+                ("routes.x.function", "f"),
+                ("routes.x.predicate", "isLarge"),
+            ],
+            "routes.x.predicate: `predicates` does not list `isLarge`: declare it there, with `predicates.isLarge.type`",
+            "a predicate that is not declared",
+        ),
+        (
+            &[
+                ("routes.x.topics", "x"),
+                ("routes.x.function", "f"),
+                ("routes.x.negate", "true"),
+            ],
+            "routes.x.negate: has no effect without `routes.x.predicate`: set that, or leave this out",
+            "nothing to negate",
+        ),
+        (
+            &[("routes.x.topics", "x"), ("routes.x.functions", "f;9,g;1")],
+            "routes.x.functions: several functions share the records of a partition, which then have no order: set \
+             `routes.x.delivery.ordering` to `key`, which keeps the order of each key, or to `none`",
+            "a partition's order cannot be kept",
+        ),
+        (
+            &[
+                ("routes.x.topics", "x"),
+                ("routes.x.functions", "f;1,f;2"),
+                ("delivery.ordering", "key"),
+            ],
+            "routes.x.functions: `f` stands twice: keep one of them",
+            "a function twice",
+        ),
+        (
+            &[("routes.x.topics", "x"), ("routes.x.functions", "f")],
+            "routes.x.functions: Invalid value f for configuration routes.x.functions: entry `f` has no weight: accepted is \
+             `<function>;<weight>`, with a weight from 1 to 1000000 and commas between entries",
+            "no weight",
+        ),
+        (
+            &[
+                ("routes.x.topics", "x"),
+                ("routes.x.functions", "f;0"),
+                ("routes.x.function", "f"),
+            ],
+            "routes.x.functions: Invalid value f;0 for configuration routes.x.functions: entry `f;0` has no valid weight: \
+             accepted is `<function>;<weight>`, with a weight from 1 to 1000000 and commas between entries\n\
+             routes.x.functions: `routes.x.function` is set too: keep one of them",
+            "nothing for it, and two grammars",
+        ),
+        (
+            &[("routes.x.topics.regex", "x.*"), ("routes.x.function", "fn-${topic}")],
+            "routes.x.function.allow: is missing: a topic's name chooses the function in `routes.x.function`, so say which \
+             functions may be called, such as `fn-.*`",
+            "a topic's name decides what is called",
+        ),
+        (
+            &[
+                ("routes.x.topics", "a,b.c"),
+                ("routes.x.function", "fn-${topic}"),
+                ("routes.x.function.allow", "fn-.*"),
+            ],
+            "routes.x.function: topic `b.c`: `fn-b.c` has no valid function name (1 to 64 letters, digits, `-` and `_`): \
+             accepted are a function's name, `<account>:function:<name>` or an ARN, each with `:<version or alias>` behind it \
+             if need be",
+            "a topic's name may hold what a function's may not",
+        ),
+        (
+            &[
+                ("routes.x.topics", "a,b"),
+                ("routes.x.function", "fn-${topic}"),
+                ("routes.x.function.allow", "fn-a"),
+            ],
+            "routes.x.function: topic `b`: `fn-b` is no function that `fn-a` allows",
+            "not allowed",
+        ),
+        (
+            &[
+                ("routes.x.topics", "x"),
+                ("routes.x.function", "f"),
+                ("routes.x.function.allow", "f"),
+            ],
+            "routes.x.function.allow: has no effect without `${topic}` in `routes.x.function`: leave it out",
+            "nothing to allow",
+        ),
+        (
+            &[
+                ("routes.x.topics.regex", "x.*"),
+                ("routes.x.function", "${topic}"),
+                ("routes.x.function.allow", ".*"),
+                ("routes.x.delivery.batch.scope", "route"),
+            ],
+            "routes.x.function: a function for each topic needs calls that hold one topic: leave \
+             `delivery.batch.scope=route` out",
+            "a call has one function",
+        ),
+        (
+            &[
+                ("routes.x.topics", "x"),
+                ("routes.x.function", "f"),
+                ("routes.x.aws.role.arn", "arn:aws:iam::1:role/a"),
+                ("routes.x.aws.lambda.tenant.id", "a\u{e4}"),
+            ],
+            "routes.x.aws.role.arn: Invalid value arn:aws:iam::1:role/a for configuration routes.x.aws.role.arn: accepted is a \
+             role's ARN, such as `arn:aws:iam::123456789012:role/lambda-caller`\n\
+             routes.x.aws.lambda.tenant.id: Invalid value a\u{e4} for configuration routes.x.aws.lambda.tenant.id: accepted are \
+             1 to 256 letters, digits, spaces and any of `._:/=+-@`",
+            "no role, no tenant",
+        ),
+    ];
+    for (entries, wanted, why) in cases {
+        assert_eq!(plan(&route(entries)).map(|_| ()).unwrap_err(), *wanted, "{why}");
+    }
+}
+
+#[test]
+fn routes_may_share_topics_where_their_conditions_or_functions_differ() {
+    let base: Pairs<'_> = &[
+        ("routes", "x,y"),
+        ("routes.x.topics", "t"),
+        ("routes.x.function", "f"),
+        ("routes.y.topics.regex", ".*"),
+    ];
+    let predicate: Pairs<'_> = &[
+        ("predicates", "p"),
+        ("routes.x.predicate", "p"),
+        ("routes.x.negate", "true"),
+    ];
+    for (more, why) in [
+        ([base, &[("routes.y.function", "g")]].concat(), "another function"),
+        ([base, &[("routes.y.function", "f:7")]].concat(), "another version"),
+        (
+            [
+                base,
+                &[("routes.y.function", "f"), ("routes.y.aws.lambda.region", "us-east-1")],
+            ]
+            .concat(),
+            "another region",
+        ),
+        ([base, predicate, &[("routes.y.function", "f")]].concat(), "a condition"),
+    ] {
+        assert!(plan(&more).is_ok(), "{why}: {:?}", plan(&more).map(|_| ()));
+    }
+}
+
+#[test]
+fn functions_with_weights_and_functions_of_topics_become_routes_of_their_own() {
+    let plan = plan(&[
+        ("routes", "split,each,any"),
+        ("routes.split.topics", "s"),
+        ("routes.split.functions", "f:blue;9, f:green;1"),
+        ("routes.split.delivery.ordering", "key"),
+        ("routes.each.topics", "a,b"),
+        ("routes.each.function", "fn-${topic}:live"),
+        ("routes.each.function.allow", "fn-[ab]:live"),
+        ("routes.any.topics.regex", "x.*"),
+        ("routes.any.function", "${topic}-fn"),
+        ("routes.any.function.allow", "x.*"),
+        ("routes.any.aws.lambda.tenant.id", "acme"),
+        ("routes.any.aws.lambda.durable.execution", "true"),
+    ])
+    .unwrap();
+    let routes: Vec<_> = plan
+        .routes
+        .iter()
+        .map(|route| (route.name.as_str(), route.function.to_string(), route.share.clone()))
+        .collect();
+    let share = |range| Some(Share { range, of: 10 });
+    assert_eq!(
+        routes,
+        [
+            ("split/f:blue", "f:blue".to_owned(), share(0..9)),
+            ("split/f:green", "f:green".to_owned(), share(9..10)),
+            ("each/a", "fn-a:live".to_owned(), None),
+            ("each/b", "fn-b:live".to_owned(), None),
+            ("any", "${topic}-fn".to_owned(), None),
+        ]
+    );
+    assert_eq!(plan.routes[0].function_key, "routes.split.functions");
+    let any = &plan.routes[4].context;
+    assert_eq!((any.tenant_id.as_deref(), any.names_execution), (Some("acme"), true));
+    let Callee::ByTopic(template) = &plan.routes[4].function else {
+        panic!("known by topic only")
+    };
+    assert_eq!(template.of("x1").unwrap().to_string(), "x1-fn");
+    assert!(template.of("y").is_err(), "not allowed");
+    assert!(template.of("x.1").is_err(), "no name");
+}
+
+#[test]
+fn a_shadow_gives_up_at_once_unless_its_route_says_otherwise() {
+    let base: Pairs<'_> = &[
+        ("delivery.retry.max.attempts", "7"),
+        ("routes", "x,y"),
+        ("routes.x.topics", "t"),
+        ("routes.x.function", "f"),
+        ("routes.y.topics", "t"),
+        ("routes.y.function", "g"),
+        ("routes.y.required", "false"),
+    ];
+    let of_shadow = |more: Pairs<'_>| {
+        let mut routes = plan(&[base, more].concat()).unwrap().routes;
+        assert_eq!(routes[0].standing, Standing::Required);
+        assert_eq!(
+            (routes[0].delivery.retry.max_attempts, routes[0].delivery.bisect),
+            (7, true)
+        );
+        let RoutePlan { standing, delivery, .. } = routes.remove(1);
+        assert_eq!(standing, Standing::Shadow);
+        (delivery.retry.max_attempts, delivery.bisect, delivery.error_policy)
+    };
+    assert_eq!(of_shadow(&[]), (1, false, ErrorPolicy::Log));
+    let own: Pairs<'_> = &[
+        ("routes.y.delivery.retry.max.attempts", "2"),
+        ("routes.y.delivery.bisect", "true"),
+        ("routes.y.behavior.on.error", "ignore"),
+    ];
+    assert_eq!(of_shadow(own), (2, true, ErrorPolicy::Ignore));
+    let contradiction = [base, &[("routes.y.behavior.on.error", "fail")]].concat();
+    assert_eq!(
+        plan(&contradiction).map(|_| ()).unwrap_err(),
+        "routes.y.behavior.on.error: `routes.y.required=false` means that failures hold no offsets: set `log`, `ignore` or \
+         `dlq`"
+    );
+}
+
+#[test]
+fn a_role_is_taken_on_with_the_routes_own_or_the_connectors_credentials() {
+    let role = "arn:aws:iam::123456789012:role/lambda-caller";
+    let nordstrom = [
+        ("aws.lambda.function.name", "f"),
+        (
+            "aws.credentials.provider.class",
+            "com.nordstrom.kafka.connect.auth.AWSAssumeRoleCredentialsProvider",
+        ),
+        ("aws.credentials.provider.role.arn", role),
+        ("aws.credentials.provider.session.name", "connect"),
+        ("aws.credentials.provider.external.id", "abc"),
+    ];
+    let plan_of = |entries: Pairs<'_>| plan(entries).unwrap().routes.remove(0).credentials;
+    let wanted = RolePlan {
+        arn: role.to_owned(),
+        session_name: "connect".to_owned(),
+        external_id: Some("abc".to_owned()),
+    };
+    assert_eq!(
+        plan_of(&nordstrom),
+        CredentialsPlan::Role(Box::new(CredentialsPlan::DefaultChain), wanted)
+    );
+    assert_eq!(
+        plan(&nordstrom[..2]).map(|_| ()).unwrap_err(),
+        "aws.credentials.provider.class: classes cannot be loaded: leave it out for the AWS default chain, and set \
+         `aws.role.arn` for a role to assume",
+        "the class alone names no role"
+    );
+    let other = "arn:aws:iam::123456789012:role/other";
+    let own = [
+        ("aws.role.arn", role),
+        ("aws.role.external.id", "abc"),
+        ("aws.access.key.id", "AK"),
+        ("aws.secret.access.key", "s"),
+        ("routes", "x"),
+        ("routes.x.topics", "t"),
+        ("routes.x.function", "f"),
+        ("routes.x.aws.role.arn", other),
+    ];
+    let CredentialsPlan::Role(base, role) = plan_of(&own) else {
+        panic!("a role")
+    };
+    assert!(matches!(*base, CredentialsPlan::Static { .. }));
+    assert_eq!(
+        (role.arn.as_str(), role.external_id),
+        (other, None),
+        "the connector's id belongs to its own role"
+    );
 }
 
 #[test]
@@ -488,16 +823,69 @@ fn the_cloud_class_logs_failures_by_default_and_nordstroms_waits_longer() {
         ("aws.lambda.function.arn", ARN),
         ("aws.lambda.invocation.mode", "ASYNC"),
     ];
-    let error = plan_in(&no_environment(), &raw(nordstrom, &[]))
-        .map(|_| ())
-        .unwrap_err();
-    assert!(
-        error.starts_with("event.format: the payload of Nordstrom's connector is not supported yet"),
-        "{error}"
-    );
-    let plan = plan_in(&no_environment(), &raw(nordstrom, &[("event.format", "confluent")])).unwrap();
+    let plan = plan_in(&no_environment(), &raw(nordstrom, &[])).unwrap();
+    assert_eq!(plan.routes[0].payload.format, EventFormat::Nordstrom(Formatter::Plain));
+    assert_eq!(plan.routes[0].payload.packing, Packing::Array);
     assert_eq!(plan.routes[0].invocation, InvocationType::Async);
     assert_eq!(plan.routes[0].delivery.call_timeout, Duration::from_secs(300));
+    let json: Pairs<'_> = &[
+        (
+            "payload.formatter.class",
+            "com.nordstrom.kafka.connect.formatters.JsonPayloadFormatter",
+        ),
+        ("payload.formatter.key.schema.visibility", "ALL"),
+        ("aws.lambda.batch.enabled", "false"),
+    ];
+    let plan = plan_in(&no_environment(), &raw(nordstrom, json)).unwrap();
+    let formatter = Formatter::Json {
+        key: SchemaVisibility::All,
+        value: SchemaVisibility::Min,
+    };
+    assert_eq!(plan.routes[0].payload.format, EventFormat::Nordstrom(formatter));
+    assert_eq!(plan.routes[0].delivery.batch_records, 1, "no batches");
+    assert_eq!(plan.routes[0].payload.packing, Packing::One);
+    let both = [json, &[("delivery.batch.size", "5")]].concat();
+    assert_eq!(
+        plan_in(&no_environment(), &raw(nordstrom, &both))
+            .map(|_| ())
+            .unwrap_err(),
+        "aws.lambda.batch.enabled: `delivery.batch.size` says otherwise: leave one of them out"
+    );
+}
+
+#[test]
+fn camels_connector_sends_one_value_a_call() {
+    let camel: Pairs<'_> = &[
+        ("connector.class", CAMEL_CLASS),
+        ("camel.kamelet.aws-lambda-sink.function", "f"),
+        ("camel.kamelet.aws-lambda-sink.region", "eu-west-1"),
+        ("camel.kamelet.aws-lambda-sink.accessKey", "AK"),
+        ("camel.kamelet.aws-lambda-sink.secretKey", "hidden"),
+        ("camel.kamelet.aws-lambda-sink.useDefaultCredentialsProvider", "false"),
+    ];
+    let plan = plan_in(&no_environment(), &raw(camel, &[])).unwrap();
+    let route = &plan.routes[0];
+    assert_eq!(
+        (&route.payload.format, route.payload.packing),
+        (&EventFormat::Raw, Packing::One)
+    );
+    assert_eq!((route.region.as_str(), route.delivery.batch_records), ("eu-west-1", 1));
+    assert!(matches!(route.credentials, CredentialsPlan::Static { .. }));
+    assert_eq!(route.function_key, "camel.kamelet.aws-lambda-sink.function");
+    assert_eq!(
+        notices(&raw(camel, &[]), &definition(&raw(camel, &[]))),
+        Notices::default()
+    );
+    let more: Pairs<'_> = &[
+        ("camel.kamelet.aws-lambda-sink.profileCredentialsName", "p"),
+        ("camel.sink.marshal", "json"),
+    ];
+    assert_eq!(
+        plan_in(&no_environment(), &raw(camel, more)).map(|_| ()).unwrap_err(),
+        "camel.kamelet.aws-lambda-sink.profileCredentialsName: profiles are chosen for the worker: start it with AWS_PROFILE, \
+         and leave this out\n\
+         camel.sink.marshal: settings of Camel itself are not supported: leave it out"
+    );
 }
 
 #[test]

@@ -3,11 +3,10 @@
 //! Data without a schema is real JSON, where Confluent's default converter writes text that functions have to parse
 //! again; `EscapedJsonKeyValueConverter` gives that text.
 
-use bytes::Bytes;
-use klamm_connect_api::sink::{EncodeError, Encoded, PayloadBuilder};
-use klamm_connect_api::{DataError, Datum, Origin, Record, Rendering, SchemaAndValue, json};
+use klamm_connect_api::sink::{EncodeError, Encoded};
+use klamm_connect_api::{DataError, Datum, Record, Rendering, SchemaAndValue, json};
 
-use super::write_integer;
+use super::{size_hint, write_integer};
 use crate::config::Schemaless;
 
 /// What stands around topic, key and value: member names, punctuation and three integers.
@@ -39,15 +38,6 @@ pub(super) fn encode(schemaless: Schemaless, rendering: Rendering, record: &Reco
     Ok(Encoded { bytes: out })
 }
 
-/// Bytes that a datum will probably take, so that the common record is written without growing the buffer.
-fn size_hint(datum: &Datum) -> usize {
-    match datum {
-        Datum::Encoded { bytes, .. } => bytes.len(),
-        Datum::Decoded(data) if data.value.is_null() => 4,
-        Datum::Decoded(_) => 128,
-    }
-}
-
 fn write_datum(
     schemaless: Schemaless,
     rendering: Rendering,
@@ -73,49 +63,4 @@ fn write_escaped(data: &SchemaAndValue, rendering: Rendering, out: &mut Vec<u8>)
     let text = std::str::from_utf8(&text).map_err(|_| DataError::data("JSON text is not UTF-8"))?;
     json::write_string(text, out);
     Ok(())
-}
-
-/// Joins records to an array.
-#[derive(Debug)]
-pub(super) struct Builder {
-    /// The opening bracket and the records so far; empty when there are none.
-    body: Vec<u8>,
-    /// Length of the last body, which the next one probably has.
-    expected: usize,
-}
-
-impl Builder {
-    pub(super) fn new() -> Self {
-        Self {
-            body: Vec::new(),
-            expected: 0,
-        }
-    }
-}
-
-impl PayloadBuilder for Builder {
-    fn cost(&self, _origin: &Origin, record: &Encoded) -> usize {
-        record.bytes.len() + 1
-    }
-
-    fn push(&mut self, _origin: &Origin, record: &Encoded) {
-        if self.body.is_empty() {
-            self.body.reserve(self.expected.max(record.bytes.len() + 2));
-        }
-        self.body.push(if self.body.is_empty() { b'[' } else { b',' });
-        self.body.extend_from_slice(&record.bytes);
-    }
-
-    fn finish(&mut self) -> Bytes {
-        if self.body.is_empty() {
-            self.body.push(b'[');
-        }
-        self.body.push(b']');
-        self.expected = self.body.len();
-        Bytes::from(std::mem::take(&mut self.body))
-    }
-
-    fn overhead(&self) -> usize {
-        2
-    }
 }

@@ -1,16 +1,11 @@
-//! The event of Lambda's own event source mapping for Kafka, and the partial answer that goes with it
-//! (Developer Guide, "Using Lambda with self-managed Apache Kafka" and "Amazon MSK").
+//! The event of Lambda's own event source mapping for Kafka (Developer Guide, "Using Lambda with self-managed Apache Kafka" and "Amazon MSK").
 //!
 //! Topic, partition and offset are those of the record as consumed: functions build the identifiers of
 //! `batchItemFailures` from them.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
-use klamm_connect_api::sink::{Call, EncodeError, Encoded, PayloadBuilder};
+use klamm_connect_api::sink::{EncodeError, Encoded, PayloadBuilder};
 use klamm_connect_api::{DataError, Datum, Origin, Record, Rendering, TopicPartition, Value, json};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::write_integer;
 
@@ -49,8 +44,26 @@ pub(super) fn encode(rendering: Rendering, record: &Record) -> Result<Encoded, E
         write_header(rendering, &header.value, &mut out).map_err(EncodeError::Header)?;
         out.push(b'}');
     }
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    write_metadata("keySchemaMetadata", &record.key, &mut out);
+    write_metadata("valueSchemaMetadata", &record.value, &mut out);
+    out.push(b'}');
     Ok(Encoded { bytes: out })
+}
+
+/// Which schema of a registry a datum was written with; nothing for one that a transform decoded.
+fn write_metadata(name: &str, datum: &Datum, out: &mut Vec<u8>) {
+    let Datum::Encoded { codec, .. } = datum else { return };
+    let Some(metadata) = codec.schema_metadata() else {
+        return;
+    };
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(br#"":{"dataFormat":""#);
+    out.extend_from_slice(metadata.data_format.as_bytes());
+    out.extend_from_slice(br#"","schemaId":"#);
+    json::write_string(&metadata.schema_id, out);
+    out.push(b'}');
 }
 
 fn size_hint(datum: &Datum) -> usize {
@@ -89,7 +102,7 @@ fn write_header(rendering: Rendering, datum: &Datum, out: &mut Vec<u8>) -> Resul
 
 /// Shows `use_bytes` the bytes of a datum: those of the wire where no transform touched it and they need no schema from
 /// elsewhere, else a value's own bytes, a text's UTF-8, or the JSON text of anything else. None for null.
-fn with_bytes<T>(
+pub(super) fn with_bytes<T>(
     rendering: Rendering,
     datum: &Datum,
     use_bytes: impl FnOnce(&[u8]) -> T,
@@ -199,88 +212,4 @@ impl PayloadBuilder for Builder {
     fn overhead(&self) -> usize {
         self.head.len() + 2
     }
-}
-
-/// What an answer says about single records.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum PartialAnswer {
-    /// All of them were handled.
-    Whole,
-    /// These were not: indexes into the call's records, ascending, without repetition.
-    Failed(Vec<usize>),
-    /// The answer cannot be understood: the whole batch failed.
-    Malformed(&'static str),
-}
-
-#[derive(Deserialize)]
-struct Identifier<'a> {
-    #[serde(borrow)]
-    partition: std::borrow::Cow<'a, str>,
-    offset: i64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Failed<'a> {
-    #[serde(borrow)]
-    item_identifier: Identifier<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    #[serde(borrow)]
-    batch_item_failures: Option<&'a serde_json::value::RawValue>,
-}
-
-/// Reads `batchItemFailures`. A function that answers something else altogether, or nothing, does not use it: its
-/// success is that of the whole batch.
-pub(super) fn partial_answer(call: &Call, body: &[u8]) -> PartialAnswer {
-    const NO_JSON: PartialAnswer =
-        PartialAnswer::Malformed("the answer is no JSON text, or has `batchItemFailures` twice");
-    let failures = match body.trim_ascii().first() {
-        None => return PartialAnswer::Whole,
-        // serde would take an array for the members in their order.
-        Some(b'{') => match serde_json::from_slice(body) {
-            Ok(Answer { batch_item_failures }) => batch_item_failures,
-            Err(_) => return NO_JSON,
-        },
-        Some(_) => match serde_json::from_slice::<IgnoredAny>(body) {
-            Ok(IgnoredAny) => None,
-            Err(_) => return NO_JSON,
-        },
-    };
-    let Some(failures) = failures else {
-        return PartialAnswer::Whole;
-    };
-    let Ok(failures) = serde_json::from_str::<Vec<Failed<'_>>>(failures.get()) else {
-        return PartialAnswer::Malformed(
-            "`batchItemFailures` is not a list of `{\"itemIdentifier\":{\"partition\",\"offset\"}}`",
-        );
-    };
-    if failures.is_empty() {
-        return PartialAnswer::Whole;
-    }
-    let names: Vec<String> = call
-        .origins
-        .iter()
-        .map(|origin| origin.topic_partition.to_string())
-        .collect();
-    let indexes: HashMap<(&str, i64), usize> = call
-        .origins
-        .iter()
-        .zip(&names)
-        .enumerate()
-        .map(|(index, (origin, name))| ((name.as_str(), origin.offset), index))
-        .collect();
-    let mut failed = Vec::with_capacity(failures.len().min(indexes.len()));
-    for Failed { item_identifier } in &failures {
-        match indexes.get(&(item_identifier.partition.as_ref(), item_identifier.offset)) {
-            Some(index) => failed.push(*index),
-            None => return PartialAnswer::Malformed("`batchItemFailures` names a record that was not in the event"),
-        }
-    }
-    failed.sort_unstable();
-    failed.dedup();
-    PartialAnswer::Failed(failed)
 }

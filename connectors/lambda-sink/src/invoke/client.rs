@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use klamm_connect_api::BoxFuture;
@@ -15,9 +15,12 @@ use tokio::time::{Instant, timeout_at};
 use super::credentials::CredentialsCache;
 use super::http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
 use super::sign::sign_request;
-use super::{Answer, Invoke, InvokeError, Target};
+use super::{Answer, Invoke, InvokeError, Request};
 
 const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
+const TENANT_ID: HeaderName = HeaderName::from_static("x-amz-tenant-id");
+const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-amz-client-context");
+const EXECUTION_NAME: HeaderName = HeaderName::from_static("x-amz-durable-execution-name");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -27,6 +30,11 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Bytes of an answer that are read at most to keep a connection usable; above, it is closed instead. Longer than
 /// any answer that Lambda gives.
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
+
+/// A function's configuration is asked for in passing.
+const DESCRIBE_WITHIN: Duration = Duration::from_secs(5);
+/// Environment variables and layers make it longer than it looks.
+const DESCRIPTION_BYTES: usize = 64 * 1024;
 
 /// Invokes functions of one endpoint with one set of credentials.
 pub(super) struct LambdaClient {
@@ -47,35 +55,77 @@ impl fmt::Debug for LambdaClient {
 }
 
 impl LambdaClient {
-    async fn call(&self, target: &Target, body: Bytes) -> Result<Answer, InvokeError> {
-        let send_by = Instant::now() + target.send_within;
-        let identity = timeout_at(send_by, self.credentials.identity()).await.map_err(|_| {
-            let waited_ms = target.send_within.as_millis();
-            InvokeError::Credentials(format!("their source did not answer within {waited_ms} ms"))
-        })??;
-        let uri = format!("{}{}", self.endpoint, target.path_and_query);
-        let mut headers = HeaderMap::with_capacity(8);
+    async fn call(&self, request: Request<'_>) -> Result<Answer, InvokeError> {
+        let Request {
+            target,
+            path_and_query,
+            client_context,
+            execution_name,
+            body,
+        } = request;
+        let mut headers = HeaderMap::with_capacity(11);
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(INVOCATION_TYPE, HeaderValue::from_static(target.invocation.header()));
-        sign_request(&identity, &self.region, (self.clock)(), &uri, &mut headers, &body)?;
+        let optional = [
+            (TENANT_ID, target.tenant_id.clone()),
+            (CLIENT_CONTEXT, client_context),
+            (EXECUTION_NAME, execution_name),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        let response = self
+            .send(Method::POST, path_and_query, headers, body, target.send_within)
+            .await?;
+        self.read(response, target.answer_bytes).await
+    }
+
+    /// Signs a request and sends it, once.
+    async fn send(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        mut headers: HeaderMap,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Response<Incoming>, InvokeError> {
+        let send_by = Instant::now() + within;
+        let identity = timeout_at(send_by, self.credentials.identity()).await.map_err(|_| {
+            let waited_ms = within.as_millis();
+            InvokeError::Credentials(format!("their source did not answer within {waited_ms} ms"))
+        })??;
+        let uri = format!("{}{path_and_query}", self.endpoint);
+        let now = (self.clock)();
+        sign_request(&identity, &self.region, now, method.as_str(), &uri, &mut headers, &body)?;
         headers.insert(USER_AGENT, AGENT);
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        let mut request = http::Request::new(Full::new(body));
+        *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(uri).map_err(|error| InvokeError::Request(error.to_string()))?;
         *request.headers_mut() = headers;
         let connect_by = send_by.min(Instant::now() + CONNECT_TIMEOUT);
+        let sent = self.http.request(request, connect_by).await;
+        sent.map_err(|error| match error {
+            SendError::NotSent(reason) => InvokeError::Connect {
+                endpoint: self.endpoint.clone(),
+                reason,
+            },
+            SendError::Broken(reason) => self.broken(reason),
+        })
+    }
+
+    async fn description(&self, path_and_query: &str) -> Result<Answer, InvokeError> {
         let response = self
-            .http
-            .request(request, connect_by)
-            .await
-            .map_err(|error| match error {
-                SendError::NotSent(reason) => InvokeError::Connect {
-                    endpoint: self.endpoint.clone(),
-                    reason,
-                },
-                SendError::Broken(reason) => self.broken(reason),
-            })?;
-        self.read(response, target.answer_bytes).await
+            .send(
+                Method::GET,
+                path_and_query,
+                HeaderMap::new(),
+                Bytes::new(),
+                DESCRIBE_WITHIN,
+            )
+            .await?;
+        self.read(response, DESCRIPTION_BYTES).await
     }
 
     async fn read(&self, response: Response<Incoming>, limit: usize) -> Result<Answer, InvokeError> {
@@ -115,8 +165,12 @@ impl LambdaClient {
 }
 
 impl Invoke for LambdaClient {
-    fn invoke<'a>(&'a self, target: &'a Target, body: Bytes) -> BoxFuture<'a, Result<Answer, InvokeError>> {
-        Box::pin(self.call(target, body))
+    fn invoke<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Answer, InvokeError>> {
+        Box::pin(self.call(request))
+    }
+
+    fn describe<'a>(&'a self, path_and_query: &'a str) -> BoxFuture<'a, Result<Answer, InvokeError>> {
+        Box::pin(self.description(path_and_query))
     }
 
     fn refuse_credentials(&self) -> bool {

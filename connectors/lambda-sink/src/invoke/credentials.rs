@@ -1,8 +1,9 @@
-//! Credentials: static ones, or those of the AWS SDKs' default chain, kept until shortly before they expire.
+//! Credentials: static ones, those of the AWS SDKs' default chain, or those of a role assumed with either; kept until shortly before they expire.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
@@ -20,7 +21,7 @@ use tracing::debug;
 
 use super::InvokeError;
 use super::http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
-use crate::config::CredentialsPlan;
+use crate::config::{CredentialsPlan, RolePlan};
 
 /// Credentials are replaced this long before they expire.
 const REFRESH_BEFORE: Duration = Duration::from_secs(300);
@@ -36,30 +37,21 @@ const ANSWER_BYTES: usize = 1024 * 1024;
 /// The credentials of one client.
 pub(super) enum CredentialsCache {
     Static(Identity),
-    Chain(Chain),
+    Chain(Box<Chain>),
 }
 
 impl CredentialsCache {
     pub(super) fn new(plan: &CredentialsPlan, region: &str, http: &Arc<HttpClient>, clock: fn() -> SystemTime) -> Self {
-        match plan {
-            CredentialsPlan::Static {
-                key_id,
-                secret_key,
-                session_token,
-            } => Self::Static(Identity::from(Credentials::new(
-                key_id.reveal(),
-                secret_key.reveal(),
-                session_token.as_ref().map(|token| token.reveal().to_owned()),
-                None,
-                "connector configuration",
-            ))),
-            CredentialsPlan::DefaultChain => Self::Chain(Chain {
+        match given(plan) {
+            Some(given) => Self::Static(Identity::from(given)),
+            None => Self::Chain(Box::new(Chain {
+                plan: plan.clone(),
                 region: region.to_owned(),
                 http: Arc::clone(http),
                 clock,
                 current: Mutex::new(None),
                 refresh: tokio::sync::Mutex::new(None),
-            }),
+            })),
         }
     }
 
@@ -80,8 +72,28 @@ impl CredentialsCache {
     }
 }
 
-/// The default chain: environment, profile, web identity, container, instance. Asked first when the first call is made.
+/// The credentials that a plan holds; none if they have to be fetched.
+fn given(plan: &CredentialsPlan) -> Option<Credentials> {
+    match plan {
+        CredentialsPlan::Static {
+            key_id,
+            secret_key,
+            session_token,
+        } => Some(Credentials::new(
+            key_id.reveal(),
+            secret_key.reveal(),
+            session_token.as_ref().map(|token| token.reveal().to_owned()),
+            None,
+            "connector configuration",
+        )),
+        CredentialsPlan::DefaultChain | CredentialsPlan::Role(..) => None,
+    }
+}
+
+/// The default chain (environment, profile, web identity, container, instance), or a role. Asked first when the first
+/// call is made.
 pub(super) struct Chain {
+    plan: CredentialsPlan,
     region: String,
     http: Arc<HttpClient>,
     clock: fn() -> SystemTime,
@@ -153,13 +165,40 @@ impl Chain {
 
     async fn fetch(&self) -> Result<Identity, String> {
         // A new chain each time, so that a profile that was written since is read.
-        let config = aws_config::defaults(BehaviorVersion::latest())
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
-            .http_client(shared_http_client(&self.http))
-            .load()
-            .await;
-        let provider = config.credentials_provider().ok_or("the default chain is empty")?;
-        let identity = Identity::from(provider.provide_credentials().await.map_err(|error| chain(&error))?);
+            .http_client(shared_http_client(&self.http));
+        let role = match &self.plan {
+            CredentialsPlan::Role(base, role) => {
+                if let Some(given) = given(base) {
+                    loader = loader.credentials_provider(given);
+                }
+                Some(role)
+            }
+            CredentialsPlan::Static { .. } | CredentialsPlan::DefaultChain => None,
+        };
+        let config = loader.load().await;
+        let credentials = match role {
+            None => {
+                let provider = config.credentials_provider().ok_or("the default chain is empty")?;
+                provider.provide_credentials().await.map_err(|error| chain(&error))?
+            }
+            Some(RolePlan {
+                arn,
+                session_name,
+                external_id,
+            }) => {
+                let mut role = AssumeRoleProvider::builder(arn)
+                    .session_name(session_name)
+                    .configure(&config);
+                if let Some(external_id) = external_id {
+                    role = role.external_id(external_id);
+                }
+                let assumed = role.build().await.provide_credentials().await;
+                assumed.map_err(|error| format!("role {arn} cannot be assumed: {}", chain(&error)))?
+            }
+        };
+        let identity = Identity::from(credentials);
         let current = Current {
             identity: identity.clone(),
             since: Instant::now(),
@@ -249,6 +288,7 @@ mod tests {
         let expiration = lives.map(|lives| NOW() + lives);
         let identity = Identity::from(Credentials::new("id", "secret", None, expiration, "test"));
         Chain {
+            plan: CredentialsPlan::DefaultChain,
             region: "eu-west-1".to_owned(),
             http: Arc::new(HttpClient::new()),
             clock: NOW,

@@ -9,11 +9,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::InvokeError;
 
-/// Signs `headers` and `body` of a POST to `uri`, and adds the headers that carry the signature.
+/// Signs `headers` and `body` of a request to `uri`, and adds the headers that carry the signature.
 pub(super) fn sign_request(
     identity: &Identity,
     region: &str,
     now: SystemTime,
+    method: &str,
     uri: &str,
     headers: &mut HeaderMap,
     body: &[u8],
@@ -32,7 +33,7 @@ pub(super) fn sign_request(
         .iter()
         .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     let request =
-        SignableRequest::new("POST", uri, signed, SignableBody::Bytes(body)).map_err(|error| failed(&error))?;
+        SignableRequest::new(method, uri, signed, SignableBody::Bytes(body)).map_err(|error| failed(&error))?;
     let (instructions, _signature) = sign(request, &params).map_err(|error| failed(&error))?.into_parts();
     let (added, _query) = instructions.into_parts();
     for header in added {

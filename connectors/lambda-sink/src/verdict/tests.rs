@@ -3,22 +3,14 @@ use klamm_connect_api::sink::RouteIndex;
 use klamm_connect_api::{Origin, TopicPartition};
 
 use super::*;
-use crate::config::Schemaless;
 
-fn destination(invocation: InvocationType, format: EventFormat) -> Destination {
+fn destination(invocation: InvocationType, answers: Answers) -> Destination {
     Destination {
         function: "order-fn".to_owned(),
         function_key: "aws.lambda.function.name".to_owned(),
         region: "eu-west-1".to_owned(),
         invocation,
-        format,
-    }
-}
-
-fn esm() -> EventFormat {
-    EventFormat::Esm {
-        source_arn: None,
-        bootstrap_servers: String::new(),
+        answers,
     }
 }
 
@@ -45,8 +37,8 @@ fn answer(status: u16, body: &'static str) -> Answer {
     }
 }
 
-fn judged(invocation: InvocationType, format: EventFormat, answer: Answer) -> Verdict {
-    judge(&destination(invocation, format), &call(), Ok(answer), || false)
+fn judged(invocation: InvocationType, answers: Answers, answer: Answer) -> Verdict {
+    judge(&destination(invocation, answers), &call(), Ok(answer), || false)
 }
 
 /// The verdict in short, with the asked wait in milliseconds.
@@ -76,7 +68,7 @@ fn failure(verdict: &Verdict) -> &Failure {
 }
 
 #[test]
-fn every_exception_of_the_catalogue_has_its_verdict_sync_and_async() {
+fn every_error_has_its_verdict_sync_and_async_for_a_batch_and_for_one_record() {
     let rows = [
         ("TooManyRequestsException", 429, "throttled Function"),
         ("ServiceException", 500, "retry Unknown"),
@@ -135,23 +127,91 @@ fn every_exception_of_the_catalogue_has_its_verdict_sync_and_async() {
             CATALOGUE.iter().any(|row| row.0 == exception && row.1 == status),
             "{exception} {status}"
         );
-        for invocation in [InvocationType::Sync, InvocationType::Async] {
-            for error_type in [
-                exception.to_owned(),
-                format!("{exception}:http://internal.amazon.com/coral/"),
-            ] {
-                let answer = Answer {
-                    error_type: Some(error_type),
-                    ..answer(status, "{}")
-                };
-                let verdict = judged(invocation, EventFormat::Confluent(Schemaless::Json), answer);
-                assert_eq!(short(&verdict), wanted, "{exception}");
-                assert_eq!(&*failure(&verdict).class, exception);
+        for error_type in [
+            exception.to_owned(),
+            format!("{exception}:http://internal.amazon.com/coral/"),
+        ] {
+            let answer = Answer {
+                error_type: Some(error_type),
+                ..answer(status, "{}")
+            };
+            for (way, verdict) in every_way(|| Ok(answer.clone())) {
+                assert_eq!(short(&verdict), wanted, "{exception} {way}");
+                assert_eq!(&*failure(&verdict).class, exception, "{way}");
                 let message = &failure(&verdict).message;
-                assert!(message.contains("function `order-fn` in eu-west-1"), "{message}");
+                assert!(message.contains("function `order-fn` in eu-west-1"), "{way}: {message}");
             }
         }
     }
+    // What a function does is seen by who waits for it; a call that is only queued answers 202 before it runs.
+    let function_errors = [
+        ("Sandbox.Timedout", "failed"),
+        ("Runtime.ExitError", "failed"),
+        ("ValueError", "failed"),
+        ("Runtime.ImportModuleError", "unusable"),
+        ("Runtime.HandlerNotFound", "unusable"),
+        ("Runtime.UserCodeSyntaxError", "unusable"),
+        ("Function.ResponseSizeTooLarge", "accepted"),
+    ];
+    for (class, wanted) in function_errors {
+        let body = format!(r#"{{"errorType":"{class}"}}"#);
+        let answer = Answer {
+            function_error: true,
+            body: body.clone().into(),
+            body_bytes: body.len(),
+            ..answer(200, "")
+        };
+        for (way, verdict) in every_way(|| Ok(answer.clone())) {
+            assert_eq!(short(&verdict), wanted, "{class} {way}");
+        }
+    }
+    let endpoint = || "http://e".to_owned();
+    let reason = || "why".to_owned();
+    type MakeError<'a> = &'a dyn Fn() -> InvokeError;
+    let without_answer: [(MakeError<'_>, &str); 4] = [
+        (&|| InvokeError::Credentials(reason()), "retry NotRun"),
+        (
+            &|| InvokeError::Connect {
+                endpoint: endpoint(),
+                reason: reason(),
+            },
+            "retry NotRun",
+        ),
+        (
+            &|| InvokeError::Broken {
+                endpoint: endpoint(),
+                reason: reason(),
+            },
+            "retry MayHaveRun",
+        ),
+        (&|| InvokeError::Request(reason()), "unusable"),
+    ];
+    for (error, wanted) in without_answer {
+        for (way, verdict) in every_way(|| Err(error())) {
+            assert_eq!(short(&verdict), wanted, "{:?} {way}", error());
+        }
+    }
+}
+
+/// The verdicts on a result of synchronous and asynchronous calls with several records and with one: what may be split,
+/// and what stands alone, is for the engine to know.
+fn every_way(result: impl Fn() -> Result<Answer, InvokeError>) -> Vec<(&'static str, Verdict)> {
+    let batch = call();
+    let single = Call {
+        origins: batch.origins.iter().take(1).cloned().collect(),
+        ..call()
+    };
+    let ways = [
+        ("sync, a batch", InvocationType::Sync, &batch),
+        ("sync, one record", InvocationType::Sync, &single),
+        ("async, a batch", InvocationType::Async, &batch),
+        ("async, one record", InvocationType::Async, &single),
+    ];
+    let judged = ways.map(|(way, invocation, call)| {
+        let destination = destination(invocation, Answers::Ignored);
+        (way, judge(&destination, call, result(), || false))
+    });
+    judged.into()
 }
 
 #[test]
@@ -170,7 +230,7 @@ fn an_unknown_error_is_judged_by_its_status() {
         (503, "retry Unknown", "a load balancer's page"),
     ];
     for (status, wanted, why) in rows {
-        let verdict = judged(InvocationType::Sync, esm(), answer(status, "<html>"));
+        let verdict = judged(InvocationType::Sync, Answers::Failures, answer(status, "<html>"));
         assert_eq!(short(&verdict), wanted, "{status}: {why}");
         assert_eq!(&*failure(&verdict).class, format!("HTTP {status}"));
         assert_eq!(failure(&verdict).request_id.as_deref(), Some("id-1"));
@@ -220,7 +280,7 @@ fn a_throttle_slows_whom_its_reason_names_and_waits_as_asked_within_bounds() {
             ..answer(429, body)
         };
         assert_eq!(
-            short(&judged(InvocationType::Sync, esm(), answer)),
+            short(&judged(InvocationType::Sync, Answers::Failures, answer)),
             wanted,
             "{body} {header:?}"
         );
@@ -250,7 +310,10 @@ fn missing_functions_and_permissions_are_named_with_what_to_do() {
             error_type: Some(exception.to_owned()),
             ..answer(status, body)
         };
-        assert_eq!(&*failure(&judged(InvocationType::Sync, esm(), answer)).message, wanted);
+        assert_eq!(
+            &*failure(&judged(InvocationType::Sync, Answers::Failures, answer)).message,
+            wanted
+        );
     }
 }
 
@@ -266,9 +329,12 @@ fn refused_credentials_are_replaced_once_if_there_are_new_ones() {
             error_type: Some(exception.to_owned()),
             ..answer(403, "{}")
         };
-        let verdict = judge(&destination(InvocationType::Sync, esm()), &call(), Ok(answer), || {
-            new_ones
-        });
+        let verdict = judge(
+            &destination(InvocationType::Sync, Answers::Failures),
+            &call(),
+            Ok(answer),
+            || new_ones,
+        );
         assert_eq!(short(&verdict), wanted, "{exception} {new_ones}");
     }
 }
@@ -332,7 +398,7 @@ fn a_function_error_is_judged_by_its_type_and_never_quoted() {
             function_error: true,
             ..answer(200, body)
         };
-        let verdict = judged(InvocationType::Sync, esm(), answer);
+        let verdict = judged(InvocationType::Sync, Answers::Failures, answer);
         assert_eq!(
             (short(&verdict).as_str(), &*failure(&verdict).class),
             (wanted, class),
@@ -344,11 +410,7 @@ fn a_function_error_is_judged_by_its_type_and_never_quoted() {
         function_error: true,
         ..answer(200, r#"{"errorType":"Function.ResponseSizeTooLarge"}"#)
     };
-    let verdict = judged(
-        InvocationType::Sync,
-        EventFormat::Confluent(Schemaless::Json),
-        too_large,
-    );
+    let verdict = judged(InvocationType::Sync, Answers::Ignored, too_large);
     assert_eq!(
         verdict,
         Verdict::Accepted,
@@ -367,7 +429,7 @@ fn success_is_200_for_sync_and_202_for_async() {
     ];
     for (invocation, status, wanted) in rows {
         assert_eq!(
-            short(&judged(invocation, esm(), answer(status, "null"))),
+            short(&judged(invocation, Answers::Failures, answer(status, "null"))),
             wanted,
             "{invocation:?} {status}"
         );
@@ -375,66 +437,77 @@ fn success_is_200_for_sync_and_202_for_async() {
 }
 
 #[test]
-fn batch_item_failures_name_the_records_to_be_sent_again() {
+fn what_an_answer_says_counts_where_it_is_read_and_was_read_whole() {
+    let named = r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"orders-0","offset":42}},{"itemIdentifier":{"partition":"orders-0","offset":40}}]}"#;
     let rows = [
-        ("", "accepted", "nothing"),
-        ("null", "accepted", "null"),
-        ("{}", "accepted", "an empty object"),
-        (r#"{"batchItemFailures":[]}"#, "accepted", "an empty list"),
-        (r#"{"batchItemFailures":null}"#, "accepted", "no list"),
-        (r#""done""#, "accepted", "a function that does not use it"),
+        (Answers::Failures, "", "accepted", "nothing"),
+        (Answers::Failures, "null", "accepted", "null"),
+        (Answers::Failures, "{}", "accepted", "an empty object"),
         (
-            r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"orders-0","offset":42}},{"itemIdentifier":{"partition":"orders-0","offset":40}},{"itemIdentifier":{"partition":"orders-0","offset":42}}]}"#,
-            "partly [0, 2]",
-            "ascending, without repetition",
+            Answers::Failures,
+            r#"{"batchItemFailures":[]}"#,
+            "accepted",
+            "an empty list",
         ),
         (
-            r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"orders-0","offset":99}}]}"#,
-            "failed",
-            "an unknown offset",
+            Answers::Failures,
+            r#"{"batchItemFailures":null}"#,
+            "accepted",
+            "no list",
         ),
         (
-            r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"orders-1","offset":40}}]}"#,
-            "failed",
-            "an unknown partition",
+            Answers::Failures,
+            r#""done""#,
+            "accepted",
+            "a function that does not use it",
         ),
+        (Answers::Failures, "[1]", "accepted", "no object"),
+        (Answers::Failures, named, "partly [0, 2]", "ascending"),
+        (Answers::Failures, r#"{"batchItemFailures":{}}"#, "failed", "not a list"),
         (
-            r#"{"batchItemFailures":[{"itemIdentifier":"40"}]}"#,
-            "failed",
-            "the form of other sources",
-        ),
-        (r#"{"batchItemFailures":{}}"#, "failed", "not a list"),
-        (
+            Answers::Failures,
             r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"orders-0","offset":42}}]"#,
             "failed",
             "cut off: it may have meant to",
         ),
-        (r#"{"batchItemFailures":[],"batchItemFailures":[]}"#, "failed", "twice"),
-        ("done", "failed", "no JSON text"),
-        ("[1]", "accepted", "no object"),
+        (
+            Answers::Failures,
+            r#"{"batchItemFailures":[],"batchItemFailures":[]}"#,
+            "failed",
+            "twice",
+        ),
+        (Answers::Failures, "done", "failed", "no JSON text"),
+        (Answers::Results, named, "failed", "the shape of the other setting"),
+        (Answers::Ignored, named, "accepted", "nobody reads it"),
+        (Answers::Ignored, "done", "accepted", "nobody reads it"),
     ];
-    for (body, wanted, why) in rows {
+    for (answers, body, wanted, why) in rows {
         assert_eq!(
-            short(&judged(InvocationType::Sync, esm(), answer(200, body))),
+            short(&judged(InvocationType::Sync, answers, answer(200, body))),
             wanted,
             "{why}"
+        );
+        assert_eq!(
+            short(&judged(InvocationType::Async, answers, answer(202, body))),
+            "accepted",
+            "{why}: what Lambda says when it queues is not the function's answer"
         );
     }
     let cut = Answer {
         body_bytes: 100,
         ..answer(200, r#"{"batchIt"#)
     };
-    assert_eq!(
-        short(&judged(InvocationType::Sync, esm(), cut)),
-        "failed",
-        "an answer that was not read to its end"
-    );
-    let ignored = answer(
-        200,
-        r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"orders-0","offset":40}}]}"#,
-    );
-    let verdict = judged(InvocationType::Sync, EventFormat::Confluent(Schemaless::Json), ignored);
-    assert_eq!(verdict, Verdict::Accepted, "the Confluent format has no partial answer");
+    for (answers, wanted) in [
+        (Answers::Failures, "failed"),
+        (Answers::Results, "failed"),
+        (Answers::Ignored, "accepted"),
+    ] {
+        assert_eq!(
+            short(&judged(InvocationType::Sync, answers, cut.clone())),
+            wanted,
+            "an answer that was not read to its end"
+        );
+    }
 }
 
 #[test]
@@ -465,7 +538,12 @@ fn without_an_answer_only_a_broken_connection_counts_as_an_attempt() {
         (InvokeError::Request("odd".to_owned()), "unusable", "odd"),
     ];
     for (error, wanted, text) in rows {
-        let verdict = judge(&destination(InvocationType::Sync, esm()), &call(), Err(error), || false);
+        let verdict = judge(
+            &destination(InvocationType::Sync, Answers::Failures),
+            &call(),
+            Err(error),
+            || false,
+        );
         assert_eq!(short(&verdict), wanted);
         assert!(failure(&verdict).message.contains(text), "{verdict:?}");
     }

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue, SchemaRef, Value,
-    json,
+    Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue, SchemaMetadata,
+    SchemaRef, Value, json,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 
@@ -240,6 +240,7 @@ impl Compile for AvroCompiler {
             schema: connect,
             recursive,
             place,
+            metadata: registry::schema_metadata("AVRO", id),
             resolution: None,
         })
     }
@@ -274,6 +275,7 @@ struct AvroCodec {
     recursive: Option<Recursive>,
     /// For errors: which schema.
     place: String,
+    metadata: SchemaMetadata,
     /// From the schema that the data was written with to this one, if it is another one.
     resolution: Option<Resolution>,
 }
@@ -391,6 +393,10 @@ impl DatumCodec for AvroCodec {
 
     fn is_self_contained(&self) -> bool {
         false
+    }
+
+    fn schema_metadata(&self) -> Option<&SchemaMetadata> {
+        Some(&self.metadata)
     }
 
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {

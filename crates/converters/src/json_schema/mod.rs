@@ -20,8 +20,8 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering, SchemaAndValue,
-    SchemaRef, json,
+    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering,
+    SchemaAndValue, SchemaMetadata, SchemaRef, json,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 
@@ -67,7 +67,8 @@ pub(crate) fn glue_converter_plugin() -> ConverterPlugin {
 
 fn glue_config_def() -> ConfigDef {
     let shared = config_def().keys().to_vec().into_iter();
-    let unused = |name, documentation| ConfigKey::new(name, ConfigType::String, Importance::Low, documentation).optional();
+    let unused =
+        |name, documentation| ConfigKey::new(name, ConfigType::String, Importance::Low, documentation).optional();
     registry::glue_config_def()
         .with(shared.filter(|key| {
             matches!(
@@ -279,6 +280,7 @@ impl Compile for JsonCompiler {
             }),
             contract,
             place: registry::place(schema, id, &what),
+            metadata: registry::schema_metadata("JSON", id),
         })
     }
 
@@ -297,6 +299,7 @@ struct JsonCodec {
     contract: Option<Contract>,
     /// For errors: which schema.
     place: String,
+    metadata: SchemaMetadata,
 }
 
 impl fmt::Debug for JsonCodec {
@@ -412,6 +415,10 @@ fn depth(text: &str) -> Result<usize, DataError> {
 impl DatumCodec for JsonCodec {
     fn may_hold_null(&self) -> bool {
         false
+    }
+
+    fn schema_metadata(&self) -> Option<&SchemaMetadata> {
+        Some(&self.metadata)
     }
 
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {

@@ -29,7 +29,7 @@ use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
     DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering,
-    SchemaAndValue, SchemaRef,
+    SchemaAndValue, SchemaMetadata, SchemaRef,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 use smallvec::smallvec;
@@ -249,6 +249,7 @@ impl Compile for ProtobufCompiler {
         };
         Ok(ProtobufSchema {
             place,
+            metadata: registry::schema_metadata("PROTOBUF", id),
             version,
             codecs: types.messages.iter().map(|_| OnceLock::new()).collect(),
             by_name: matches!(id, SchemaId::VersionId(_)).then(|| types.by_name()),
@@ -267,6 +268,7 @@ impl Compile for ProtobufCompiler {
 struct ProtobufSchema {
     /// For errors: which schema.
     place: String,
+    metadata: SchemaMetadata,
     version: Option<i32>,
     types: Types,
     /// The messages by their index, if it is AWS's; else records have a path.
@@ -316,6 +318,7 @@ impl ProtobufSchema {
             root,
             connect: connect.map_err(|error| error.at(&place))?,
             place,
+            metadata: self.metadata.clone(),
         })
     }
 }
@@ -357,6 +360,7 @@ struct ProtobufCodec {
     connect: ConnectSchema,
     /// For errors: which schema and message.
     place: String,
+    metadata: SchemaMetadata,
 }
 
 impl fmt::Debug for ProtobufCodec {
@@ -404,6 +408,10 @@ impl DatumCodec for ProtobufCodec {
 
     fn is_self_contained(&self) -> bool {
         false
+    }
+
+    fn schema_metadata(&self) -> Option<&SchemaMetadata> {
+        Some(&self.metadata)
     }
 
     fn decode(&self, bytes: &Bytes) -> Result<SchemaAndValue, DataError> {

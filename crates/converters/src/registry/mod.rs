@@ -14,7 +14,7 @@ use indexmap::Equivalent;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterRole, DataError, DataErrorKind, Importance,
-    ParsedConfig, RawHeader,
+    ParsedConfig, RawHeader, SchemaMetadata,
 };
 use klamm_schema_registry::{
     Cache, Limits, Lookup, RegisteredSchema, SchemaId, SchemaRegistry, SchemaType, config_keys,
@@ -243,6 +243,18 @@ pub(crate) fn place(schema: &RegisteredSchema, id: SchemaId, what: &str) -> Stri
     match &schema.document.subject {
         Some(subject) => format!("schema {id} (subject {subject}, {what})"),
         None => format!("schema {id} ({what})"),
+    }
+}
+
+/// Which schema a record was written with, for payloads that say it.
+pub(crate) fn schema_metadata(data_format: &'static str, id: SchemaId) -> SchemaMetadata {
+    let schema_id = match id {
+        SchemaId::Id(id) => id.to_string(),
+        SchemaId::Guid(id) | SchemaId::VersionId(id) => id.to_string(),
+    };
+    SchemaMetadata {
+        data_format,
+        schema_id: schema_id.into(),
     }
 }
 
@@ -594,7 +606,10 @@ impl<C: Compile> Source<C> {
         };
         let life = if looks_up_version && version.is_none() {
             // It may be registered under the subject later.
-            Some(self.compiled_lives.map_or(FAILURE_HOLDS, |life| life.min(FAILURE_HOLDS)))
+            Some(
+                self.compiled_lives
+                    .map_or(FAILURE_HOLDS, |life| life.min(FAILURE_HOLDS)),
+            )
         } else {
             self.compiled_lives
         };

@@ -30,9 +30,9 @@ enum Type {
     Logical(&'static str, &'static str),
     Fixed(usize, usize),
     Enum(usize, usize),
-    Array(Box<Type>),
-    Map(Box<Type>),
-    Union(Vec<Type>),
+    Array(Box<Self>),
+    Map(Box<Self>),
+    Union(Vec<Self>),
     Record(usize),
 }
 

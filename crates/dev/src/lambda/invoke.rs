@@ -30,6 +30,14 @@ const ASYNC_LIMIT_BYTES: u64 = 1024 * 1024;
 /// Safe: a call whose caller went away is logged as abandoned.
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Cut> {
     let (parts, body) = request.into_parts();
+    if let Some(function) = configuration_of(&parts) {
+        return respond(
+            configuration(shared, &parts, &function),
+            InvocationType::RequestResponse,
+            "$LATEST",
+            "not-an-invocation",
+        );
+    }
     let target = match Target::parse(&parts) {
         Ok(target) => target,
         Err(refusal) => return respond(refusal, InvocationType::RequestResponse, "$LATEST", "not-an-invocation"),
@@ -69,6 +77,31 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> 
     let id = call.invocation.request_id();
     call.end(outcome);
     respond(answer, invocation_type, &version, &id)
+}
+
+/// The function whose configuration is asked for, if that is what the request asks.
+fn configuration_of(parts: &Parts) -> Option<String> {
+    let path = parts.uri.path().strip_prefix("/2015-03-31/functions/")?;
+    let name = path
+        .strip_suffix("/configuration")
+        .filter(|_| parts.method == Method::GET)?;
+    let name = percent_decode_str(name).decode_utf8().ok()?;
+    Some(split_name(&name).0.to_owned())
+}
+
+/// `GetFunctionConfiguration`, as far as callers look at it.
+fn configuration(shared: &Shared, parts: &Parts, function: &str) -> Answer {
+    if let Some(credentials) = &shared.credentials
+        && let Err(refusal) = signature::verify(credentials, parts, &Bytes::new())
+    {
+        return refusal;
+    }
+    let state = shared.lock();
+    match state.functions.get(function).map(|function| function.time_out_s) {
+        Some(Some(seconds)) => Answer::success(format!("{{\"Timeout\":{seconds}}}")),
+        Some(None) => Answer::exception(Exception::AccessDeniedException),
+        None => Answer::exception(Exception::ResourceNotFoundException),
+    }
 }
 
 /// What is asked for, from path, query and headers.
@@ -237,7 +270,11 @@ impl<'s> Call<'s> {
             (None, None) => Responder::Fixed(not_found(&invocation)),
             (None, Some(function)) => {
                 if invocation.invocation_type == InvocationType::DryRun {
-                    Responder::Fixed(Answer::success(""))
+                    // The function does not run, so its own answers do not come; who may not call it is told so.
+                    match &function.default {
+                        Responder::Fixed(refusal) if is_refusal(refusal) => Responder::Fixed(refusal.clone()),
+                        Responder::Fixed(_) | Responder::Closure(_) => Responder::Fixed(Answer::success("")),
+                    }
                 } else if invocation.invocation_type == InvocationType::RequestResponse
                     && function.concurrency.is_some_and(|limit| function.running >= limit)
                 {
@@ -310,6 +347,10 @@ fn executed_version(qualifier: Option<&str>) -> &str {
         Some(version) if version.starts_with('$') || version.bytes().all(|byte| byte.is_ascii_digit()) => version,
         Some(_alias) => "1",
     }
+}
+
+fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer.kind, Kind::Status(status, _) if !status.is_success())
 }
 
 fn outcome(kind: &Kind, invocation_type: InvocationType) -> Outcome {

@@ -237,6 +237,11 @@ impl Function {
         self.change(|function| function.concurrency = limit)
     }
 
+    /// Tells whoever asks for the function's configuration that it may run this long; until then nobody may ask.
+    pub fn time_out_s(&self, seconds: u64) -> &Self {
+        self.change(|function| function.time_out_s = Some(seconds))
+    }
+
     /// Answers of the script that no call has taken yet.
     pub fn script_left(&self) -> usize {
         self.shared
@@ -286,6 +291,8 @@ struct FunctionState {
     script: VecDeque<Answer>,
     default: Responder,
     concurrency: Option<u64>,
+    /// `Timeout` of its configuration; none refuses to say.
+    time_out_s: Option<u64>,
     /// Calls that hold concurrency now: admitted synchronous ones.
     running: u64,
 }

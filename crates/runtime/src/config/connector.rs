@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::delivery::ErrorPolicy;
-use klamm_connect_api::sink::SinkConnector;
+use klamm_connect_api::sink::{Predicates, PreflightError, SinkConnector, SinkContext};
 use klamm_connect_api::{
     ConfigDef, ConfigError, ConfigErrors, Converter, ConverterRole, HeaderConverter, ParsedConfig, PluginInfo,
     RawConfig,
@@ -73,6 +73,8 @@ pub(crate) struct ConnectorConfig {
     pub(crate) value_converter: Made<dyn Converter>,
     pub(crate) header_converter: Made<dyn HeaderConverter>,
     pub(crate) chain: Chain,
+    /// Those that `predicates` declares, for transforms and for the sink.
+    pub(crate) predicates: Predicates,
     pub(crate) errors: ErrorHandling,
     pub(crate) dead_letters: Option<DeadLetterConfig>,
     /// One line for each key that is accepted and means nothing here.
@@ -136,6 +138,22 @@ impl ConnectorConfig {
                 let lines: Vec<String> = errors.as_slice().iter().map(ToString::to_string).collect();
                 Err(lines.join("\n"))
             }
+        }
+    }
+
+    /// What the sink learns from its destinations about this configuration, if it asks for that.
+    pub(crate) async fn preflight(&self, connector: &str, task: u32, raw: &RawConfig) -> Vec<PreflightError> {
+        self.sink.preflight(self.sink_context(connector, task, raw)).await
+    }
+
+    /// What the sink is opened with.
+    pub(crate) fn sink_context<'a>(&'a self, connector: &'a str, task: u32, raw: &'a RawConfig) -> SinkContext<'a> {
+        SinkContext {
+            connector,
+            task,
+            raw,
+            config: &self.sink_config,
+            predicates: &self.predicates,
         }
     }
 
@@ -234,7 +252,7 @@ impl Conversion {
                 .filter(|key| !key.required || raw.contains_key(&key.name));
             check.add(&ConfigDef::new().with(keys.cloned()));
         }
-        let chain = check.chain();
+        let (chain, _) = check.chain();
         let key_converter = check.converter("key.converter", ConverterRole::Key);
         let value_converter = check.converter("value.converter", ConverterRole::Value);
         let header_converter = check.header_converter();
@@ -315,7 +333,7 @@ impl Check<'_> {
         self.add(&klamm_smt::chain_config_def());
         let errors = self.add(&error_def());
         let topics = self.add(&sink_def());
-        let chain = self.chain();
+        let (chain, predicates) = self.chain();
         let key_converter = self.converter("key.converter", ConverterRole::Key);
         let value_converter = self.converter("value.converter", ConverterRole::Value);
         let header_converter = self.header_converter();
@@ -370,6 +388,7 @@ impl Check<'_> {
             value_converter: value_converter?,
             header_converter: header_converter?,
             chain: chain?,
+            predicates,
             errors: ErrorHandling {
                 tolerance: match errors.str("errors.tolerance") {
                     Some(text) if text.eq_ignore_ascii_case("all") => Tolerance::All,
@@ -392,14 +411,14 @@ impl Check<'_> {
         evaluated.parsed
     }
 
-    fn chain(&mut self) -> Option<Chain> {
+    fn chain(&mut self) -> (Option<Chain>, Predicates) {
         let evaluation = klamm_smt::evaluate(self.raw, self.plugins.transforms(), self.plugins.predicates());
         for key in evaluation.keys {
             self.validation.add_key(key.key, key.group, key.value, key.errors);
         }
         self.validation.errors("", evaluation.errors);
         self.warnings.extend(evaluation.warnings);
-        evaluation.chain
+        (evaluation.chain, evaluation.predicates)
     }
 
     fn converter(&mut self, key: &'static str, role: ConverterRole) -> Option<Made<dyn Converter>> {

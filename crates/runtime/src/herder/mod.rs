@@ -12,7 +12,7 @@ mod supervisor;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use klamm_connect_api::{PluginInfo, RawConfig};
+use klamm_connect_api::{ConfigError, PluginInfo, RawConfig};
 use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -353,7 +353,7 @@ impl Herder {
     ///
     /// # Errors
     /// The connector class is missing or unknown.
-    pub fn validate(&self, mut config: SubmittedConfig) -> Result<Validation, HerderError> {
+    pub async fn validate(&self, mut config: SubmittedConfig) -> Result<Validation, HerderError> {
         let name = config.get("name").cloned().flatten().unwrap_or_default();
         let stored = self.entry(name.trim()).ok().map(|entry| entry.config);
         let masks = unmask(&mut config, stored.as_deref());
@@ -363,6 +363,9 @@ impl Herder {
             validation.errors("", errors);
         }
         self.with_state(|state| self.check_group(&mut validation, name.trim(), &config, state));
+        if validation.error_count() == 0 {
+            validation.errors("", self.preflight(name.trim(), &given(&config)).await);
+        }
         validation.mask(&Secrets::of(&given(&config), &self.shared.plugins));
         Ok(validation)
     }
@@ -437,6 +440,7 @@ impl Herder {
         mut first: impl FnMut(&ConfigState) -> Result<Option<ConfigRecord>, HerderError>,
     ) -> Result<(), HerderError> {
         let named = self.named(name, config)?;
+        self.check_preflight(name, &named).await?;
         self.write(|state| {
             let mut config = named.clone();
             let masks = unmask(&mut config, state.get(name).map(|entry| &*entry.config));
@@ -462,6 +466,30 @@ impl Herder {
             Ok(first.into_iter().chain([record]).collect())
         })
         .await
+    }
+
+    /// Refuses a configuration whose destinations would refuse its deliveries, if it wants to know that beforehand.
+    async fn check_preflight(&self, name: &str, config: &SubmittedConfig) -> Result<(), HerderError> {
+        let mut config = config.clone();
+        let stored = self.entry(name).ok().map(|entry| entry.config);
+        // A mask that stands for nothing is refused with all that is wrong without asking anybody.
+        if unmask(&mut config, stored.as_deref()).is_err() {
+            return Ok(());
+        }
+        let errors = self.preflight(name, &given(&config)).await;
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(refused(errors.len(), &errors))
+    }
+
+    /// What the sink learns from its destinations. Nothing for a configuration that is wrong without asking them.
+    async fn preflight(&self, name: &str, raw: &RawConfig) -> Vec<ConfigError> {
+        let Ok(config) = ConnectorConfig::parse(raw, &self.shared.worker, &self.shared.plugins) else {
+            return Vec::new();
+        };
+        let found = config.preflight(name, 0, raw).await;
+        found.into_iter().map(|found| found.error).collect()
     }
 
     /// Two connectors in one consumer group would take each other's partitions.
@@ -497,7 +525,7 @@ fn not_found(name: &str) -> HerderError {
     HerderError::NotFound(format!("Connector {name} not found"))
 }
 
-fn refused(count: usize, errors: &[klamm_connect_api::ConfigError]) -> HerderError {
+fn refused(count: usize, errors: &[ConfigError]) -> HerderError {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     HerderError::BadRequest(format!(
         "Connector configuration is invalid and contains the following {count} error(s):\n{}\nYou can also find the above \

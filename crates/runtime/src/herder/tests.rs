@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
+use klamm_connect_api::sink::{PreflightError, Sink, SinkConnector, SinkContext};
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, ParsedConfig, PluginInfo,
     PluginKind, RawConfig,
@@ -35,6 +35,15 @@ impl SinkConnector for FakeSink {
 
     fn validate(&self, _raw: &RawConfig, _parsed: &ParsedConfig) -> Vec<ConfigError> {
         Vec::new()
+    }
+
+    fn preflight<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
+        let refuses = context.config.str("target") == Some("refuses");
+        let found = refuses.then(|| PreflightError {
+            error: ConfigError::new("target", format!("takes nothing from {}", context.connector)),
+            may_pass: false,
+        });
+        Box::pin(std::future::ready(found.into_iter().collect()))
     }
 
     fn open(&self, _context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors> {
@@ -629,4 +638,37 @@ async fn shutdown_ends_every_task_and_refuses_further_requests() {
     );
     let error = world.herder.create("b", config(&[]), None).await.unwrap_err();
     assert_eq!(error.to_string(), "Worker is shutting down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_its_destinations_refuse_is_told_so_and_not_stored() {
+    let world = world().await;
+    let refused = config(&[("target", "refuses")]);
+    let error = world.herder.create("a", refused.clone(), None).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("1 error(s):\n`target`: takes nothing from a"), "{text}");
+    assert_eq!(world.herder.connectors(), Vec::<String>::new());
+
+    let mut named = refused;
+    named.insert("name".to_owned(), Some("a".to_owned()));
+    let validation = world.herder.validate(named.clone()).await.unwrap();
+    assert_eq!(validation.error_count(), 1);
+
+    // What is wrong anyway is told without asking anybody.
+    named.insert("topics".to_owned(), None);
+    let error = world.herder.create("a", named, None).await.unwrap_err().to_string();
+    assert!(!error.contains("takes nothing"), "{error}");
+
+    world.herder.create("a", config(&[]), None).await.unwrap();
+    let error = world
+        .herder
+        .put_config("a", config(&[("target", "refuses")]))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("takes nothing"), "{error}");
+    assert_eq!(
+        world.herder.connector("a").unwrap().config["target"],
+        "x",
+        "it runs on as it was"
+    );
 }

@@ -13,8 +13,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_connect_api::sink::{Sink, SinkContext};
-use klamm_connect_api::{BoxFuture, RawConfig, TopicPartition};
+use klamm_connect_api::sink::Sink;
+use klamm_connect_api::{BoxFuture, ConfigErrors, RawConfig, TopicPartition};
 use klamm_delivery::{DeadLetters, Engine, EngineConfig, EngineEvent, MemoryBudget, PartitionLimits, WorkerMemory};
 use klamm_kafka::{
     Assigned, ClusterHealth, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
@@ -198,12 +198,13 @@ impl SinkTask {
         mut control: watch::Receiver<TaskControl>,
         report: TaskReport,
     ) -> Result<Self, String> {
-        let context = SinkContext {
-            connector: &spec.connector,
-            task: spec.task,
-            raw: &spec.config,
-            config: &config.sink_config,
-        };
+        if spec.task == 0 {
+            // What may pass is waited for later, as any outage is.
+            let found = config.preflight(&spec.connector, spec.task, &spec.config).await;
+            let lasting = found.into_iter().filter(|found| !found.may_pass);
+            ConfigErrors::check(lasting.map(|found| found.error).collect()).map_err(|errors| errors.to_string())?;
+        }
+        let context = config.sink_context(&spec.connector, spec.task, &spec.config);
         let sink = config.sink.open(context).map_err(|errors| errors.to_string())?;
         let mut rng = StdRng::from_os_rng();
         let waits = Waits::new();

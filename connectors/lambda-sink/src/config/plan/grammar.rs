@@ -4,18 +4,17 @@ use std::collections::HashSet;
 
 use klamm_connect_api::ConfigError;
 
-use super::super::function::FunctionRef;
-use super::super::keys::{aliases, parse_map_entry, topic_regex};
-use super::{Destination, FUNCTION, MAP, MODE, Planner, Topics};
+use super::super::function::{FunctionRef, FunctionTemplate, parse_weighted};
+use super::super::keys::{FUNCTION_ALIASES, aliases, parse_map_entry, topic_regex};
+use super::{Callee, Destination, FUNCTION, MAP, MODE, Planner, Share, Topics};
 
 impl Planner<'_> {
     /// `aws.lambda.function.name` or `aws.lambda.topic2function.map`.
     pub(super) fn shorthand(&mut self) -> Vec<Destination<'static>> {
-        let function_key = if self.is_set("aws.lambda.function.arn") {
-            "aws.lambda.function.arn"
-        } else {
-            FUNCTION
-        };
+        let function_key = FUNCTION_ALIASES
+            .into_iter()
+            .find(|key| self.is_set(key))
+            .unwrap_or(FUNCTION);
         let multiple = match self.parsed.str(MODE) {
             Some(mode) => mode.eq_ignore_ascii_case("multiple"),
             None => return Vec::new(),
@@ -54,8 +53,9 @@ impl Planner<'_> {
             name: function.label(),
             prefix: String::new(),
             function_key,
-            function,
+            function: Callee::Function(function),
             topics: Topics::All,
+            share: None,
         }]
     }
 
@@ -98,8 +98,9 @@ impl Planner<'_> {
                     name: if shared { function.to_string() } else { label.clone() },
                     prefix: String::new(),
                     function_key: MAP,
-                    function,
+                    function: Callee::Function(function),
                     topics: Topics::Named(topics),
+                    share: None,
                 }
             })
             .collect()
@@ -107,7 +108,7 @@ impl Planner<'_> {
 
     /// `routes.<alias>.…`
     pub(super) fn routes(&mut self) -> Vec<Destination<'static>> {
-        for key in [FUNCTION, "aws.lambda.function.arn", MAP] {
+        for key in FUNCTION_ALIASES.into_iter().chain([FUNCTION, MAP]) {
             if self.is_set(key) {
                 self.error(key, "has no effect with `routes`: leave it out, or leave `routes` out");
             }
@@ -124,14 +125,145 @@ impl Planner<'_> {
         }
         aliases(self.raw)
             .into_iter()
-            .filter_map(|alias| self.route_destination(&alias))
+            .flat_map(|alias| self.route_destinations(&alias))
             .collect()
     }
 
-    fn route_destination(&mut self, alias: &str) -> Option<Destination<'static>> {
+    fn route_destinations(&mut self, alias: &str) -> Vec<Destination<'static>> {
         let prefix = format!("routes.{alias}.");
+        let topics = self.route_topics(alias, &prefix);
+        match (
+            self.is_set(&format!("{prefix}function")),
+            self.is_set(&format!("{prefix}functions")),
+        ) {
+            (true, true) => {
+                self.error(
+                    format!("{prefix}functions"),
+                    format!("`{prefix}function` is set too: keep one of them"),
+                );
+                Vec::new()
+            }
+            (false, false) => {
+                self.error(
+                    format!("{prefix}function"),
+                    format!("route `{alias}` names no function: set it, or `{prefix}functions` with weights"),
+                );
+                Vec::new()
+            }
+            (true, false) => self.one_function(alias, prefix, topics),
+            (false, true) => self.weighted_functions(alias, &prefix, topics),
+        }
+    }
+
+    /// `routes.<alias>.function`: one, or one for each topic.
+    fn one_function(&mut self, alias: &str, prefix: String, topics: Option<Topics>) -> Vec<Destination<'static>> {
+        let allow_key = format!("{prefix}function.allow");
+        let allow = self.parsed.str(&allow_key).filter(|text| !text.is_empty());
+        let Some(text) = self.parsed.str(&format!("{prefix}function")) else {
+            return Vec::new();
+        };
+        let destination = |name: String, prefix: &str, function: Callee, topics: Topics| Destination {
+            name,
+            prefix: prefix.to_owned(),
+            function_key: "function",
+            function,
+            topics,
+            share: None,
+        };
+        if !FunctionTemplate::is_one(text) {
+            if allow.is_some() {
+                self.error(
+                    allow_key,
+                    format!("has no effect without `${{topic}}` in `{prefix}function`: leave it out"),
+                );
+            }
+            let function = FunctionRef::parse(text).ok();
+            let destination = function
+                .zip(topics)
+                .map(|(function, topics)| destination(alias.to_owned(), &prefix, Callee::Function(function), topics));
+            return destination.into_iter().collect();
+        }
+        let Some(allow) = allow else {
+            if !self.is_set(&allow_key) {
+                self.error(
+                    allow_key,
+                    format!(
+                        "is missing: a topic's name chooses the function in `{prefix}function`, so say which functions may \
+                         be called, such as `fn-.*`"
+                    ),
+                );
+            }
+            return Vec::new();
+        };
+        let (Ok(template), Ok(pattern), Some(topics)) = (FunctionTemplate::parse(text), topic_regex(allow), topics)
+        else {
+            return Vec::new();
+        };
+        let template = Box::new(FunctionTemplate::new(template, pattern, allow.to_owned()));
+        let Topics::Named(names) = topics else {
+            return vec![destination(
+                alias.to_owned(),
+                &prefix,
+                Callee::ByTopic(template),
+                topics,
+            )];
+        };
+        // Each topic that is known by name has a route of its own, so that one function's troubles stay with it.
+        let mut destinations = Vec::with_capacity(names.len());
+        for topic in names {
+            match template.of(&topic) {
+                Ok(function) => destinations.push(destination(
+                    format!("{alias}/{topic}"),
+                    &prefix,
+                    Callee::Function(function),
+                    Topics::Named(vec![topic]),
+                )),
+                Err(why) => self.error(format!("{prefix}function"), format!("topic `{topic}`: {why}")),
+            }
+        }
+        destinations
+    }
+
+    /// `routes.<alias>.functions`: a route for each, with its share of the records.
+    fn weighted_functions(&mut self, alias: &str, prefix: &str, topics: Option<Topics>) -> Vec<Destination<'static>> {
+        let key = format!("{prefix}functions");
+        let mut functions: Vec<(FunctionRef, u32)> = Vec::new();
+        for entry in self.parsed.list(&key) {
+            let Ok((function, weight)) = parse_weighted(entry) else {
+                continue;
+            };
+            if functions.iter().any(|(known, _)| *known == function) {
+                self.errors.push(ConfigError::new(
+                    &key,
+                    format!("`{function}` stands twice: keep one of them"),
+                ));
+            }
+            functions.push((function, weight));
+        }
+        let of = functions.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut start = 0;
+        let destinations =
+            functions
+                .into_iter()
+                .zip(std::iter::repeat(topics))
+                .filter_map(|((function, weight), topics)| {
+                    let range = start..start + u64::from(weight);
+                    start = range.end;
+                    Some(Destination {
+                        name: format!("{alias}/{}", function.label()),
+                        prefix: prefix.to_owned(),
+                        function_key: "functions",
+                        function: Callee::Function(function),
+                        topics: topics?,
+                        share: Some(Share { range, of }),
+                    })
+                });
+        destinations.collect()
+    }
+
+    fn route_topics(&mut self, alias: &str, prefix: &str) -> Option<Topics> {
         let (topics_key, regex_key) = (format!("{prefix}topics"), format!("{prefix}topics.regex"));
-        let topics = match (self.is_set(&topics_key), self.is_set(&regex_key)) {
+        match (self.is_set(&topics_key), self.is_set(&regex_key)) {
             (true, true) => {
                 self.error(regex_key, format!("`{topics_key}` is set too: keep one of them"));
                 None
@@ -153,22 +285,11 @@ impl Planner<'_> {
                     .collect();
                 Some(Topics::Named(topics))
             }
-            (false, true) => self
-                .parsed
-                .str(&regex_key)
-                .and_then(|text| topic_regex(text).ok())
-                .map(|pattern| Topics::Matching(Box::new(pattern))),
-        };
-        let function = self
-            .parsed
-            .str(&format!("{prefix}function"))
-            .and_then(|text| FunctionRef::parse(text).ok());
-        Some(Destination {
-            name: alias.to_owned(),
-            prefix,
-            function_key: "function",
-            function: function?,
-            topics: topics?,
-        })
+            (false, true) => self.parsed.str(&regex_key).and_then(|text| {
+                let pattern = Box::new(topic_regex(text).ok()?);
+                let text = text.to_owned();
+                Some(Topics::Matching { text, pattern })
+            }),
+        }
     }
 }
