@@ -96,13 +96,15 @@ fn write_unquoted(text: &str, out: &mut Vec<u8>) {
 fn key_text(rendering: Rendering, key: &Datum) -> Result<Option<Vec<u8>>, DataError> {
     let mut text = Vec::with_capacity(size_hint(key));
     key.write_json(rendering, &mut text)?;
+    // JSON that nobody touched may have spaces around it.
+    let text = text.trim_ascii();
     if text == b"null" {
         return Ok(None);
     }
-    if let [b'"', inner @ .., b'"'] = text.as_slice() {
+    if let [b'"', inner @ .., b'"'] = text {
         return Ok(Some(inner.to_vec()));
     }
-    let json = std::str::from_utf8(&text).map_err(|_| DataError::data("JSON text is not UTF-8"))?;
+    let json = std::str::from_utf8(text).map_err(|_| DataError::data("JSON text is not UTF-8"))?;
     let mut quoted = Vec::with_capacity(text.len() + 16);
     write_unquoted(json, &mut quoted);
     Ok(Some(quoted))
