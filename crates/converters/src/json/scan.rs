@@ -17,6 +17,7 @@ const MAX_NUMBER: usize = 1000;
 const SHORT_NAME: usize = 24;
 
 /// Which bytes end a string or have to be looked at.
+#[expect(clippy::indexing_slicing, reason = "worked out when it is compiled")]
 const ENDS_PLAIN: [bool; 256] = {
     let mut ends = [false; 256];
     let mut byte = 0;

@@ -245,9 +245,10 @@ fn fields_count_in_any_order() {
         r#"{"a":0,"b":null,"c":null,"d":[],"e":[],"g":"","h":[],"i":false,"j":0,"k":[],"l":0.0,"m":0,"n":null}"#;
     let with = |members: &[(&str, &str)]| {
         members.iter().fold(empty.to_owned(), |text, (name, value)| {
-            let start = text.find(&format!("\"{name}\":")).unwrap() + name.len() + 3;
-            let end = start + text[start..].find([',', '}']).unwrap();
-            format!("{}{value}{}", &text[..start], &text[end..])
+            let name = format!("\"{name}\":");
+            let (before, rest) = text.split_once(&name).unwrap();
+            let (_, after) = rest.split_at(rest.find([',', '}']).unwrap());
+            format!("{before}{name}{value}{after}")
         })
     };
     let inner = r#"{"a":7,"b":"y","c":null}"#;
