@@ -5,6 +5,7 @@
 //! rendering maps with other keys than strings are arrays of pairs, Decimals are base64, Date, Time and Timestamp are
 //! integers, and unions are structs.
 
+mod plain;
 mod schema;
 
 use base64::Engine as _;
@@ -19,10 +20,12 @@ use crate::logical::{self, Logical};
 use crate::map::Map;
 use crate::rendering::{Decimals, Natural, Rendering, Timestamps};
 use crate::schema::{Schema, SchemaRef, SchemaType};
-use crate::semantic::{Semantic, Unit};
+use crate::semantic::{self, Semantic, Unit};
 use crate::value::{Struct, Value};
 
 pub use self::schema::{MAX_SCHEMA_BYTES, WriteDefault, schema_type_name, write_envelope, write_schema};
+
+pub use plain::plain_prefix;
 
 /// Arrays and objects inside each other, at most: Jackson's bound, and ours against a stack overflow.
 pub const MAX_DEPTH: usize = 1000;
@@ -71,31 +74,6 @@ pub fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-#[inline]
-fn must_escape(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
-}
-
-/// Length of the part before the first byte that cannot stand in a JSON string as it is: a quote, a backslash or a
-/// control character.
-#[must_use]
-#[inline]
-pub fn plain_prefix(bytes: &[u8]) -> usize {
-    // Compilers turn the comparison of 16 bytes into a few vector instructions; a search byte by byte they do not.
-    let (blocks, tail) = bytes.as_chunks::<16>();
-    for (i, block) in blocks.iter().enumerate() {
-        let mut found = [0_u8; 16];
-        for (found, byte) in found.iter_mut().zip(block) {
-            *found = if must_escape(*byte) { 0xff } else { 0 };
-        }
-        let found = u128::from_le_bytes(found);
-        if found != 0 {
-            return i * 16 + (found.trailing_zeros() / 8) as usize;
-        }
-    }
-    blocks.len() * 16 + tail.iter().position(|byte| must_escape(*byte)).unwrap_or(tail.len())
-}
-
 fn escape(byte: u8, out: &mut Vec<u8>) {
     const HEX: [u8; 16] = *b"0123456789ABCDEF";
     let short = match byte {
@@ -133,6 +111,41 @@ pub fn write_time(semantic: Semantic, number: i64, rendering: Rendering, out: &m
         }
         _ => write_integer(number, out),
     }
+}
+
+/// Appends the number without a sign that has the same bits.
+pub fn write_unsigned(number: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number.cast_unsigned()).as_bytes());
+}
+
+/// Appends a length of time as Protobuf's JSON has it: `"1.500s"`. Answers whether it is one; if not, nothing is appended.
+pub fn write_seconds(seconds: i64, nanos: i32, out: &mut Vec<u8>) -> bool {
+    out.push(b'"');
+    let is_one = semantic::write_seconds(seconds, nanos, out);
+    if is_one {
+        out.push(b'"');
+    } else {
+        out.pop();
+    }
+    is_one
+}
+
+/// Appends paths of field names as Protobuf's JSON has them: `"user.displayName,photo"`. Answers whether they can be read
+/// back from that; if not, nothing is appended.
+pub fn write_field_mask<'a>(paths: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    out.push(b'"');
+    for (index, path) in paths.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        if !semantic::write_path(path, out) {
+            out.truncate(start);
+            return false;
+        }
+    }
+    out.push(b'"');
+    true
 }
 
 /// Appends bytes that may stand for something: in base64, or as the rendering shows what they stand for.
@@ -233,7 +246,8 @@ enum Sum {
 impl Sum {
     fn of(schema: &Schema) -> Option<Self> {
         let parameters = schema.parameters();
-        if parameters.contains_key("org.apache.kafka.connect.data.Union")
+        if schema.semantic() == Some(Semantic::Held)
+            || parameters.contains_key("org.apache.kafka.connect.data.Union")
             || parameters.contains_key("com.amazonaws.services.schemaregistry.kafkaconnect.jsonschema.OneOf")
         {
             return Some(Self::Value);
@@ -257,6 +271,17 @@ fn branch(data: &Struct) -> Option<(&str, &SchemaRef, &Value)> {
     let set = data.values().iter().position(|value| !value.is_null())?;
     let field = data.schema().fields().get(set)?;
     Some((&field.name, &field.schema, data.values().get(set)?))
+}
+
+/// Appends a struct that stands for one text. Answers whether it does; if not, nothing is appended.
+fn noted(data: &Struct, out: &mut Vec<u8>) -> bool {
+    match (data.schema().semantic(), data.values()) {
+        (Some(Semantic::Seconds), [Value::Int64(seconds), Value::Int32(nanos)]) => write_seconds(*seconds, *nanos, out),
+        (Some(Semantic::FieldMask), [Value::Array(paths)]) if paths.iter().all(|path| path.as_str().is_some()) => {
+            write_field_mask(paths.iter().filter_map(Value::as_str), out)
+        }
+        _ => false,
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -298,6 +323,7 @@ impl Writer {
             Value::Int64(number) => self.integer(schema, *number, out),
             Value::Float32(number) => write_float(number.is_finite(), out, |out| java_number::write_f32(*number, out)),
             Value::Float64(number) => write_float(number.is_finite(), out, |out| java_number::write_f64(*number, out)),
+            Value::String(_) if self.is_null(schema) => out.extend_from_slice(b"null"),
             Value::String(text) => write_string(text, out),
             Value::Bytes(bytes) => {
                 let semantic = schema.and_then(|schema| Semantic::of(schema));
@@ -338,12 +364,22 @@ impl Writer {
         };
         match semantic {
             None => write_integer(number, out),
+            Some(Semantic::Unsigned) => write_unsigned(number, out),
+            Some(Semantic::Null) => out.extend_from_slice(b"null"),
             Some(semantic) => write_time(semantic, number, self.rendering, out),
         }
     }
 
+    /// Whether a value stands for null.
+    fn is_null(self, schema: Option<&SchemaRef>) -> bool {
+        self.rendering.natural().is_some() && schema.is_some_and(|schema| schema.semantic() == Some(Semantic::Null))
+    }
+
     fn structure(self, data: &Struct, out: &mut Vec<u8>, depth: usize) -> Result<(), DataError> {
         let is_natural = self.rendering.natural().is_some();
+        if is_natural && noted(data, out) {
+            return Ok(());
+        }
         if is_natural && Sum::of(data.schema()).is_some() {
             return match branch(data) {
                 None => {

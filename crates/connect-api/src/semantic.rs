@@ -1,12 +1,12 @@
-//! What numbers and bytes stand for where Connect has no logical type for it, and all of it as ISO 8601 text.
+//! What values stand for where Connect has no logical type for it, and dates and times of all kinds as ISO 8601 text.
 
 use crate::logical;
 use crate::schema::Schema;
 
-/// What a number or bytes stand for.
+/// What a value stands for.
 ///
-/// Connect's own logical types are [`Logical`](crate::logical::Logical); what formats have beyond them is a plain INT64,
-/// INT32 or BYTES in Connect. A schema may carry this besides, see
+/// Connect's own logical types are [`Logical`](crate::logical::Logical); what formats have beyond them is a plain number,
+/// BYTES or STRUCT in Connect. A schema may carry this besides, see
 /// [`SchemaBuilder::semantic`](crate::SchemaBuilder::semantic); only the natural rendering looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Semantic {
@@ -22,6 +22,16 @@ pub enum Semantic {
     Uuid,
     /// 12 bytes: months, days and milliseconds, each an unsigned 32-bit number in little endian (Avro's duration).
     Duration,
+    /// INT64: the number without a sign that has the same bits.
+    Unsigned,
+    /// Any value: null (Protobuf's `NullValue`).
+    Null,
+    /// A STRUCT: its field that is set; null if none is (Protobuf's `Struct`, `Value`, `ListValue` and wrappers).
+    Held,
+    /// A STRUCT of INT64 seconds and INT32 nanos: a length of time (Protobuf's `Duration`).
+    Seconds,
+    /// A STRUCT of an ARRAY of STRING: names of fields (Protobuf's `FieldMask`).
+    FieldMask,
 }
 
 /// What a number counts.
@@ -102,7 +112,13 @@ impl Semantic {
                     out.push(b'Z');
                 }
             }
-            Self::Uuid | Self::Duration => return false,
+            Self::Uuid
+            | Self::Duration
+            | Self::Unsigned
+            | Self::Null
+            | Self::Held
+            | Self::Seconds
+            | Self::FieldMask => return false,
         }
         true
     }
@@ -121,7 +137,15 @@ impl Semantic {
                 }
                 _ => return false,
             },
-            Self::Date | Self::Time(_) | Self::Timestamp(_) | Self::LocalTimestamp(_) => return false,
+            Self::Date
+            | Self::Time(_)
+            | Self::Timestamp(_)
+            | Self::LocalTimestamp(_)
+            | Self::Unsigned
+            | Self::Null
+            | Self::Held
+            | Self::Seconds
+            | Self::FieldMask => return false,
         }
         true
     }
@@ -215,9 +239,101 @@ fn write_duration([months, days, ms]: [u32; 3], out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a length of time as Protobuf's JSON has it, without quotes: `1.500s`, with 0, 3, 6 or 9 digits after the
+/// point. Answers whether it is one; if not, nothing was written.
+pub(crate) fn write_seconds(seconds: i64, nanos: i32, out: &mut Vec<u8>) -> bool {
+    // 10,000 years.
+    const MAX_SECONDS: u64 = 315_576_000_000;
+    let is_negative = seconds < 0 || nanos < 0;
+    let fits = seconds.unsigned_abs() <= MAX_SECONDS && nanos.unsigned_abs() < 1_000_000_000;
+    if !fits || (is_negative && (seconds > 0 || nanos > 0)) {
+        return false;
+    }
+    if is_negative {
+        out.push(b'-');
+    }
+    write_padded(seconds.unsigned_abs(), 1, out);
+    let nanos = u64::from(nanos.unsigned_abs());
+    let (fraction, digits) = match nanos {
+        0 => (0, 0),
+        _ if nanos % 1_000_000 == 0 => (nanos / 1_000_000, 3),
+        _ if nanos % 1_000 == 0 => (nanos / 1_000, 6),
+        _ => (nanos, 9),
+    };
+    if digits > 0 {
+        out.push(b'.');
+        write_padded(fraction, digits, out);
+    }
+    out.push(b's');
+    true
+}
+
+/// Appends a path of field names as Protobuf's JSON has it: `user.displayName`. Answers whether it can be read back; if
+/// not, a part of it may have been written.
+pub(crate) fn write_path(path: &str, out: &mut Vec<u8>) -> bool {
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'_' => match bytes.next() {
+                Some(letter @ b'a'..=b'z') => letter.to_ascii_uppercase(),
+                _ => return false,
+            },
+            b'a'..=b'z' | b'0'..=b'9' | b'.' => byte,
+            _ => return false,
+        });
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_of_time_are_protobufs_json() {
+        let cases = [
+            ((0, 0), Some("0s")),
+            ((1, 500_000_000), Some("1.500s")),
+            ((-1, -340_012), Some("-1.000340012s")),
+            ((0, -1_000), Some("-0.000001s")),
+            ((315_576_000_000, 999_999_999), Some("315576000000.999999999s")),
+            ((315_576_000_001, 0), None),
+            ((i64::MIN, 0), None),
+            ((1, -1), None),
+            ((-1, 1), None),
+            ((0, 1_000_000_000), None),
+            ((0, i32::MIN), None),
+        ];
+        for ((seconds, nanos), wanted) in cases {
+            let mut out = Vec::new();
+            let is_one = write_seconds(seconds, nanos, &mut out);
+            assert_eq!(
+                is_one.then_some(&*String::from_utf8(out).unwrap()),
+                wanted,
+                "{seconds} {nanos}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_are_camel_case_if_they_can_be_read_back() {
+        let cases = [
+            ("user.display_name", Some("user.displayName")),
+            ("photo", Some("photo")),
+            ("a_b_c2", Some("aBC2")),
+            ("displayName", None),
+            ("a__b", None),
+            ("a_", None),
+            ("a_1", None),
+            ("a,b", None),
+            ("é", None),
+        ];
+        for (path, wanted) in cases {
+            let mut out = Vec::new();
+            let is_one = write_path(path, &mut out);
+            assert_eq!(is_one.then_some(&*String::from_utf8(out).unwrap()), wanted, "{path}");
+        }
+    }
 
     fn number(semantic: Semantic, number: i64) -> String {
         let mut out = Vec::new();

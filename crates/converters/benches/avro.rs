@@ -1,13 +1,18 @@
-//! What an Avro value of about 800 bytes costs from the wire to a JSON payload: straight, by way of values, and with
-//! other crates for comparison. Also what finding the schema of a record costs.
+//! What an Avro value of about 800 bytes costs from the wire to a JSON payload: straight, by way of values, and for
+//! comparison with apache-avro and with schema_registry_converter, each followed by serde_json. Also what finding the
+//! schema of a record costs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmark")]
 
 use std::hint::black_box;
 use std::sync::Arc;
 
+use apache_avro::reader::datum::GenericDatumReader;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::FutureExt as _;
 use klamm_connect_api::{Converter, ConverterRole, RawConfig, Rendering};
+use schema_registry_converter::async_impl::avro::AvroDecoder;
+use schema_registry_converter::async_impl::schema_registry::SrSettings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -122,11 +127,29 @@ fn avro(criterion: &mut Criterion) {
         });
     });
     let schema = apache_avro::Schema::parse_str(SCHEMA).unwrap();
+    let reader = GenericDatumReader::builder(&schema).build().unwrap();
     group.bench_function("apache-avro and serde_json", |bencher| {
         bencher.iter(|| {
-            let read = apache_avro::from_avro_datum(&schema, &mut black_box(&payload[..]), None).unwrap();
-            let json: serde_json::Value = read.try_into().unwrap();
-            black_box(serde_json::to_vec(&json).unwrap().len())
+            out.clear();
+            let read = reader.read_value(&mut black_box(&payload[..])).unwrap();
+            let json = serde_json::Value::try_from(read).unwrap();
+            serde_json::to_writer(&mut out, &json).unwrap();
+            black_box(out.len())
+        });
+    });
+    let decoder = runtime.block_on(async {
+        let decoder = AvroDecoder::new(SrSettings::new(registry().await));
+        decoder.decode(Some(&value)).await.unwrap();
+        decoder
+    });
+    group.bench_function("schema_registry_converter and serde_json", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            // Its schema is there, so it has nothing to wait for.
+            let decoded = decoder.decode(Some(black_box(&value))).now_or_never().unwrap();
+            let json = serde_json::Value::try_from(decoded.unwrap().value).unwrap();
+            serde_json::to_writer(&mut out, &json).unwrap();
+            black_box(out.len())
         });
     });
     group.finish();

@@ -1,5 +1,6 @@
-//! What a Protobuf message of about 800 bytes costs from the wire to a JSON payload: straight, by way of values, and
-//! with prost-reflect and serde_json for comparison. Also what finding the schema of a record costs.
+//! What a Protobuf message of about 800 bytes costs from the wire to a JSON payload: straight, by way of values, and for
+//! comparison with prost-reflect and with schema_registry_converter, each followed by serde_json. Also what finding the
+//! schema of a record costs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmark")]
 
 use std::hint::black_box;
@@ -7,10 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::FutureExt as _;
 use klamm_connect_api::{Converter, ConverterRole, RawConfig, Rendering};
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+use schema_registry_converter::async_impl::proto_decoder::ProtoDecoder;
+use schema_registry_converter::async_impl::schema_registry::SrSettings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -219,6 +223,23 @@ fn protobuf(criterion: &mut Criterion) {
         bencher.iter(|| {
             out.clear();
             let message = DynamicMessage::decode(descriptor.clone(), black_box(payload.as_slice())).unwrap();
+            serde_json::to_writer(&mut out, &message).unwrap();
+            black_box(out.len())
+        });
+    });
+    let decoder = runtime.block_on(async {
+        let decoder = ProtoDecoder::new(SrSettings::new(registry().await));
+        decoder.decode(Some(&value)).await.unwrap();
+        decoder
+    });
+    group.bench_function("schema_registry_converter and serde_json", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            // Its schema is there, so it has nothing to wait for.
+            let decoded = decoder.decode(Some(black_box(&value))).now_or_never().unwrap();
+            let Value::Message(message) = decoded.unwrap() else {
+                unreachable!("a record with a schema holds a message");
+            };
             serde_json::to_writer(&mut out, &message).unwrap();
             black_box(out.len())
         });

@@ -10,8 +10,10 @@
 mod avro;
 mod byte_array;
 mod charset;
+mod failure;
 mod json;
 mod json_schema;
+mod json_text;
 mod primitive;
 mod protobuf;
 mod registry;

@@ -328,7 +328,7 @@ async fn protobuf_is_read_as_by_awss_converter() {
     .concat();
     let whole = r#"{"id":7,"method":{"card":null,"voucher":9},"note":"n","address":{"city":"B","back":null},"counts":{"k":5},"numbers":[-1,1],"state":"PAID","at":1000,"name":{"value":"x"},"price":{"units":12,"fraction":0,"precision":4,"scale":0}}"#;
     let nothing = r#"{"id":0,"method":{"card":null,"voucher":null},"note":null,"address":{"city":"","back":null},"counts":{},"numbers":[],"state":"NEW","at":0,"name":{"value":""},"price":{"units":0,"fraction":0,"precision":0,"scale":0}}"#;
-    let natural = r#"{"id":7,"voucher":9,"note":"n","address":{"city":"B","back":null},"counts":{"k":5},"numbers":[-1,1],"state":"PAID","at":"1970-01-01T00:00:01.000Z","name":{"value":"x"},"price":{"units":12,"fraction":0,"precision":4,"scale":0}}"#;
+    let natural = r#"{"id":7,"voucher":9,"note":"n","address":{"city":"B","back":null},"counts":{"k":5},"numbers":[-1,1],"state":"PAID","at":"1970-01-01T00:00:01.000Z","name":"x","price":{"units":12,"fraction":0,"precision":4,"scale":0}}"#;
     let cases: [(&[u8], Rendering, &str); 6] = [
         (full, Rendering::Connect, whole),
         (full, NATURAL, natural),

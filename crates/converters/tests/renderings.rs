@@ -6,8 +6,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use klamm_connect_api::{
-    Decimals, Map, Natural, Rendering, Schema, SchemaAndValue, SchemaRef, SchemaType, Semantic, Struct, Timestamps,
-    Unit, Value, json, logical,
+    Decimals, Map, Natural, Rendering, Schema, SchemaAndValue, SchemaBuilder, SchemaRef, SchemaType, Semantic, Struct,
+    Timestamps, Unit, Value, json, logical,
 };
 
 const BEGIN: &str = "<!-- renderings: made by crates/converters/tests/renderings.rs -->\n";
@@ -26,6 +26,14 @@ fn structure(name: Option<&str>, fields: &[(&str, SchemaRef, Value)]) -> SchemaA
     if let Some(name) = name {
         builder = builder.name(name);
     }
+    filled(builder, fields)
+}
+
+fn noted_structure(semantic: Semantic, fields: &[(&str, SchemaRef, Value)]) -> SchemaAndValue {
+    filled(Schema::structure().semantic(semantic), fields)
+}
+
+fn filled(mut builder: SchemaBuilder, fields: &[(&str, SchemaRef, Value)]) -> SchemaAndValue {
     for (field, schema, _) in fields {
         builder = builder.field(*field, SchemaRef::clone(schema));
     }
@@ -58,8 +66,7 @@ fn sum_type(name: &str, branches: [&str; 2]) -> SchemaAndValue {
 /// The rows of the table.
 fn examples() -> Vec<(&'static str, SchemaAndValue)> {
     use SchemaType::{Boolean, Bytes as Raw, Float64, Int32, Int64, String};
-    let instant =
-        |schema: klamm_connect_api::SchemaBuilder, ms| SchemaAndValue::new(schema.build().unwrap(), Value::Instant(ms));
+    let instant = |schema: SchemaBuilder, ms| SchemaAndValue::new(schema.build().unwrap(), Value::Instant(ms));
     let oneof = sum_type("io.confluent.connect.protobuf.Union.method", ["iban", "voucher"]);
     let nothing = SchemaAndValue::new(SchemaRef::clone(oneof.schema.as_ref().unwrap()), Value::Null);
     let message = |oneof: SchemaAndValue| {
@@ -85,6 +92,15 @@ fn examples() -> Vec<(&'static str, SchemaAndValue)> {
         .unwrap();
     let composite = map(SchemaRef::clone(point.schema.as_ref().unwrap()), point.value.clone());
     let decimal = Value::Decimal(Box::new("12.50".parse().unwrap()));
+    let wrapped = noted_structure(Semantic::Held, &[("value", Schema::int32(), Value::Int32(5))]);
+    let mask = noted_structure(
+        Semantic::FieldMask,
+        &[(
+            "paths",
+            Schema::array(Schema::string()).build().unwrap(),
+            Value::Array(vec![Value::from("user.display_name"), Value::from("photo")]),
+        )],
+    );
     let duration = [1_u32, 2, 3_004].map(u32::to_le_bytes).concat();
     vec![
         ("BOOLEAN", plain(Boolean, Value::Boolean(true))),
@@ -178,6 +194,22 @@ fn examples() -> Vec<(&'static str, SchemaAndValue)> {
             "Avro duration",
             noted(Raw, Semantic::Duration, Value::Bytes(duration.into())),
         ),
+        (
+            "Protobuf uint64, fixed64",
+            noted(Int64, Semantic::Unsigned, Value::Int64(-1)),
+        ),
+        ("Protobuf Struct, Value, ListValue, wrappers", wrapped),
+        (
+            "Protobuf Duration",
+            noted_structure(
+                Semantic::Seconds,
+                &[
+                    ("seconds", Schema::int64(), Value::Int64(3)),
+                    ("nanos", Schema::int32(), Value::Int32(4_000_000)),
+                ],
+            ),
+        ),
+        ("Protobuf FieldMask", mask),
     ]
 }
 

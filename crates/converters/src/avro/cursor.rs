@@ -3,6 +3,9 @@
 
 use klamm_connect_api::{DataError, DataErrorKind};
 
+use crate::failure::Failure;
+use crate::json_text::Part;
+
 /// Values inside each other, at most.
 const MAX_DEPTH: usize = 250;
 /// Values that a payload may hold for each of its bytes, and in any case: types that take no bytes, such as records
@@ -37,19 +40,17 @@ impl<'a> Cursor<'a> {
 
     /// Counts a value that has others inside it. Every call is followed by one of [`Cursor::leave`].
     #[inline]
-    pub(super) fn enter(&mut self) -> Result<(), DataError> {
+    pub(super) fn enter(&mut self) -> Result<(), Failure> {
         self.depth = self.depth.saturating_add(1);
         self.deepest = self.deepest.max(self.depth);
         if self.depth > MAX_DEPTH {
-            return Err(DataError::data(format!(
-                "the value is nested more than {MAX_DEPTH} levels deep"
-            )));
+            return Err(too_deep());
         }
         self.count_value()
     }
 
     #[inline]
-    fn count_value(&mut self) -> Result<(), DataError> {
+    fn count_value(&mut self) -> Result<(), Failure> {
         let left = self.values_left.checked_sub(1);
         self.values_left = left.ok_or_else(|| malformed("more values than the bytes can stand for"))?;
         Ok(())
@@ -66,19 +67,19 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn byte(&mut self) -> Result<u8, DataError> {
+    fn byte(&mut self) -> Result<u8, Failure> {
         let (byte, rest) = self.rest.split_first().ok_or_else(truncated)?;
         self.rest = rest;
         Ok(*byte)
     }
 
     #[inline]
-    pub(super) fn boolean(&mut self) -> Result<bool, DataError> {
+    pub(super) fn boolean(&mut self) -> Result<bool, Failure> {
         Ok(self.byte()? == 1)
     }
 
     #[inline]
-    pub(super) fn int(&mut self) -> Result<i32, DataError> {
+    pub(super) fn int(&mut self) -> Result<i32, Failure> {
         let number = self.varint(5)?;
         #[expect(
             clippy::cast_possible_truncation,
@@ -88,20 +89,26 @@ impl<'a> Cursor<'a> {
         Ok((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg())
     }
 
-    #[inline]
-    pub(super) fn long(&mut self) -> Result<i64, DataError> {
+    #[inline(always)]
+    pub(super) fn long(&mut self) -> Result<i64, Failure> {
         let number = self.varint(10)?;
         Ok((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg())
     }
 
-    #[inline]
-    fn varint(&mut self, max_bytes: u32) -> Result<u64, DataError> {
-        let first = self.byte()?;
-        if first < 0x80 {
-            return Ok(u64::from(first));
+    #[inline(always)]
+    fn varint(&mut self, max_bytes: u32) -> Result<u64, Failure> {
+        match self.rest.split_first() {
+            Some((byte, rest)) if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(max_bytes),
         }
-        let mut number = u64::from(first & 0x7f);
-        for index in 1..max_bytes {
+    }
+
+    fn long_varint(&mut self, max_bytes: u32) -> Result<u64, Failure> {
+        let mut number = 0;
+        for index in 0..max_bytes {
             let byte = self.byte()?;
             number |= u64::from(byte & 0x7f).wrapping_shl(index.saturating_mul(7));
             if byte < 0x80 {
@@ -112,14 +119,14 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    pub(super) fn float(&mut self) -> Result<f32, DataError> {
+    pub(super) fn float(&mut self) -> Result<f32, Failure> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or_else(truncated)?;
         self.rest = rest;
         Ok(f32::from_le_bytes(*bytes))
     }
 
     #[inline]
-    pub(super) fn double(&mut self) -> Result<f64, DataError> {
+    pub(super) fn double(&mut self) -> Result<f64, Failure> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or_else(truncated)?;
         self.rest = rest;
         Ok(f64::from_le_bytes(*bytes))
@@ -127,32 +134,46 @@ impl<'a> Cursor<'a> {
 
     /// Bytes behind their length.
     #[inline]
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], DataError> {
-        let length = self.long()?;
-        let length = usize::try_from(length).map_err(|_| malformed("a negative length"))?;
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Failure> {
+        let length = self.length()?;
         self.fixed(length)
     }
 
+    /// The same, in their place.
+    #[inline(always)]
+    pub(super) fn part(&mut self) -> Result<Part<'a>, Failure> {
+        let length = self.length()?;
+        let part = Part::of(self.rest, length).ok_or_else(truncated)?;
+        self.rest = self.rest.get(length..).unwrap_or_default();
+        Ok(part)
+    }
+
+    #[inline(always)]
+    fn length(&mut self) -> Result<usize, Failure> {
+        let length = self.long()?;
+        usize::try_from(length).map_err(|_| malformed("a negative length"))
+    }
+
     #[inline]
-    pub(super) fn fixed(&mut self, length: usize) -> Result<&'a [u8], DataError> {
+    pub(super) fn fixed(&mut self, length: usize) -> Result<&'a [u8], Failure> {
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or_else(truncated)?;
         self.rest = rest;
         Ok(bytes)
     }
 
     /// The position of an enum's symbol or a union's branch among `count`.
-    #[inline]
-    pub(super) fn index(&mut self, count: usize, what: &str) -> Result<usize, DataError> {
+    #[inline(always)]
+    pub(super) fn index(&mut self, count: usize, what: &str) -> Result<usize, Failure> {
         let index = self.long()?;
         usize::try_from(index)
             .ok()
             .filter(|index| *index < count)
-            .ok_or_else(|| malformed(&format!("{what} {index} of {count}")))
+            .ok_or_else(|| no_such(what, index, count))
     }
 
     /// Whether the array or map has another item. Blocks may say how many bytes they have, which is not needed.
     #[inline]
-    pub(super) fn next_item(&mut self, blocks: &mut Blocks) -> Result<bool, DataError> {
+    pub(super) fn next_item(&mut self, blocks: &mut Blocks) -> Result<bool, Failure> {
         if blocks.left == 0 {
             let count = self.long()?;
             if count < 0 {
@@ -171,16 +192,27 @@ impl<'a> Cursor<'a> {
 }
 
 #[cold]
-fn truncated() -> DataError {
+fn too_deep() -> Failure {
+    DataError::data(format!("the value is nested more than {MAX_DEPTH} levels deep")).into()
+}
+
+#[cold]
+fn no_such(what: &str, index: i64, count: usize) -> Failure {
+    malformed(&format!("{what} {index} of {count}"))
+}
+
+#[cold]
+fn truncated() -> Failure {
     malformed("the bytes end before the value does")
 }
 
 #[cold]
-fn malformed(what: &str) -> DataError {
+fn malformed(what: &str) -> Failure {
     DataError::new(
         DataErrorKind::Serialization,
         format!("the bytes are no Avro data of this schema: {what}"),
     )
+    .into()
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //!
 //! `schema` reads the Avro schema, `connect` makes the Connect schema of it, `plan` works out how data is read;
 //! `cursor` takes the bytes apart, for `read` into values and for `transcode` straight into JSON; `resolve` brings data to
-//! a later schema first.
+//! a later schema first, as `resolver` has worked out.
 
 mod connect;
 mod cursor;
+mod encode;
 mod plan;
 mod read;
 mod resolve;
+mod resolver;
 mod schema;
 mod transcode;
 
@@ -32,6 +34,7 @@ use self::read::Reader;
 use self::resolve::Resolution;
 use self::schema::{Kind, Name, TypeId, Types};
 use self::transcode::Transcoder;
+use crate::failure::Failure;
 use crate::registry::{self, Compile, Schemas};
 
 const CLASS: &str = "io.confluent.connect.avro.AvroConverter";
@@ -324,14 +327,14 @@ impl AvroCodec {
     /// Whether the payload is the null of a union.
     fn is_null(&self, payload: &Bytes) -> Result<bool, DataError> {
         let mut cursor = Cursor::new(payload);
-        let is_null = match self.plan.node(self.plan.root) {
+        let is_null: Result<bool, Failure> = match self.plan.node(self.plan.root) {
             Node::Nullable { null_branch, .. } => cursor.index(2, "branch").map(|index| index == *null_branch),
             Node::Union(branches) => cursor
                 .index(branches.len(), "branch")
                 .map(|index| matches!(branches.get(index), Some(Branch::Null(_)))),
             _ => Ok(false),
         };
-        is_null.map_err(|error| error.at(&self.place))
+        is_null.map_err(|failure| failure.at(&self.place).into())
     }
 
     fn value(&self, payload: &Bytes) -> Result<SchemaAndValue, DataError> {
@@ -370,11 +373,11 @@ impl AvroCodec {
     fn json(&self, payload: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         let transcoder = self.transcoder(rendering);
         if !self.plan.is_raw {
-            return transcoder.write(self.plan.root, &mut Cursor::new(payload), out);
+            return Ok(transcoder.write(self.plan.root, &mut Cursor::new(payload), out)?);
         }
         match self.plan.node(self.plan.root) {
             Node::Decimal { .. } if payload.is_empty() => Err(DataError::data("a decimal without bytes")),
-            Node::Decimal { scale, .. } => transcoder.decimal(payload, *scale, out),
+            Node::Decimal { scale, .. } => Ok(transcoder.decimal(payload, *scale, out)?),
             _ => {
                 json::write_base64(payload, out);
                 Ok(())

@@ -11,6 +11,7 @@ use klamm_connect_api::{
 
 use super::connect::{MAX_DEPTH, Options, Order, SimpleUnion, map_entry, simple_union};
 use super::schema::{Kind, TypeId, Types};
+use crate::json_text::Literal;
 
 pub(super) type NodeId = usize;
 
@@ -86,7 +87,7 @@ impl Keys {
 /// What JSON has for null in a place: the default, if there is one.
 #[derive(Debug)]
 pub(super) struct Null {
-    connect: Box<[u8]>,
+    connect: Literal,
     /// The place's schema, if it has a default.
     with_default: Option<SchemaRef>,
 }
@@ -96,16 +97,17 @@ impl Null {
         let mut connect = Vec::new();
         write_null(schema, Rendering::Connect, &mut connect)?;
         Ok(Self {
-            connect: connect.into(),
+            connect: Literal::new(&connect),
             with_default: schema.default().map(|_| SchemaRef::clone(schema)),
         })
     }
 
+    #[inline]
     pub(super) fn write(&self, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
         match &self.with_default {
             Some(schema) if rendering != Rendering::Connect => write_null(schema, rendering, out),
             _ => {
-                out.extend_from_slice(&self.connect);
+                self.connect.write(out);
                 Ok(())
             }
         }
@@ -123,7 +125,7 @@ fn write_null(schema: &SchemaRef, rendering: Rendering, out: &mut Vec<u8>) -> Re
 #[derive(Debug)]
 pub(super) struct Symbol {
     pub(super) text: SmolStr,
-    pub(super) json: Box<[u8]>,
+    pub(super) json: Literal,
 }
 
 #[derive(Debug)]
@@ -131,7 +133,7 @@ pub(super) struct RecordField {
     pub(super) name: Arc<str>,
     pub(super) node: NodeId,
     /// The name with what stands before and after it: `{"a":` or `,"b":`.
-    pub(super) json: Box<[u8]>,
+    pub(super) json: Literal,
 }
 
 /// A branch of a union that is a struct.
@@ -302,7 +304,7 @@ impl<'a> Planner<'a> {
                 node: self
                     .node(field.type_id, &connect.schema)
                     .map_err(|error| error.at(&format!("field `{}`", field.name)))?,
-                json: text.into(),
+                json: Literal::new(&text),
             });
         }
         if let Some(slot) = self.nodes.get_mut(node) {
@@ -319,7 +321,9 @@ impl<'a> Planner<'a> {
             json::write_string(&field.name, &mut name);
             name.push(b':');
             names.push(name);
-            nulls.push(Null::of(&field.schema)?.connect);
+            let mut null = Vec::new();
+            write_null(&field.schema, Rendering::Connect, &mut null)?;
+            nulls.push(null);
         }
         // Confluent's converter finds the field by the value's class: a fixed is bytes too, if they come first.
         let bytes_field = branches
@@ -378,6 +382,6 @@ fn symbol(text: &str) -> Symbol {
     json::write_string(text, &mut json);
     Symbol {
         text: text.into(),
-        json: json.into(),
+        json: Literal::new(&json),
     }
 }

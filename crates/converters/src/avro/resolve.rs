@@ -1,25 +1,22 @@
 //! Brings Avro data from the schema that it was written with to a later one, by Avro's rules for schema resolution
 //! (Avro specification, "Schema Resolution").
 //!
-//! The result is Avro data again, of the later schema: reading and transcoding know nothing of it. What does not fit is
-//! an error when it is met, as Avro asks, so that the branches of a union that do fit can be read.
+//! The result is Avro data again, of the later schema: reading and transcoding know nothing of it. `resolver` works out
+//! beforehand what is done here. What does not fit is an error when it is met, as Avro asks, so that the branches of a
+//! union that do fit can be read.
 #![warn(clippy::indexing_slicing)]
 
-use std::collections::HashMap;
-
-use klamm_connect_api::{DataError, Value};
+use klamm_connect_api::DataError;
 
 use super::cursor::{Blocks, Cursor};
-use super::schema::{Field, Kind, Type, TypeId, Types};
+use super::encode::{bytes, count, long};
+use super::resolver::Resolver;
+use super::schema::{Kind, TypeId, Types};
 
-/// Types inside each other, at most.
-const MAX_DEPTH: usize = 300;
-/// Values that a default may be made of, those that it is worked out from included.
-const DEFAULT_STEPS: usize = 100_000;
 /// Bytes of a record in its later schema, at most: small records may have large defaults, many times.
 const BROUGHT_BYTES: usize = 64 * 1024 * 1024;
 
-type StepId = usize;
+pub(super) type StepId = usize;
 
 /// How data of one schema becomes data of another.
 #[derive(Debug)]
@@ -31,8 +28,9 @@ pub(super) struct Resolution {
     read_raw: bool,
 }
 
+/// How data of one type becomes data of another.
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     Pending,
     Null,
     Boolean,
@@ -65,14 +63,14 @@ enum Step {
 }
 
 #[derive(Debug)]
-struct WrittenField {
-    name: String,
-    step: StepId,
-    is_kept: bool,
+pub(super) struct WrittenField {
+    pub(super) name: String,
+    pub(super) step: StepId,
+    pub(super) is_kept: bool,
 }
 
 #[derive(Debug)]
-enum ReadField {
+pub(super) enum ReadField {
     /// By its position among the written fields.
     Written(usize),
     /// Encoded.
@@ -81,16 +79,9 @@ enum ReadField {
 
 impl Resolution {
     pub(super) fn new(writer: (&Types, TypeId), reader: (&Types, TypeId)) -> Result<Self, DataError> {
-        let mut resolver = Resolver {
-            writer: writer.0,
-            reader: reader.0,
-            steps: Vec::new(),
-            records: HashMap::new(),
-            depth: 0,
-        };
-        let root = resolver.to(false, writer.1, reader.1)?;
+        let (steps, root) = Resolver::new(writer.0, reader.0).steps(writer.1, reader.1)?;
         Ok(Self {
-            steps: resolver.steps,
+            steps,
             root,
             written_raw: matches!(writer.0.get(writer.1).kind, Kind::Bytes),
             read_raw: matches!(reader.0.get(reader.1).kind, Kind::Bytes),
@@ -233,355 +224,6 @@ fn write_scalar(step: &Step, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Resu
         Step::Pending | Step::Array(_) | Step::Map(_) | Step::Record { .. } | Step::OneOf(_) | Step::Branch(..) => {
             return Err(DataError::data("a type that was not worked out"));
         }
-    }
-    Ok(())
-}
-
-fn long(number: i64, out: &mut Vec<u8>) {
-    let mut rest = ((number << 1) ^ (number >> 63)).cast_unsigned();
-    while rest > 0x7f {
-        out.extend(u8::try_from(rest & 0x7f | 0x80));
-        rest >>= 7;
-    }
-    out.extend(u8::try_from(rest));
-}
-
-fn count(number: usize, out: &mut Vec<u8>) {
-    long(i64::try_from(number).unwrap_or(i64::MAX), out);
-}
-
-fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    count(bytes.len(), out);
-    out.extend_from_slice(bytes);
-}
-
-struct Resolver<'a> {
-    writer: &'a Types,
-    reader: &'a Types,
-    steps: Vec<Step>,
-    /// Records that have a step already, by both types; those that are only skipped have themselves as the later type.
-    records: HashMap<(TypeId, TypeId, bool), StepId>,
-    depth: usize,
-}
-
-impl<'a> Resolver<'a> {
-    fn push(&mut self, step: Step) -> StepId {
-        self.steps.push(step);
-        self.steps.len() - 1
-    }
-
-    /// The step from a written type to one of the later schema, or to one of the same schema where data is skipped.
-    fn to(&mut self, skips: bool, written: TypeId, read: TypeId) -> Result<StepId, DataError> {
-        if self.depth > MAX_DEPTH {
-            return Err(DataError::data(format!(
-                "the Avro schema is nested more than {MAX_DEPTH} levels deep"
-            )));
-        }
-        self.depth += 1;
-        let step = self.work_out(skips, written, read)?;
-        self.depth -= 1;
-        Ok(step)
-    }
-
-    fn target(&self, skips: bool, id: TypeId) -> &'a Type {
-        if skips {
-            self.writer.get(id)
-        } else {
-            self.reader.get(id)
-        }
-    }
-
-    fn work_out(&mut self, skips: bool, written: TypeId, read: TypeId) -> Result<StepId, DataError> {
-        let writer = self.writer.get(written);
-        let reader = self.target(skips, read);
-        if let Kind::Union(branches) = &writer.kind {
-            let mut steps = Vec::with_capacity(branches.len());
-            for (index, branch) in branches.iter().enumerate() {
-                // Skipped data is brought to nothing but itself.
-                let read = match &reader.kind {
-                    Kind::Union(own) if skips => own.get(index).copied().unwrap_or(read),
-                    _ => read,
-                };
-                steps.push(self.to(skips, *branch, read)?);
-            }
-            return Ok(self.push(Step::OneOf(steps)));
-        }
-        if let Kind::Union(branches) = &reader.kind {
-            let fits = |id: &TypeId, promotes: bool| fit(writer, self.target(skips, *id), promotes);
-            let same = branches.iter().position(|id| fits(id, false));
-            let branch = same.or_else(|| branches.iter().position(|id| fits(id, true)));
-            return Ok(match branch.and_then(|index| Some((index, *branches.get(index)?))) {
-                Some((index, branch)) => {
-                    let step = self.to(skips, written, branch)?;
-                    self.push(Step::Branch(index, step))
-                }
-                None => self.never(writer, reader),
-            });
-        }
-        let step = match (&writer.kind, &reader.kind) {
-            (Kind::Record { .. }, Kind::Record { .. }) => return self.record(skips, written, read),
-            (Kind::Array(written), Kind::Array(read)) => Step::Array(self.to(skips, *written, *read)?),
-            (Kind::Map(written), Kind::Map(read)) => Step::Map(self.to(skips, *written, *read)?),
-            (Kind::Enum { symbols, .. }, Kind::Enum { symbols: known, .. }) if same_name(writer, reader) => {
-                let default = reader.text("default");
-                let position = |symbol: &str| known.iter().position(|known| known == symbol);
-                Step::Enum(
-                    symbols
-                        .iter()
-                        .map(|symbol| position(symbol).or_else(|| position(default?)))
-                        .collect(),
-                )
-            }
-            (Kind::Fixed { size, .. }, Kind::Fixed { size: wanted, .. })
-                if size == wanted && same_name(writer, reader) =>
-            {
-                Step::Fixed(*size)
-            }
-            (Kind::Null, Kind::Null) => Step::Null,
-            (Kind::Boolean, Kind::Boolean) => Step::Boolean,
-            (Kind::Int, Kind::Int) => Step::Int,
-            (Kind::Int, Kind::Long) => Step::IntToLong,
-            (Kind::Int, Kind::Float) => Step::IntToFloat,
-            (Kind::Int, Kind::Double) => Step::IntToDouble,
-            (Kind::Long, Kind::Long) => Step::Long,
-            (Kind::Long, Kind::Float) => Step::LongToFloat,
-            (Kind::Long, Kind::Double) => Step::LongToDouble,
-            (Kind::Float, Kind::Float) => Step::Float,
-            (Kind::Float, Kind::Double) => Step::FloatToDouble,
-            (Kind::Double, Kind::Double) => Step::Double,
-            (Kind::Bytes | Kind::String, Kind::Bytes | Kind::String) => Step::Bytes,
-            _ => return Ok(self.never(writer, reader)),
-        };
-        Ok(self.push(step))
-    }
-
-    fn never(&mut self, writer: &Type, reader: &Type) -> StepId {
-        let name = |type_: &Type| match type_.kind.name() {
-            Some(name) => format!("{} `{}`", type_.kind.word(), name.full()),
-            None => type_.kind.word().to_owned(),
-        };
-        self.push(Step::Never(format!(
-            "a value that was written as {} cannot be read as {} of the later schema",
-            name(writer),
-            name(reader)
-        )))
-    }
-
-    fn record(&mut self, skips: bool, written: TypeId, read: TypeId) -> Result<StepId, DataError> {
-        if let Some(known) = self.records.get(&(written, read, skips)) {
-            return Ok(*known);
-        }
-        let id = self.push(Step::Pending);
-        self.records.insert((written, read, skips), id);
-        let types = self.writer;
-        let (Kind::Record { fields: had, .. }, Kind::Record { fields: wanted, name }) =
-            (&types.get(written).kind, &self.target(skips, read).kind)
-        else {
-            return Ok(id);
-        };
-        let mut fields = Vec::with_capacity(had.len());
-        // Each written field is one later field, and the other way round.
-        let becomes: Vec<Option<usize>> = had
-            .iter()
-            .map(|field| {
-                wanted
-                    .iter()
-                    .position(|later| is_field(later, &field.name, had, wanted))
-            })
-            .collect();
-        for (field, later) in had.iter().zip(&becomes) {
-            let later = later.and_then(|index| wanted.get(index));
-            let step = match later {
-                Some(later) => self.to(skips, field.type_id, later.type_id)?,
-                None => self.to(true, field.type_id, field.type_id)?,
-            };
-            fields.push(WrittenField {
-                name: field.name.clone(),
-                step,
-                is_kept: later.is_some(),
-            });
-        }
-        let mut missing = None;
-        let mut order = Vec::with_capacity(wanted.len());
-        for (index, field) in wanted.iter().enumerate() {
-            let place = becomes.iter().position(|later| *later == Some(index));
-            let source = match place {
-                Some(index) => ReadField::Written(index),
-                None => {
-                    let mut encoded = Vec::new();
-                    let mut steps = DEFAULT_STEPS;
-                    match default(
-                        if skips { types } else { self.reader },
-                        field,
-                        &mut encoded,
-                        0,
-                        &mut steps,
-                    ) {
-                        Ok(()) => ReadField::Default(encoded),
-                        Err(error) => {
-                            missing
-                                .get_or_insert_with(|| format!("field `{}` of `{}`: {error}", field.name, name.full()));
-                            continue;
-                        }
-                    }
-                }
-            };
-            order.push(source);
-        }
-        let step = match missing {
-            Some(why) => Step::Never(why),
-            None => Step::Record {
-                written: fields,
-                read: order,
-            },
-        };
-        if let Some(slot) = self.steps.get_mut(id) {
-            *slot = step;
-        }
-        Ok(id)
-    }
-}
-
-/// Whether the later field `later` is what was written under `name`: by its own name, or by an alias unless either side
-/// has a field of the other's name.
-fn is_field(later: &Field, name: &str, written: &[Field], wanted: &[Field]) -> bool {
-    let has = |fields: &[Field], name: &str| fields.iter().any(|field| field.name == name);
-    later.name == name
-        || (later.aliases.iter().any(|alias| alias == name) && !has(written, &later.name) && !has(wanted, name))
-}
-
-fn same_name(writer: &Type, reader: &Type) -> bool {
-    let (Some(written), Some(read)) = (writer.kind.name(), reader.kind.name()) else {
-        return false;
-    };
-    written.short == read.short
-        || reader
-            .texts("aliases")
-            .any(|alias| alias == written.full() || alias == written.short)
-}
-
-/// Whether a value as written can be one of a union's branches.
-fn fit(writer: &Type, branch: &Type, promotes: bool) -> bool {
-    use Kind::{Array, Boolean, Bytes, Double, Enum, Fixed, Float, Int, Long, Map, Null, Record, String};
-    match (&writer.kind, &branch.kind) {
-        (Record { .. }, Record { .. }) | (Enum { .. }, Enum { .. }) | (Fixed { .. }, Fixed { .. }) => {
-            same_name(writer, branch)
-        }
-        (Null, Null)
-        | (Boolean, Boolean)
-        | (Int, Int)
-        | (Long, Long)
-        | (Float, Float)
-        | (Double, Double)
-        | (Bytes, Bytes)
-        | (String, String)
-        | (Array(_), Array(_))
-        | (Map(_), Map(_)) => true,
-        (Int, Long | Float | Double) | (Long, Float | Double) | (Float, Double) | (Bytes, String) | (String, Bytes) => {
-            promotes
-        }
-        _ => false,
-    }
-}
-
-/// A field's default as Avro data.
-fn default(types: &Types, field: &Field, out: &mut Vec<u8>, depth: usize, steps: &mut usize) -> Result<(), DataError> {
-    match (&field.default, field.has_null_default) {
-        (Some(json), _) => encode(types, field.type_id, json, out, depth, steps),
-        (None, true) => encode(types, field.type_id, &Value::Null, out, depth, steps),
-        (None, false) => Err(DataError::data(
-            "it was not written, and the later schema has no default for it",
-        )),
-    }
-}
-
-fn encode(
-    types: &Types,
-    id: TypeId,
-    json: &Value,
-    out: &mut Vec<u8>,
-    depth: usize,
-    steps: &mut usize,
-) -> Result<(), DataError> {
-    let type_ = types.get(id);
-    let unfit = || DataError::data(format!("its default does not fit the type {}", type_.kind.word()));
-    if depth > MAX_DEPTH {
-        return Err(unfit());
-    }
-    // Defaults of records may use defaults of their fields, again and again.
-    *steps = steps.checked_sub(1).ok_or_else(|| {
-        DataError::data(format!(
-            "its default takes more than {DEFAULT_STEPS} values to work out"
-        ))
-    })?;
-    #[expect(clippy::cast_precision_loss, reason = "a default that is written as an integer")]
-    let float = || match json {
-        Value::Float64(number) => Ok(*number),
-        Value::Int64(number) => Ok(*number as f64),
-        _ => Err(unfit()),
-    };
-    let raw = |text: &str| -> Result<Vec<u8>, DataError> {
-        // Each character stands for the byte of its number.
-        text.chars()
-            .map(|char| u8::try_from(char).map_err(|_| unfit()))
-            .collect()
-    };
-    match (&type_.kind, json) {
-        (Kind::Null, Value::Null) => {}
-        (Kind::Boolean, Value::Boolean(value)) => out.push(u8::from(*value)),
-        (Kind::Int | Kind::Long, Value::Int64(number)) => long(*number, out),
-        #[expect(clippy::cast_possible_truncation, reason = "rounded to the type's width")]
-        (Kind::Float, _) => out.extend_from_slice(&(float()? as f32).to_le_bytes()),
-        (Kind::Double, _) => out.extend_from_slice(&float()?.to_le_bytes()),
-        (Kind::String, Value::String(text)) => bytes(text.as_bytes(), out),
-        (Kind::Bytes, Value::String(text)) => bytes(&raw(text)?, out),
-        (Kind::Fixed { size, .. }, Value::String(text)) => {
-            let raw = raw(text)?;
-            if raw.len() != *size {
-                return Err(unfit());
-            }
-            out.extend_from_slice(&raw);
-        }
-        (Kind::Enum { symbols, .. }, Value::String(text)) => {
-            let position = symbols.iter().position(|symbol| **symbol == **text).ok_or_else(unfit)?;
-            count(position, out);
-        }
-        (Kind::Array(items), Value::Array(values)) => {
-            for value in values {
-                count(1, out);
-                encode(types, *items, value, out, depth + 1, steps)?;
-            }
-            out.push(0);
-        }
-        (Kind::Map(values), Value::Map(entries)) => {
-            for (key, value) in entries.iter() {
-                count(1, out);
-                bytes(key.as_str().ok_or_else(unfit)?.as_bytes(), out);
-                encode(types, *values, value, out, depth + 1, steps)?;
-            }
-            out.push(0);
-        }
-        (Kind::Record { fields, .. }, Value::Map(members)) => {
-            for field in fields {
-                match members.get(&field.name) {
-                    Some(json) => encode(types, field.type_id, json, out, depth + 1, steps)?,
-                    None => default(types, field, out, depth + 1, steps)?,
-                }
-            }
-        }
-        (Kind::Union(branches), _) => {
-            // A default is of the first branch; newer versions of Avro take any that fits.
-            for (index, branch) in branches.iter().enumerate() {
-                let start = out.len();
-                count(index, out);
-                if encode(types, *branch, json, out, depth + 1, steps).is_ok() {
-                    return Ok(());
-                }
-                out.truncate(start);
-            }
-            return Err(unfit());
-        }
-        _ => return Err(unfit()),
     }
     Ok(())
 }

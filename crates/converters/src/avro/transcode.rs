@@ -2,12 +2,14 @@
 #![warn(clippy::indexing_slicing)]
 
 use bigdecimal::num_bigint::BigInt;
-use klamm_connect_api::{DataError, Rendering, Semantic, Unit, java_number, json};
+use klamm_connect_api::{DataError, Rendering, SchemaType, Semantic, Unit, java_number, json};
 
 use super::cursor::{Blocks, Cursor};
 use super::plan::{Branch, Keys, Node, NodeId, Plan, RecordField};
 use super::read::{decimal_bytes, int, time};
 use crate::charset::utf8;
+use crate::failure::Failure;
+use crate::json_text::{Part, write_boolean, write_integer};
 
 /// Writes the data of a plan as JSON, the same bytes that [`json::write`] makes of its Connect data.
 #[derive(Clone, Copy)]
@@ -18,44 +20,57 @@ pub(super) struct Transcoder<'a> {
 
 impl Transcoder<'_> {
     /// Appends the value at the cursor.
-    ///
-    /// It is on the stack once for each level, so what has no others inside it is written by a function of its own.
-    pub(super) fn write(self, id: NodeId, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), DataError> {
-        match self.plan.node(id) {
+    #[inline]
+    pub(super) fn write(self, id: NodeId, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut node = self.plan.node(id);
+        if let Node::Nullable {
+            null_branch,
+            other,
+            null,
+        } = node
+        {
+            if cursor.index(2, "branch")? == *null_branch {
+                null.write(self.rendering, out)?;
+                return Ok(());
+            }
+            node = self.plan.node(*other);
+        }
+        // What most fields are costs no call.
+        match node {
             Node::String => {
-                string(cursor.bytes()?, out);
+                string(cursor.part()?, out);
                 Ok(())
             }
-            Node::Nullable {
-                null_branch,
-                other,
-                null,
-            } => {
-                if cursor.index(2, "branch")? == *null_branch {
-                    return null.write(self.rendering, out);
-                }
-                self.write(*other, cursor, out)
-            }
-            Node::Record(fields) => self.record(fields, cursor, out),
-            Node::Array(items) => items_of(cursor, out, b'[', b']', |cursor, out| self.write(*items, cursor, out)),
-            Node::Map(values) => items_of(cursor, out, b'{', b'}', |cursor, out| {
-                string(cursor.bytes()?, out);
-                out.push(b':');
-                self.write(*values, cursor, out).map_err(|error| error.at("map value"))
-            }),
-            Node::Entries { key, value, keys } => self.entries(*key, *value, *keys, cursor, out),
-            Node::Union(branches) => self.union(branches, cursor, out),
-            Node::Single(inner) => {
-                cursor.index(1, "branch")?;
-                self.write(*inner, cursor, out)
-            }
-            scalar => self.scalar(scalar, cursor, out),
+            other => self.other(other, cursor, out),
         }
     }
 
-    fn scalar(self, node: &Node, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), DataError> {
+    /// It is on the stack once for each level, so what it calls keeps its variables to itself.
+    #[inline(never)]
+    fn other(self, node: &Node, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
         match node {
-            Node::Boolean => out.extend_from_slice(if cursor.boolean()? { b"true" } else { b"false" }),
+            Node::Boolean => write_boolean(cursor.boolean()?, out),
+            Node::Int(SchemaType::Int32, None) => write_integer(i64::from(cursor.int()?), out),
+            Node::Long(None) => write_integer(cursor.long()?, out),
+            Node::Record(fields) => return self.record(fields, cursor, out),
+            Node::Array(items) => return self.array(*items, cursor, out),
+            Node::Map(values) => return self.map(*values, cursor, out),
+            Node::Entries { key, value, keys } => return self.entries(*key, *value, *keys, cursor, out),
+            Node::Union(branches) => return self.union(branches, cursor, out),
+            Node::Nullable { .. } => return Err(DataError::data("a union right inside of another one").into()),
+            Node::Single(inner) => {
+                cursor.index(1, "branch")?;
+                return self.write(*inner, cursor, out);
+            }
+            scalar => return self.scalar(scalar, cursor, out),
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn scalar(self, node: &Node, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        match node {
+            Node::Boolean => write_boolean(cursor.boolean()?, out),
             Node::Int(schema_type, semantic) => {
                 let number = i64::from(cursor.int()?);
                 int(*schema_type, number)?;
@@ -76,10 +91,13 @@ impl Transcoder<'_> {
             Node::Bytes => json::write_base64(cursor.bytes()?, out),
             Node::Fixed(size, semantic) => json::write_bytes(*semantic, cursor.fixed(*size)?, self.rendering, out),
             Node::Decimal { size, scale } => self.decimal(decimal_bytes(cursor, *size)?, *scale, out)?,
-            Node::String => string(cursor.bytes()?, out),
+            Node::String => string(cursor.part()?, out),
             Node::Enum(symbols) => {
                 let index = cursor.index(symbols.len(), "symbol")?;
-                out.extend_from_slice(symbols.get(index).map_or(b"null", |symbol| &symbol.json));
+                match symbols.get(index) {
+                    Some(symbol) => symbol.json.write(out),
+                    None => out.extend_from_slice(b"null"),
+                }
             }
             Node::Array(_)
             | Node::Map(_)
@@ -88,7 +106,7 @@ impl Transcoder<'_> {
             | Node::Nullable { .. }
             | Node::Single(_)
             | Node::Union(_)
-            | Node::Pending => return Err(DataError::data("a type that was not worked out")),
+            | Node::Pending => return Err(DataError::data("a type that was not worked out").into()),
         }
         Ok(())
     }
@@ -96,30 +114,47 @@ impl Transcoder<'_> {
     #[inline]
     fn number(self, semantic: Option<Semantic>, number: i64, out: &mut Vec<u8>) {
         match (self.rendering, semantic) {
-            (Rendering::Connect, _) | (_, None) => integer(number, out),
+            (Rendering::Connect, _) | (_, None) => write_integer(number, out),
             (Rendering::Natural(_), Some(semantic)) => json::write_time(semantic, number, self.rendering, out),
         }
     }
 
-    pub(super) fn decimal(self, unscaled: &[u8], scale: i32, out: &mut Vec<u8>) -> Result<(), DataError> {
+    pub(super) fn decimal(self, unscaled: &[u8], scale: i32, out: &mut Vec<u8>) -> Result<(), Failure> {
         // Java writes the shortest two's complement: bytes that only repeat the sign go.
         let repeats_sign = matches!(unscaled, [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..]);
         if self.rendering == Rendering::Connect && !repeats_sign {
             json::write_base64(unscaled, out);
             return Ok(());
         }
-        json::write_decimal(&BigInt::from_signed_bytes_be(unscaled), scale, self.rendering, out)
+        let unscaled = BigInt::from_signed_bytes_be(unscaled);
+        json::write_decimal(&unscaled, scale, self.rendering, out)?;
+        Ok(())
     }
 
-    fn record(self, fields: &[RecordField], cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), DataError> {
+    #[inline(never)]
+    fn array(self, items: NodeId, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        items_of(cursor, out, b'[', b']', |cursor, out| self.write(items, cursor, out))
+    }
+
+    #[inline(never)]
+    fn map(self, values: NodeId, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        items_of(cursor, out, b'{', b'}', |cursor, out| {
+            string(cursor.part()?, out);
+            out.push(b':');
+            self.write(values, cursor, out).map_err(|error| error.at("map value"))
+        })
+    }
+
+    #[inline(never)]
+    fn record(self, fields: &[RecordField], cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
         cursor.enter()?;
         if fields.is_empty() {
             out.push(b'{');
         }
         for field in fields {
-            out.extend_from_slice(&field.json);
+            field.json.write(out);
             if let Err(error) = self.write(field.node, cursor, out) {
-                return Err(error.at(&format!("field `{}`", field.name)));
+                return Err(in_field(error, field));
             }
         }
         out.push(b'}');
@@ -127,11 +162,12 @@ impl Transcoder<'_> {
         Ok(())
     }
 
-    fn union(self, branches: &[Branch], cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), DataError> {
+    #[inline(never)]
+    fn union(self, branches: &[Branch], cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
         let index = cursor.index(branches.len(), "branch")?;
         let (node, before, after) = match branches.get(index) {
             None => return Ok(()),
-            Some(Branch::Null(null)) => return null.write(self.rendering, out),
+            Some(Branch::Null(null)) => return Ok(null.write(self.rendering, out)?),
             Some(Branch::Value {
                 node, before, after, ..
             }) => (*node, before, after),
@@ -150,6 +186,7 @@ impl Transcoder<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn entries(
         self,
         key: NodeId,
@@ -157,7 +194,7 @@ impl Transcoder<'_> {
         keys: Keys,
         cursor: &mut Cursor<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(), DataError> {
+    ) -> Result<(), Failure> {
         let is_object = keys.make_an_object(self.rendering);
         let (open, close) = if is_object { (b'{', b'}') } else { (b'[', b']') };
         items_of(cursor, out, open, close, |cursor, out| {
@@ -179,13 +216,18 @@ impl Transcoder<'_> {
     }
 }
 
+#[cold]
+fn in_field(failure: Failure, field: &RecordField) -> Failure {
+    failure.at(&format!("field `{}`", field.name))
+}
+
 fn items_of(
     cursor: &mut Cursor<'_>,
     out: &mut Vec<u8>,
     open: u8,
     close: u8,
-    mut item: impl FnMut(&mut Cursor<'_>, &mut Vec<u8>) -> Result<(), DataError>,
-) -> Result<(), DataError> {
+    mut item: impl FnMut(&mut Cursor<'_>, &mut Vec<u8>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut blocks = Blocks::default();
     cursor.enter()?;
     out.push(open);
@@ -202,11 +244,6 @@ fn items_of(
     Ok(())
 }
 
-#[inline]
-fn integer(number: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
 fn float(is_number: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     if is_number {
         return write(out);
@@ -217,9 +254,8 @@ fn float(is_number: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[inline]
-pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => json::write_string(text, out),
-        Err(_) => json::write_string(&utf8(bytes), out),
+fn string(part: Part<'_>, out: &mut Vec<u8>) {
+    if !part.write_plain(out) {
+        json::write_string(&utf8(part.bytes()), out);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use klamm_connect_api::{DataError, Schema, SchemaBuilder, SchemaRef, SchemaType, logical};
+use klamm_connect_api::{DataError, Schema, SchemaBuilder, SchemaRef, SchemaType, Semantic, logical};
 
 use super::plan::{Enum, Field, Member, Message, Node, Options, Plan, Scalar};
 use super::types::MessageId;
@@ -168,6 +168,9 @@ impl<'a> Builder<'a> {
 
     fn message(&mut self, message: &'a Message, unroll: Option<usize>) -> Result<SchemaBuilder, DataError> {
         let mut builder = Schema::structure().name(Arc::clone(&message.name));
+        if let Some(semantic) = message.semantic {
+            builder = builder.semantic(semantic);
+        }
         let Some(unroll) = unroll else {
             return Ok(builder);
         };
@@ -270,11 +273,15 @@ impl<'a> Builder<'a> {
         }
         match scalar {
             Scalar::Enum { id, .. } => self.enumeration(builder, self.plan.enumeration(id)),
+            _ if scalar.is_unsigned() => builder.semantic(Semantic::Unsigned),
             _ => builder,
         }
     }
 
     fn enumeration(&self, mut builder: SchemaBuilder, declared: &Enum) -> SchemaBuilder {
+        if declared.is_null {
+            builder = builder.semantic(Semantic::Null);
+        }
         if self.is_glue() {
             builder = builder.parameter(glue::TYPE, "enum");
             for (name, number) in &declared.declared {

@@ -174,13 +174,42 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Vec<File>, DataError> {
     }
     match files.iter().find_map(|file| file.syntax.as_deref()) {
         None | Some("" | "proto2" | "proto3") => Ok(files),
-        Some(syntax) => Err(DataError::data(format!(
-            "the Protobuf schema is written in `{syntax}`: proto2 and proto3 can be read"
-        ))),
+        Some(syntax) => Err(unknown_syntax(syntax)),
     }
 }
 
+fn unknown_syntax(syntax: &str) -> DataError {
+    DataError::data(format!(
+        "the Protobuf schema is written in `{syntax}`: proto2 and proto3 can be read"
+    ))
+}
+
+/// The edition that a file begins with: `edition = "2023";`.
+fn edition(text: &str) -> Option<&str> {
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start();
+        rest = if let Some(comment) = rest.strip_prefix("//") {
+            comment.split_once('\n')?.1
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.split_once("*/")?.1
+        } else {
+            break;
+        };
+    }
+    let value = rest
+        .strip_prefix("edition")?
+        .trim_start()
+        .strip_prefix('=')?
+        .trim_start();
+    let quote = value.chars().next().filter(|char| matches!(char, '"' | '\''))?;
+    Some(value.split(quote).nth(1).unwrap_or_default())
+}
+
 fn source(name: &str, text: &str) -> Result<File, DataError> {
+    if let Some(edition) = edition(text) {
+        return Err(unknown_syntax(&format!("edition {edition}")));
+    }
     let mut parsed = protox_parse::parse(name, text).map_err(|error| {
         let line = error.span().and_then(|span| text.get(..span.start)).map(|before| {
             let line = before.bytes().filter(|byte| *byte == b'\n').count();

@@ -32,6 +32,12 @@ impl<'a> Scanner<'a> {
         Ok(raw)
     }
 
+    /// Seconds and nanoseconds of a length of time.
+    pub(super) fn seconds(&mut self, id: MessageId, parts: Parts) -> Result<(i64, i32), DataError> {
+        let [seconds, nanos] = self.raw(id, parts)?;
+        Ok((seconds.cast_signed(), number32(nanos)))
+    }
+
     /// Milliseconds since 1970.
     pub(super) fn timestamp(&mut self, id: MessageId, parts: Parts) -> Result<i64, DataError> {
         let [seconds, nanos] = self.raw(id, parts)?;

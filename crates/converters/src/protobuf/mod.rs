@@ -1,8 +1,9 @@
 //! `ProtobufConverter`: Protobuf with its schema in a registry, as Confluent's converter reads it, or AWS's for Glue.
 //!
-//! `descriptor` reads one file, `types` puts a schema and what it imports together, `plan` works out how data is read
-//! and `connect` makes the Connect schema of that; `index` says which message a record holds, `wire` takes the bytes
-//! apart, `scan` finds the fields of a message in them, for `read` into values and for `transcode` straight into JSON.
+//! `descriptor` reads one file, `types` puts a schema and what it imports together, `plan` (made by `planner`)
+//! says how data is read and `connect` makes the Connect schema of that; `index` says which message a record holds, `wire` takes the bytes
+//! apart, `scan` finds the fields of a message in them, for `read` into values and for `transcode` straight into JSON,
+//! which needs no finding where `stream` takes fields in the order of their numbers.
 
 mod connect;
 mod descriptor;
@@ -11,8 +12,10 @@ mod known;
 mod logical;
 mod meta;
 mod plan;
+mod planner;
 mod read;
 mod scan;
+mod stream;
 mod transcode;
 mod types;
 mod wire;
@@ -34,7 +37,7 @@ use smallvec::smallvec;
 use self::connect::{Builder, Order};
 use self::plan::{Options, Plan};
 use self::read::Reader;
-use self::transcode::Writer;
+use self::transcode::{Way, Writer};
 use self::types::{MessageId, Types};
 use crate::registry::{self, Compile, Schemas, Vendor};
 
@@ -379,7 +382,7 @@ impl ProtobufCodec {
                 unrolled,
             } => (order, options, version, unrolled),
         };
-        let mut writer = Writer::try_new(&self.plan, payload, Rendering::Connect)?;
+        let mut writer = Writer::try_new(&self.plan, payload, Rendering::Connect, Way::Scan)?;
         writer.root(self.root, &mut Vec::new())?;
         let depth = writer.scanner.deepest().next_power_of_two();
         let mut unrolled = unrolled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -416,9 +419,7 @@ impl DatumCodec for ProtobufCodec {
     }
 
     fn write_json(&self, bytes: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
-        Writer::try_new(&self.plan, bytes, rendering)
-            .and_then(|mut writer| writer.root(self.root, out))
-            .map_err(|error| error.at(&self.place))
+        transcode::write(&self.plan, self.root, bytes, rendering, out).map_err(|error| error.at(&self.place))
     }
 }
 

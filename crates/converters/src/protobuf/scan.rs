@@ -12,6 +12,8 @@ use klamm_connect_api::DataError;
 use super::plan::{Field, Message, Node, Plan, Scalar};
 use super::types::MessageId;
 use super::wire::{Cursor, Fault, MAX_DEPTH, Span, Wire, malformed};
+use crate::failure::Failure;
+use crate::json_text::Part;
 
 /// Fields that may be written for a record besides one for each of its bytes: most fields of a message may be absent,
 /// which takes no bytes and is written all the same.
@@ -122,8 +124,8 @@ impl<'a> Scanner<'a> {
         Ok(Self {
             plan,
             payload,
-            slots: Vec::with_capacity(64),
-            links: Vec::with_capacity(64),
+            slots: Vec::new(),
+            links: Vec::new(),
             depth: 0,
             heads: 0,
             deepest: 0,
@@ -143,23 +145,36 @@ impl<'a> Scanner<'a> {
         Span::of_raw(raw).of(self.payload)
     }
 
+    #[inline]
+    pub(super) fn part(&self, raw: u64) -> Part<'a> {
+        Span::of_raw(raw).part(self.payload)
+    }
+
+    pub(super) fn cursor(&self, span: Span) -> Cursor<'a> {
+        Cursor::new(self.payload, span)
+    }
+
+    /// The bytes of a message that is there and comes in one part.
+    pub(super) fn single(&self, parts: Parts) -> Option<Span> {
+        match parts {
+            Parts::Absent => None,
+            Parts::One(span) => Some(span),
+            Parts::Chain(mut chain) => {
+                let link = self.next(&mut chain)?;
+                self.next(&mut chain).is_none().then_some(Span::of_raw(link.raw))
+            }
+        }
+    }
+
     /// Reads a message. Every call is followed by one of [`Scanner::close`], unless the record is given up.
     pub(super) fn open(&mut self, id: MessageId, parts: Parts) -> Result<Frame, DataError> {
         let plan = self.plan;
         let message = plan.message(id);
-        // The record's own message does not count.
-        if self.depth > MAX_DEPTH {
-            return Err(Fault::TooDeep.into());
+        self.enter(message)?;
+        if self.slots.capacity() == 0 {
+            self.slots.reserve(64);
+            self.links.reserve(64);
         }
-        self.depth = self.depth.saturating_add(1);
-        if message.is_head {
-            self.heads = self.heads.saturating_add(1);
-            self.deepest = self.deepest.max(self.heads);
-        }
-        self.fields_left = self
-            .fields_left
-            .checked_sub(message.fields.len())
-            .ok_or_else(|| DataError::data("more fields, most of them absent, than a record can be written with"))?;
         let frame = Frame {
             slots: self.slots.len(),
             links: self.links.len(),
@@ -189,12 +204,30 @@ impl<'a> Scanner<'a> {
     pub(super) fn close(&mut self, frame: Frame) {
         self.slots.truncate(frame.slots);
         self.links.truncate(frame.links);
-        self.leave(frame);
+        self.leave(frame.is_head);
     }
 
-    fn leave(&mut self, frame: Frame) {
+    /// Counts a message that is read. Every call is followed by one of [`Scanner::leave`], unless the record is given up.
+    #[inline]
+    pub(super) fn enter(&mut self, message: &Message) -> Result<(), Failure> {
+        // The record's own message does not count.
+        if self.depth > MAX_DEPTH {
+            return Err(Fault::TooDeep.into());
+        }
+        self.depth = self.depth.saturating_add(1);
+        if message.is_head {
+            self.heads = self.heads.saturating_add(1);
+            self.deepest = self.deepest.max(self.heads);
+        }
+        let left = self.fields_left.checked_sub(message.fields.len());
+        self.fields_left = left.ok_or_else(too_many_fields)?;
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn leave(&mut self, is_head: bool) {
         self.depth = self.depth.saturating_sub(1);
-        if frame.is_head {
+        if is_head {
             self.heads = self.heads.saturating_sub(1);
         }
     }
@@ -232,7 +265,7 @@ impl<'a> Scanner<'a> {
 
     /// Whether a value is one of its type, which only those of closed enums may not be.
     #[inline]
-    fn counts(&self, scalar: Scalar, raw: u64) -> bool {
+    pub(super) fn counts(&self, scalar: Scalar, raw: u64) -> bool {
         match scalar {
             Scalar::Enum { id, is_closed: true } => self.plan.enumeration(id).symbol(number32(raw)).is_some(),
             _ => true,
@@ -317,7 +350,7 @@ impl<'a> Scanner<'a> {
         let mut count = 0_usize;
         while let Some(link) = self.next(&mut chain) {
             let entry = self.open(id, Parts::One(Span::of_raw(link.raw)))?;
-            self.leave(entry);
+            self.leave(entry.is_head);
             count = count.saturating_add(1);
         }
         // What is inside of an entry is deeper than the entry.
@@ -387,6 +420,11 @@ impl<'a> Scanner<'a> {
     }
 }
 
+#[cold]
+fn too_many_fields() -> Failure {
+    DataError::data("more fields, most of them absent, than a record can be written with").into()
+}
+
 #[derive(PartialEq, Eq, Hash)]
 enum Key<'a> {
     Number(u64),
@@ -408,7 +446,7 @@ impl Entries {
 
 /// The next value: a number in 64 bits, sign extended; of floats the bits; or a span.
 #[inline]
-fn value(scalar: Scalar, cursor: &mut Cursor<'_>) -> Result<u64, Fault> {
+pub(super) fn value(scalar: Scalar, cursor: &mut Cursor<'_>) -> Result<u64, Fault> {
     let extended = |number: i32| i64::from(number).cast_unsigned();
     Ok(match scalar {
         Scalar::String { .. } | Scalar::Bytes => cursor.length()?.raw(),

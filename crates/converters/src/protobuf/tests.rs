@@ -238,6 +238,74 @@ fn messages_are_written_as_json_converter_writes_them() {
     }
 }
 
+/// All that a message may hold which is written while it is read, and all that is not as serializers write it.
+#[test]
+fn fields_count_in_any_order() {
+    let empty =
+        r#"{"a":0,"b":null,"c":null,"d":[],"e":[],"g":"","h":[],"i":false,"j":0,"k":[],"l":0.0,"m":0,"n":null}"#;
+    let with = |members: &[(&str, &str)]| {
+        members.iter().fold(empty.to_owned(), |text, (name, value)| {
+            let name = format!("\"{name}\":");
+            let (before, rest) = text.split_once(&name).unwrap();
+            let (_, after) = rest.split_at(rest.find([',', '}']).unwrap());
+            format!("{before}{name}{value}{after}")
+        })
+    };
+    let inner = r#"{"a":7,"b":"y","c":null}"#;
+    let cases: [(&str, Option<String>, &str); 13] = [
+        ("", Some(empty.to_owned()), "nothing"),
+        (
+            "08 05 12 01 'x' 22 02 01 02 2a 01 'p' 2a 00",
+            Some(with(&[
+                ("e", r#"["p",""]"#),
+                ("d", "[1,2]"),
+                ("b", r#""x""#),
+                ("a", "5"),
+            ])),
+            "in order",
+        ),
+        (
+            "12 01 'x' 08 05",
+            Some(with(&[("b", r#""x""#), ("a", "5")])),
+            "not in order",
+        ),
+        ("08 05 08 06", Some(with(&[("a", "6")])), "twice"),
+        (
+            "08 05 a0 06 01 12 01 'x'",
+            Some(with(&[("b", r#""x""#), ("a", "5")])),
+            "between them a field that is unknown",
+        ),
+        ("08 05 a0 06 01", Some(with(&[("a", "5")])), "behind them"),
+        ("0d 01 02 03 04", Some(empty.to_owned()), "written as another type"),
+        (
+            "20 01 22 02 02 03 20 04",
+            Some(with(&[("d", "[1,2,3,4]")])),
+            "runs and single elements",
+        ),
+        (
+            "20 01 08 05 20 02",
+            Some(with(&[("d", "[1,2]"), ("a", "5")])),
+            "a list in two places",
+        ),
+        (
+            "1a 02 08 07 1a 03 12 01 'y'",
+            Some(with(&[("c", inner)])),
+            "a message in parts",
+        ),
+        (
+            "1a 05 12 01 'y' 08 07",
+            Some(with(&[("c", inner)])),
+            "inside of a message not in order",
+        ),
+        ("00 05", None, "a field of number 0"),
+        ("08 05 12 05 'x'", None, "an end too early"),
+    ];
+    let codec = codec(FLAT);
+    for (payload, wanted, why) in cases {
+        assert_eq!(json_of(&codec, &hex(payload)).ok(), wanted, "{why}");
+    }
+}
+
 #[test]
 fn proto2_has_defaults_groups_and_closed_enums() {
     let text = "syntax = \"proto2\"; message M { optional string s = 1 [default = \"d\"]; optional bytes b = 2 \
@@ -399,6 +467,99 @@ fn the_natural_rendering_is_what_people_want_to_read() {
 }
 
 #[test]
+fn the_natural_rendering_has_protobufs_own_forms() {
+    let schema = "import \"google/protobuf/struct.proto\"; import \"google/protobuf/duration.proto\"; \
+                  import \"google/protobuf/field_mask.proto\"; import \"google/protobuf/wrappers.proto\"; \
+                  message M { google.protobuf.Struct a = 1; google.protobuf.Value b = 2; \
+                  google.protobuf.ListValue c = 3; google.protobuf.Duration d = 4; google.protobuf.FieldMask e = 5; \
+                  google.protobuf.UInt64Value f = 6; uint64 g = 7; repeated fixed64 h = 8; map<uint64, string> i = 9; \
+                  google.protobuf.NullValue j = 10; }";
+    let nothing = r#"{"a":null,"b":null,"c":null,"d":null,"e":null,"f":null,"g":0,"h":[],"i":{},"j":null}"#;
+    let cases = [
+        ("", nothing.to_owned(), "nothing"),
+        (
+            "0a 14 0a 09 0a 01 'n' 12 04 1a 02 'hi' 0a 07 0a 01 'z' 12 02 08 00",
+            nothing.replace(r#""a":null"#, r#""a":{"n":"hi","z":null}"#),
+            "a struct of a text and a null",
+        ),
+        (
+            "12 0b 2a 09 0a 07 0a 01 'k' 12 02 20 01",
+            nothing.replace(r#""b":null"#, r#""b":{"k":true}"#),
+            "a value that is a struct",
+        ),
+        ("12 00", nothing.to_owned(), "a value of which nothing is set"),
+        (
+            "1a 1b 0a 09 11 00 00 00 00 00 00 f8 3f 0a 04 32 02 0a 00 0a 02 2a 00 0a 04 1a 02 c3 a9",
+            nothing.replace(r#""c":null"#, r#""c":[1.5,[null],{},"é"]"#),
+            "a list",
+        ),
+        (
+            "22 08 08 01 10 80 ca b5 ee 01",
+            nothing.replace(r#""d":null"#, r#""d":"1.500s""#),
+            "a length of time",
+        ),
+        ("22 00", nothing.replace(r#""d":null"#, r#""d":"0s""#), "none of it"),
+        (
+            "22 0d 08 01 10 ff ff ff ff ff ff ff ff ff 01",
+            nothing.replace(r#""d":null"#, r#""d":{"seconds":1,"nanos":-1}"#),
+            "signs that differ are no length of time",
+        ),
+        (
+            "2a 0b 0a 03 'a_b' 0a 04 'c.d1'",
+            nothing.replace(r#""e":null"#, r#""e":"aB,c.d1""#),
+            "names of fields",
+        ),
+        ("2a 00", nothing.replace(r#""e":null"#, r#""e":"""#), "no names"),
+        (
+            "2a 04 0a 02 'aB'",
+            nothing.replace(r#""e":null"#, r#""e":{"paths":["aB"]}"#),
+            "a name that could not be read back",
+        ),
+        (
+            "32 0b 08 ff ff ff ff ff ff ff ff ff 01 38 ff ff ff ff ff ff ff ff ff 01 \
+             42 08 ff ff ff ff ff ff ff ff 4a 0e 08 ff ff ff ff ff ff ff ff ff 01 12 01 'm' 50 00",
+            nothing
+                .replace(r#""f":null"#, r#""f":18446744073709551615"#)
+                .replace(r#""g":0"#, r#""g":18446744073709551615"#)
+                .replace(r#""h":[]"#, r#""h":[18446744073709551615]"#)
+                .replace(r#""i":{}"#, r#""i":{"18446744073709551615":"m"}"#),
+            "numbers without a sign",
+        ),
+    ];
+    let settings = [
+        options(),
+        Options {
+            flatten_unions: true,
+            ..options()
+        },
+        Options {
+            generalized: true,
+            ..options()
+        },
+        Options {
+            wrapper_for_raw_primitives: false,
+            ..options()
+        },
+    ];
+    for options in settings {
+        let codec = codec_with(&proto3(schema), options.clone()).unwrap();
+        for (payload, wanted, why) in &cases {
+            let got = rendered(&codec, &hex(payload), Rendering::Natural(Natural::default()));
+            assert_eq!(got.unwrap_or_default(), *wanted, "{why}, {options:?}");
+        }
+    }
+    let default = "syntax = \"proto2\"; message M { optional uint64 a = 1 [default = 18446744073709551615]; }";
+    let zero = Options {
+        optional_for_proto2: false,
+        ..options()
+    };
+    let codec = codec_with(default, zero).unwrap();
+    let got = rendered(&codec, &[], Rendering::Natural(Natural::default()));
+    assert_eq!(got.as_deref(), Ok(r#"{"a":18446744073709551615}"#));
+    assert_eq!(json_of(&codec, &[]).as_deref(), Ok(r#"{"a":-1}"#));
+}
+
+#[test]
 fn names_say_their_package_if_wanted() {
     let text = proto3("message M { N.E e = 1; } message N { enum E { A = 0; } }");
     let enhanced = Options {
@@ -490,6 +651,25 @@ fn schemas_come_as_text_or_compiled_with_what_they_import() {
 }
 
 #[test]
+fn options_of_ones_own_mean_nothing() {
+    let schema = "syntax = \"proto3\"; package t; import \"google/protobuf/descriptor.proto\"; \
+                  extend google.protobuf.FieldOptions { string mask = 50000; Rule rule = 50001; } \
+                  extend google.protobuf.MessageOptions { optional string owner = 50002; } \
+                  message M { option (owner) = \"shop\"; string a = 1 [(mask) = \"all\", (t.rule) = { least: 3 }]; \
+                  extend google.protobuf.FieldOptions { int32 inner = 50003; } } \
+                  message Rule { int32 least = 1; }";
+    let codec = codec_with(schema, options()).unwrap();
+    assert_eq!(json_of(&codec, &hex("0a 01 'x'")).as_deref(), Ok(r#"{"a":"x"}"#));
+    let declared = "import \"google/protobuf/descriptor.proto\"; message M { google.protobuf.FieldOptions a = 1; }";
+    let error = codec_with(&proto3(declared), options()).unwrap_err().to_string();
+    assert!(
+        error.contains("field `a`: its type `google.protobuf.FieldOptions` is not defined"),
+        "{error}"
+    );
+    assert!(error.contains("imports `google/protobuf/descriptor.proto`"), "{error}");
+}
+
+#[test]
 fn every_well_known_file_can_be_imported() {
     for name in known::NAMES {
         let text = proto3(&format!("import \"{name}\"; message M {{}}"));
@@ -554,11 +734,24 @@ fn what_does_not_fit_says_where() {
 #[test]
 fn schemas_that_mean_nothing_are_refused() {
     let field = |body: &str| proto3(&format!("message M {{ {body} }}"));
+    let compiled_edition = {
+        use base64::Engine as _;
+        let mut file = protox_parse::parse("t.proto", &proto3("message M {}")).unwrap();
+        file.syntax = Some("editions".to_owned());
+        base64::engine::general_purpose::STANDARD.encode(file.encode_to_vec())
+    };
     let cases = [
         ("".to_owned(), "it has no message at [0]"),
         ("not a schema".to_owned(), "cannot be parsed at line 1"),
         (proto3("message M {\n string = 1; }"), "cannot be parsed at line 4"),
-        ("edition = \"2023\"; message M {}".to_owned(), "cannot be parsed"),
+        (
+            "// A file\n/* of an */ edition = \"2023\"; message M {}".to_owned(),
+            "is written in `edition 2023`: proto2 and proto3 can be read",
+        ),
+        (
+            compiled_edition,
+            "is written in `editions`: proto2 and proto3 can be read",
+        ),
         ("AAAA".to_owned(), "descriptor cannot be read"),
         (
             field("Nope a = 1;"),
@@ -735,9 +928,16 @@ fn fields() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-const SCHEMAS: [&str; 4] = [
+/// [`ALL`] without what keeps its messages from being written while they are read.
+const FLAT: &str = "message M { int32 a = 1; optional string b = 2; N c = 3; repeated int32 d = 4; repeated string e = 5; \
+                    bytes g = 7; repeated N h = 8; bool i = 9; sint32 j = 10; repeated sint64 k = 11; double l = 12; \
+                    fixed32 m = 13; N n = 15; } \
+                    message N { uint64 a = 1; string b = 2; N c = 3; }";
+
+const SCHEMAS: [&str; 5] = [
     NODE,
     ALL,
+    FLAT,
     "import \"google/protobuf/struct.proto\"; message M { google.protobuf.Value v = 1; repeated float f = 2; }",
     "import \"google/protobuf/wrappers.proto\"; import \"google/protobuf/timestamp.proto\"; \
      import \"google/type/date.proto\"; import \"google/type/timeofday.proto\"; \
@@ -790,7 +990,19 @@ proptest! {
             let at = at.index(payload.len());
             payload[at] = byte;
         }
-        same(&codec(ALL), &Bytes::from(payload))?;
+        let payload = Bytes::from(payload);
+        same(&codec(ALL), &payload)?;
+        same(&codec(FLAT), &payload)?;
+    }
+
+    /// Fields in the order of their numbers, as serializers write them, and as they come.
+    #[test]
+    fn messages_are_the_same_in_any_order(payload in proptest::collection::vec(fields(), 0..8)) {
+        let payload = payload.concat();
+        let codec = codec(FLAT);
+        let read = DynamicMessage::decode(descriptor(FLAT), payload.as_slice()).unwrap();
+        same(&codec, &Bytes::from(payload))?;
+        same(&codec, &Bytes::from(read.encode_to_vec()))?;
     }
 
     /// Another reader finds the same in a message: what it writes again, each field once and in order, means the same.

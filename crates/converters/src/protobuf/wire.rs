@@ -3,6 +3,9 @@
 
 use klamm_connect_api::{DataError, DataErrorKind};
 
+use crate::failure::Failure;
+use crate::json_text::Part;
+
 /// Why bytes are no Protobuf. It fits a register, which the functions below are called too often to do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -13,6 +16,13 @@ pub(super) enum Fault {
     NoGroup,
     OtherGroup,
     TooDeep,
+}
+
+impl From<Fault> for Failure {
+    #[cold]
+    fn from(fault: Fault) -> Self {
+        DataError::from(fault).into()
+    }
 }
 
 impl From<Fault> for DataError {
@@ -44,6 +54,21 @@ pub(super) enum Wire {
     Fixed32,
 }
 
+impl Wire {
+    /// A field of that number, written this way, as it stands in front of its value.
+    pub(super) fn tag(self, number: u32) -> u32 {
+        let wire = match self {
+            Self::Varint => 0,
+            Self::Fixed64 => 1,
+            Self::Length => 2,
+            Self::Group => 3,
+            Self::EndGroup => 4,
+            Self::Fixed32 => 5,
+        };
+        number.wrapping_shl(3) | wire
+    }
+}
+
 /// A part of a payload of less than 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span(u64);
@@ -62,55 +87,85 @@ impl Span {
         Self(raw)
     }
 
+    /// Where it begins and ends.
+    #[inline]
+    fn ends(self) -> (usize, usize) {
+        ((self.0 >> 32) as usize, (self.0 & 0xffff_ffff) as usize)
+    }
+
+    #[inline]
     pub(super) fn of(self, payload: &[u8]) -> &[u8] {
-        payload
-            .get((self.0 >> 32) as usize..(self.0 & 0xffff_ffff) as usize)
-            .unwrap_or_default()
+        let (start, end) = self.ends();
+        payload.get(start..end).unwrap_or_default()
+    }
+
+    /// The same, in its place.
+    #[inline]
+    pub(super) fn part(self, payload: &[u8]) -> Part<'_> {
+        let (start, end) = self.ends();
+        let from_start = payload.get(start..).unwrap_or_default();
+        Part::of(from_start, end.saturating_sub(start)).unwrap_or_default()
     }
 }
 
 /// A place in a part of a payload.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor<'a> {
-    rest: &'a [u8],
-    /// Where `rest` ends in the payload.
+    payload: &'a [u8],
+    at: usize,
+    /// Where the part ends; never beyond the payload.
     end: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(payload: &'a [u8], span: Span) -> Self {
+        let (start, end) = span.ends();
         Self {
-            rest: span.of(payload),
-            end: (span.0 & 0xffff_ffff) as usize,
+            payload,
+            at: start,
+            end: end.min(payload.len()),
         }
     }
 
     pub(super) fn over(payload: &'a [u8]) -> Self {
         Self {
-            rest: payload,
+            payload,
+            at: 0,
             end: payload.len(),
         }
     }
 
     pub(super) fn remaining(&self) -> Span {
-        Span::new(self.position(), self.end)
+        Span::new(self.at, self.end)
     }
 
     #[inline]
     pub(super) fn is_done(&self) -> bool {
-        self.rest.is_empty()
+        self.at >= self.end
+    }
+
+    /// Goes past `count` bytes, if there are so many; where they begin.
+    #[inline]
+    fn advance(&mut self, count: usize) -> Result<usize, Fault> {
+        let start = self.at;
+        if count > self.end.saturating_sub(start) {
+            return Err(Fault::Truncated);
+        }
+        self.at = start.saturating_add(count);
+        Ok(start)
     }
 
     #[inline]
-    fn position(&self) -> usize {
-        self.end.saturating_sub(self.rest.len())
+    fn byte(&mut self) -> Result<u8, Fault> {
+        let at = self.advance(1)?;
+        self.payload.get(at).copied().ok_or(Fault::Truncated)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn varint(&mut self) -> Result<u64, Fault> {
-        match self.rest.split_first() {
-            Some((byte, rest)) if *byte < 0x80 => {
-                self.rest = rest;
+        match self.payload.get(self.at) {
+            Some(byte) if *byte < 0x80 && self.at < self.end => {
+                self.at = self.at.saturating_add(1);
                 Ok(u64::from(*byte))
             }
             _ => self.long_varint(),
@@ -121,10 +176,9 @@ impl<'a> Cursor<'a> {
     fn long_varint(&mut self) -> Result<u64, Fault> {
         let mut number = 0_u64;
         for index in 0..10_u32 {
-            let (byte, rest) = self.rest.split_first().ok_or(Fault::Truncated)?;
-            self.rest = rest;
+            let byte = self.byte()?;
             number |= u64::from(byte & 0x7f).wrapping_shl(index.saturating_mul(7));
-            if *byte < 0x80 {
+            if byte < 0x80 {
                 return Ok(number);
             }
         }
@@ -132,37 +186,44 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
+    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let start = self.advance(N)?;
+        let rest = self.payload.get(start..).unwrap_or_default();
+        rest.first_chunk().copied().ok_or(Fault::Truncated)
+    }
+
+    #[inline]
     pub(super) fn fixed32(&mut self) -> Result<u32, Fault> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Fault::Truncated)?;
-        self.rest = rest;
-        Ok(u32::from_le_bytes(*bytes))
+        self.chunk().map(u32::from_le_bytes)
     }
 
     #[inline]
     pub(super) fn fixed64(&mut self) -> Result<u64, Fault> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Fault::Truncated)?;
-        self.rest = rest;
-        Ok(u64::from_le_bytes(*bytes))
+        self.chunk().map(u64::from_le_bytes)
     }
 
     /// The bytes behind their length.
     #[inline]
     pub(super) fn length(&mut self) -> Result<Span, Fault> {
         let length = usize::try_from(self.varint()?).map_err(|_| Fault::Truncated)?;
-        let rest = self.rest.get(length..).ok_or(Fault::Truncated)?;
-        let start = self.position();
-        self.rest = rest;
-        Ok(Span::new(start, self.position()))
+        let start = self.advance(length)?;
+        Ok(Span::new(start, self.at))
+    }
+
+    /// The number of the next field and how it is written, as they stand there.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a tag has 32 bits, the others are dropped"
+    )]
+    pub(super) fn raw_tag(&mut self) -> Result<u32, Fault> {
+        self.varint().map(|tag| tag as u32)
     }
 
     /// The number of the next field, and how it is written.
     #[inline]
     pub(super) fn tag(&mut self) -> Result<(u32, Wire), Fault> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a tag has 32 bits, the others are dropped"
-        )]
-        let tag = self.varint()? as u32;
+        let tag = self.raw_tag()?;
         let wire = match tag & 7 {
             0 => Wire::Varint,
             1 => Wire::Fixed64,
@@ -195,9 +256,9 @@ impl<'a> Cursor<'a> {
         if depth > MAX_DEPTH {
             return Err(Fault::TooDeep);
         }
-        let start = self.position();
+        let start = self.at;
         loop {
-            let end = self.position();
+            let end = self.at;
             let (inner, wire) = self.tag()?;
             match wire {
                 Wire::EndGroup if inner == number => return Ok(Span::new(start, end)),
