@@ -124,7 +124,10 @@ async fn what_confluents_own_serializers_write_is_read() {
         (
             "avro",
             "io.confluent.connect.avro.AvroConverter",
-            [avro(r#"{"Card":{"number":"4"},"int":null}"#), avro(r#"{"Card":null,"int":5}"#)],
+            [
+                avro(r#"{"Card":{"number":"4"},"int":null}"#),
+                avro(r#"{"Card":null,"int":5}"#),
+            ],
         ),
         (
             "json",

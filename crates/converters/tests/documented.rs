@@ -41,7 +41,9 @@ fn every_setting_that_has_an_effect_has_an_example() {
         (cells.len() == 3).then(|| (cells[0].to_owned(), cells[1].trim().to_owned(), cells[2].to_owned()))
     });
     for (settings, example, effect) in tables {
-        let needs_none = ["accepted;", "as with", "as for"].iter().any(|start| effect.contains(start));
+        let needs_none = ["accepted;", "as with", "as for"]
+            .iter()
+            .any(|start| effect.contains(start));
         assert!(!example.is_empty() || needs_none, "{settings} has no example");
     }
 }

@@ -254,15 +254,23 @@ async fn json_is_read_as_by_awss_converter() {
     let connect = r#"{"id":7,"small":1,"note":null,"u":{"field1":5,"field2":null},"day":19844,"price":"BOI=","state":"PAID","tags":["a"],"by":[[1,"x"]],"sub":{"x":1.5}}"#;
     let natural = r#"{"id":7,"small":1,"note":null,"u":5,"day":"2024-05-01","price":"12.50","state":"PAID","tags":["a"],"by":{"1":"x"},"sub":{"x":1.5}}"#;
     for bytes in [glue([7; 16], 0, payload), glue([7; 16], 5, &deflated(payload))] {
-        assert_eq!(json(&*converter, &bytes, Rendering::Connect).await.as_deref(), Ok(connect));
+        assert_eq!(
+            json(&*converter, &bytes, Rendering::Connect).await.as_deref(),
+            Ok(connect)
+        );
         assert_eq!(json(&*converter, &bytes, NATURAL).await.as_deref(), Ok(natural));
     }
-    let datum = converter.to_connect("orders", &[], Some(&glue([7; 16], 0, payload))).unwrap();
+    let datum = converter
+        .to_connect("orders", &[], Some(&glue([7; 16], 0, payload)))
+        .unwrap();
     let schema = datum.decode().unwrap().schema.unwrap();
     let field = |name: &str| &schema.field(name).unwrap().schema;
     assert_eq!(schema.name(), None, "AWS's converter has no use for a title");
     assert_eq!(field("u").name(), Some("oneOf"));
-    assert_eq!((field("sub").name(), field("sub").doc()), (Some("com.example.Sub"), Some("d")));
+    assert_eq!(
+        (field("sub").name(), field("sub").doc()),
+        (Some("com.example.Sub"), Some("d"))
+    );
     assert!(field("note").is_optional() && !field("id").is_optional());
     let symbols = "com.amazonaws.services.schemaregistry.kafkaconnect.jsonschema.Enum.PAID";
     assert_eq!(field("state").parameters()[symbols], "PAID");
@@ -271,7 +279,12 @@ async fn json_is_read_as_by_awss_converter() {
     let bytes = glue([7; 16], 0, br#"{"id":7}"#);
     let error = json(&*converter, &bytes, Rendering::Connect).await.unwrap_err();
     assert!(error.to_string().contains("field `small`"), "{error}");
-    assert!(json(&*lenient, &bytes, Rendering::Connect).await.unwrap().contains(r#""small":null"#));
+    assert!(
+        json(&*lenient, &bytes, Rendering::Connect)
+            .await
+            .unwrap()
+            .contains(r#""small":null"#)
+    );
     let strict = registries.converter_of(JSON, &[("json.fail.invalid.schema", "true")]);
     let wrong = glue([7; 16], 0, br#"{"id":"x"}"#);
     let error = json(&*strict, &wrong, Rendering::Connect).await.unwrap_err();
@@ -322,20 +335,29 @@ async fn protobuf_is_read_as_by_awss_converter() {
         (&[1], Rendering::Connect, nothing),
         (&[0, 0x0a, 1, b'a'], Rendering::Connect, r#"{"a":"a"}"#),
         (&[2, 0x0a, 1, b'B'], Rendering::Connect, r#"{"city":"B","back":null}"#),
-        (&[3, 0x0a, 1, b'k', 0x10, 2], Rendering::Connect, r#"{"key":"k","value":2}"#),
+        (
+            &[3, 0x0a, 1, b'k', 0x10, 2],
+            Rendering::Connect,
+            r#"{"key":"k","value":2}"#,
+        ),
     ];
     for (payload, rendering, wanted) in cases {
         for bytes in [glue([7; 16], 0, payload), glue([7; 16], 5, &deflated(payload))] {
             assert_eq!(json(&*converter, &bytes, rendering).await.as_deref(), Ok(wanted));
         }
     }
-    let datum = converter.to_connect("orders", &[], Some(&glue([7; 16], 0, &[1]))).unwrap();
+    let datum = converter
+        .to_connect("orders", &[], Some(&glue([7; 16], 0, &[1])))
+        .unwrap();
     let schema = datum.decode().unwrap().schema.unwrap();
     let field = |name: &str| &schema.field(name).unwrap().schema;
     assert_eq!((schema.name(), schema.version()), (Some("Order"), Some(1)));
     assert_eq!(schema.parameters()["protobuf.package"], "shop");
     assert_eq!(field("address").name(), Some("shop.Order.Address"));
-    assert_eq!((field("method").name(), &*field("method").parameters()["protobuf.type"]), (Some("method"), "oneof"));
+    assert_eq!(
+        (field("method").name(), &*field("method").parameters()["protobuf.type"]),
+        (Some("method"), "oneof")
+    );
     assert_eq!(field("id").parameters()["protobuf.type"], "UINT32");
     assert_eq!(field("id").parameters()["protobuf.tag"], "1");
     assert_eq!(field("state").parameters()["PROTOBUF_ENUM_VALUE.PAID"], "1");
@@ -346,7 +368,9 @@ async fn protobuf_is_read_as_by_awss_converter() {
         (&[], "it ends within its message indexes"),
         (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "more than five bytes"),
     ] {
-        let error = json(&*converter, &glue([7; 16], 0, payload), Rendering::Connect).await.unwrap_err();
+        let error = json(&*converter, &glue([7; 16], 0, payload), Rendering::Connect)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(wanted), "{error}");
     }
 }
@@ -366,7 +390,10 @@ async fn protobuf_of_confluents_serializer_is_read_by_the_second_registry() {
     );
     // A path there: the second message of the file, which comes first by name.
     let bytes = Bytes::from_static(&[0, 0, 0, 0, 5, 2, 2, 0x0a, 1, b'a']);
-    assert_eq!(json(&*converter, &bytes, Rendering::Connect).await.as_deref(), Ok(r#"{"a":"a"}"#));
+    assert_eq!(
+        json(&*converter, &bytes, Rendering::Connect).await.as_deref(),
+        Ok(r#"{"a":"a"}"#)
+    );
 }
 
 #[test]
@@ -375,6 +402,16 @@ fn awss_converters_are_told_apart_by_their_short_names() {
     let position = |class: &str| plugins.iter().position(|plugin| plugin.info.class == class).unwrap();
     // The first one that answers to a name is taken: `JsonSchemaConverter` stays Confluent's.
     assert!(position("io.confluent.connect.json.JsonSchemaConverter") < position(JSON));
-    assert!(plugins[position(JSON)].info.aliases.contains(&"AWSKafkaJsonSchemaConverter"));
-    assert!(plugins[position(PROTOBUF)].info.aliases.contains(&"AWSKafkaProtobufConverter"));
+    assert!(
+        plugins[position(JSON)]
+            .info
+            .aliases
+            .contains(&"AWSKafkaJsonSchemaConverter")
+    );
+    assert!(
+        plugins[position(PROTOBUF)]
+            .info
+            .aliases
+            .contains(&"AWSKafkaProtobufConverter")
+    );
 }

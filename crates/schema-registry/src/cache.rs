@@ -98,12 +98,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Cache<K, V, E> {
     ///
     /// # Errors
     /// As [`Cache::get_or_fetch`].
-    pub async fn get_or_fetch_for_a_time<F>(
-        &self,
-        key: &K,
-        holds: impl Fn(&E) -> Duration,
-        fetch: F,
-    ) -> Result<V, E>
+    pub async fn get_or_fetch_for_a_time<F>(&self, key: &K, holds: impl Fn(&E) -> Duration, fetch: F) -> Result<V, E>
     where
         F: Future<Output = Result<(V, Option<Duration>), E>>,
     {

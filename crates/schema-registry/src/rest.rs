@@ -151,7 +151,10 @@ impl RestClient {
         let (what, status) = (what.to_owned(), answer.status);
         let problem = Problem::of(&answer.body);
         let code = problem.as_ref().and_then(|problem| problem.error_code);
-        let text = problem.map_or_else(|| "nothing that a schema registry says".to_owned(), |problem| problem.text());
+        let text = problem.map_or_else(
+            || "nothing that a schema registry says".to_owned(),
+            |problem| problem.text(),
+        );
         // A registry that does not know something says so with a code. Without one nobody has looked: to take that for
         // "there is no such schema" would give records up that can be read once the gateway finds its registry again.
         let is_of_gateway = status == 404 && code.is_none();

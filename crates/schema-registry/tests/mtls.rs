@@ -137,12 +137,24 @@ async fn keys_and_certificates_of_every_format_open_the_registry() {
         ]
     };
     let cases = [
-        ("PEM file", pem(), vec![("keystore.location", registry.file("client.pem"))]),
-        ("PEM in the settings", vec![("truststore.certificates", registry.text("ca.crt"))], inline("client.key")),
+        (
+            "PEM file",
+            pem(),
+            vec![("keystore.location", registry.file("client.pem"))],
+        ),
+        (
+            "PEM in the settings",
+            vec![("truststore.certificates", registry.text("ca.crt"))],
+            inline("client.key"),
+        ),
         (
             "an encrypted PEM key in the settings",
             pem(),
-            [inline("client-encrypted.key"), vec![("key.password", "key-secret".to_owned())]].concat(),
+            [
+                inline("client-encrypted.key"),
+                vec![("key.password", "key-secret".to_owned())],
+            ]
+            .concat(),
         ),
         ("PKCS12", trust("trust.p12"), key("client.p12")),
         ("JKS", trust("trust.jks"), key("client.jks")),
@@ -154,7 +166,10 @@ async fn keys_and_certificates_of_every_format_open_the_registry() {
     ];
     for (what, trust, key) in cases {
         let schema = registry.ask(&[trust, key].concat()).await;
-        assert!(schema.as_deref().is_ok_and(|schema| schema.contains("G1")), "{what}: {schema:?}");
+        assert!(
+            schema.as_deref().is_ok_and(|schema| schema.contains("G1")),
+            "{what}: {schema:?}"
+        );
     }
 }
 

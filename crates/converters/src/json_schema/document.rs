@@ -376,7 +376,12 @@ mod tests {
         assert_eq!((&*base, &*other), ("http://x/a", "http://x/e"));
         let mut index = Index::default();
         index.add(&json, &Base::from("")).unwrap();
-        assert!(index.anchors.keys().any(|(uri, name)| (&**uri, *name) == ("http://x/a", "c")));
+        assert!(
+            index
+                .anchors
+                .keys()
+                .any(|(uri, name)| (&**uri, *name) == ("http://x/a", "c"))
+        );
         assert_eq!(left, MAX_VALUES - 6);
     }
 

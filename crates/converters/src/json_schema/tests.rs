@@ -292,7 +292,10 @@ fn a_pattern_that_goes_back_and_forth_is_given_up() {
     let started = cpu();
     let error = json_of(&codec, slow.as_bytes()).unwrap_err().to_string();
     assert!(error.contains("takes more than 50000 steps back for /a"), "{error}");
-    assert!(error.contains("/properties/a/pattern") && !error.contains("aaa"), "{error}");
+    assert!(
+        error.contains("/properties/a/pattern") && !error.contains("aaa"),
+        "{error}"
+    );
     assert!(cpu() - started < std::time::Duration::from_secs(2));
 }
 

@@ -51,9 +51,8 @@ impl<'a> Reader<'a> {
                         Some(branch) => self.union(frame, &message.fields, set, branch, &connect.schema),
                         None => match union.unset {
                             Unset::Null => Ok(Value::Null),
-                            Unset::Struct(_) => {
-                                Struct::try_new(SchemaRef::clone(&connect.schema)).map(|data| Value::Struct(Box::new(data)))
-                            }
+                            Unset::Struct(_) => Struct::try_new(SchemaRef::clone(&connect.schema))
+                                .map(|data| Value::Struct(Box::new(data))),
                         },
                     }
                 }

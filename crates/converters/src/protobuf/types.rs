@@ -246,7 +246,10 @@ impl Linker {
             full: full.clone(),
             fields: Vec::new(),
             oneofs,
-            is_map_entry: declared.options.as_ref().is_some_and(|options| options.map_entry == Some(true)),
+            is_map_entry: declared
+                .options
+                .as_ref()
+                .is_some_and(|options| options.map_entry == Some(true)),
             children: Vec::new(),
         });
         let (nested, enums) = (

@@ -157,7 +157,10 @@ impl Schema {
             Type::Fixed(name, size) => format!(r#"{{"type":"fixed","name":"F{name}","size":{size}}}"#),
             Type::Enum(name, symbols) => {
                 let symbols: Vec<String> = (0..*symbols).map(|symbol| format!(r#""S{symbol}""#)).collect();
-                format!(r#"{{"type":"enum","name":"E{name}","symbols":[{}]}}"#, symbols.join(","))
+                format!(
+                    r#"{{"type":"enum","name":"E{name}","symbols":[{}]}}"#,
+                    symbols.join(",")
+                )
             }
             Type::Array(items) => format!(r#"{{"type":"array","items":{}}}"#, self.json_of(items, defined)),
             Type::Map(values) => format!(r#"{{"type":"map","values":{}}}"#, self.json_of(values, defined)),
@@ -179,7 +182,10 @@ impl Schema {
                             }
                             _ => "",
                         };
-                        format!(r#"{{"name":"{name}","type":{}{default}}}"#, self.json_of(type_, defined))
+                        format!(
+                            r#"{{"name":"{name}","type":{}{default}}}"#,
+                            self.json_of(type_, defined)
+                        )
                     })
                     .collect();
                 format!(
@@ -217,7 +223,9 @@ impl Schema {
                 self.write(values, rng, depth + 1, out);
             }),
             Type::Union(branches) => {
-                let null = branches.iter().position(|branch| matches!(branch, Type::Primitive("null")));
+                let null = branches
+                    .iter()
+                    .position(|branch| matches!(branch, Type::Primitive("null")));
                 let index = match null {
                     Some(null) if depth > DEEP => null,
                     _ => rng.random_range(0..branches.len()),
@@ -233,13 +241,7 @@ impl Schema {
         }
     }
 
-    fn blocks(
-        &self,
-        rng: &mut StdRng,
-        depth: usize,
-        out: &mut Vec<u8>,
-        item: impl Fn(&mut StdRng, &mut Vec<u8>),
-    ) {
+    fn blocks(&self, rng: &mut StdRng, depth: usize, out: &mut Vec<u8>, item: impl Fn(&mut StdRng, &mut Vec<u8>)) {
         let blocks = if depth > DEEP { 0 } else { rng.random_range(0..3_u8) };
         for _ in 0..blocks {
             let count = rng.random_range(1..4_i64);
@@ -315,7 +317,11 @@ pub(crate) fn run(check: &mut Check, rng: &mut StdRng) -> Result<(), String> {
     let id = check.registry.add("AVRO", text.clone(), None);
     for _ in 0..30 {
         let valid = schema.data(rng);
-        let payload = if rng.random_bool(0.2) { valid } else { damaged(&valid, rng) };
+        let payload = if rng.random_bool(0.2) {
+            valid
+        } else {
+            damaged(&valid, rng)
+        };
         let Frame {
             headers,
             bytes,
@@ -344,7 +350,11 @@ pub(crate) fn run_resolved(check: &mut Check, rng: &mut StdRng) -> Result<(), St
     let both = format!("{text} brought to {later}");
     for _ in 0..30 {
         let valid = schema.data(rng);
-        let payload = if rng.random_bool(0.3) { valid } else { damaged(&valid, rng) };
+        let payload = if rng.random_bool(0.3) {
+            valid
+        } else {
+            damaged(&valid, rng)
+        };
         let bytes = Bytes::from([&[0][..], &id.to_be_bytes(), &payload].concat());
         check.read(&Record {
             converter: &converter,

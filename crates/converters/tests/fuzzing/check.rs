@@ -108,7 +108,9 @@ impl Check {
             ),
             ("schema.registry.ssl.truststore.password", "secret"),
         ];
-        let known = common.iter().filter(|(key, _)| def.keys().iter().any(|known| known.name == *key));
+        let known = common
+            .iter()
+            .filter(|(key, _)| def.keys().iter().any(|known| known.name == *key));
         let raw: RawConfig = known
             .chain(settings)
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -217,9 +219,7 @@ fn both_ways(datum: &Datum, rendering: Rendering, is_passed_on: bool) -> Result<
     });
     match (written, by_values) {
         (Err(_), Err(_)) => Ok(None),
-        (Ok(()), Ok(by_values))
-            if by_values != straight && !is_passed_on && !repeats_names(&straight, &by_values) =>
-        {
+        (Ok(()), Ok(by_values)) if by_values != straight && !is_passed_on && !repeats_names(&straight, &by_values) => {
             Err(format!(
                 "straight {} by way of values {}",
                 String::from_utf8_lossy(&straight),

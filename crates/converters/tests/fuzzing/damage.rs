@@ -73,8 +73,23 @@ pub(crate) fn damaged_text(text: &str, rng: &mut StdRng) -> String {
 
 /// Text with characters that need care: in JSON, in UTF-8, in names.
 pub(crate) fn text(rng: &mut StdRng) -> String {
-    let chars = ['a', 'b', 'é', '"', '\\', '\n', '\u{0}', '\u{1f600}', '/', '<', '\u{2028}', '1'];
-    (0..rng.random_range(0..12)).map(|_| *chars.choose(rng).unwrap()).collect()
+    let chars = [
+        'a',
+        'b',
+        'é',
+        '"',
+        '\\',
+        '\n',
+        '\u{0}',
+        '\u{1f600}',
+        '/',
+        '<',
+        '\u{2028}',
+        '1',
+    ];
+    (0..rng.random_range(0..12))
+        .map(|_| *chars.choose(rng).unwrap())
+        .collect()
 }
 
 /// Numbers of all sizes.

@@ -56,7 +56,10 @@ pub(crate) fn deflated(payload: &[u8]) -> Vec<u8> {
 const CLASSES: [(&str, bool); 4] = [
     ("io.confluent.connect.avro.AvroConverter", false),
     ("io.confluent.connect.json.JsonSchemaConverter", false),
-    ("com.amazonaws.services.schemaregistry.kafkaconnect.AWSKafkaAvroConverter", true),
+    (
+        "com.amazonaws.services.schemaregistry.kafkaconnect.AWSKafkaAvroConverter",
+        true,
+    ),
     (
         "com.amazonaws.services.schemaregistry.kafkaconnect.jsonschema.JsonSchemaConverter",
         true,
@@ -72,18 +75,27 @@ pub(crate) fn run(check: &mut Check, rng: &mut StdRng) -> Result<(), String> {
     } else {
         ("JSON", r#"{"type":"array","items":{"type":"string"}}"#)
     };
-    let payload: &[u8] = if is_avro { &[4, 2, b'a', 2, b'b', 0] } else { br#"["a","b"]"# };
-    let places = ["DualSchemaIdDeserializer", "PrefixSchemaIdDeserializer", "HeaderSchemaIdDeserializer"];
+    let payload: &[u8] = if is_avro {
+        &[4, 2, b'a', 2, b'b', 0]
+    } else {
+        br#"["a","b"]"#
+    };
+    let places = [
+        "DualSchemaIdDeserializer",
+        "PrefixSchemaIdDeserializer",
+        "HeaderSchemaIdDeserializer",
+    ];
     let mut settings = vec![("value.schema.id.deserializer", *places.choose(rng).unwrap())];
     if is_glue && rng.random() {
-        settings.push(("secondaryDeserializer", "io.confluent.kafka.serializers.KafkaAvroDeserializer"));
+        settings.push((
+            "secondaryDeserializer",
+            "io.confluent.kafka.serializers.KafkaAvroDeserializer",
+        ));
     }
     let (converter, settings) = check.converter(class, &settings);
     let id = check.registry.add(schema_type, schema.to_owned(), None);
     for _ in 0..10 {
-        let Frame {
-            mut headers, bytes, ..
-        } = frame(id, payload, is_glue, rng);
+        let Frame { mut headers, bytes, .. } = frame(id, payload, is_glue, rng);
         let mut bytes = bytes.to_vec();
         if rng.random_bool(0.3) {
             // The id in the header, with something behind it.

@@ -65,7 +65,10 @@ fn typed(rng: &mut StdRng, depth: usize) -> (Value, Value) {
         1 => (json!({"type": "boolean"}), json!(true)),
         2 => {
             let sizes = ["int8", "int16", "int32", "int64"];
-            (json!({"type": sizes.choose(rng).unwrap()}), json!(rng.random_range(-120..120)))
+            (
+                json!({"type": sizes.choose(rng).unwrap()}),
+                json!(rng.random_range(-120..120)),
+            )
         }
         3 => (json!({"type": "int64"}), json!(damage::long(rng))),
         4 => {
@@ -78,9 +81,14 @@ fn typed(rng: &mut StdRng, depth: usize) -> (Value, Value) {
             if rng.random() { json!("BOI=") } else { json!(12.5) },
         ),
         7 => {
-            let (base, name) = *[("int32", "Date"), ("int32", "Time"), ("int64", "Timestamp")].choose(rng).unwrap();
+            let (base, name) = *[("int32", "Date"), ("int32", "Time"), ("int64", "Timestamp")]
+                .choose(rng)
+                .unwrap();
             let name = format!("org.apache.kafka.connect.data.{name}");
-            (json!({"type": base, "name": name}), json!(rng.random_range(0..80_000_000)))
+            (
+                json!({"type": base, "name": name}),
+                json!(rng.random_range(0..80_000_000)),
+            )
         }
         8 => {
             let (items, item) = typed(rng, depth + 1);
@@ -96,7 +104,10 @@ fn typed(rng: &mut StdRng, depth: usize) -> (Value, Value) {
         10 => {
             let (keys, key) = typed(rng, depth + 2);
             let (values, value) = typed(rng, depth + 2);
-            (json!({"type": "map", "keys": keys, "values": values}), json!([[key, value]]))
+            (
+                json!({"type": "map", "keys": keys, "values": values}),
+                json!([[key, value]]),
+            )
         }
         _ => {
             let mut fields = Vec::new();
@@ -107,7 +118,10 @@ fn typed(rng: &mut StdRng, depth: usize) -> (Value, Value) {
                 fields.push(schema);
                 members.insert(format!("f{index}"), value);
             }
-            (json!({"type": "struct", "name": "S", "fields": fields}), Value::Object(members))
+            (
+                json!({"type": "struct", "name": "S", "fields": fields}),
+                Value::Object(members),
+            )
         }
     };
     let payload = if rng.random_bool(0.2) {

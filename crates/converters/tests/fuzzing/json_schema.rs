@@ -41,7 +41,10 @@ fn any(rng: &mut StdRng, depth: usize) -> (Value, Value) {
             let sizes = ["int8", "int16", "int32", "int64", "float32", "float64"];
             let size = *sizes.choose(rng).unwrap();
             let name = if size.starts_with('i') { "integer" } else { "number" };
-            (json!({"type": name, "connect.type": size}), json!(rng.random_range(-100..100)))
+            (
+                json!({"type": name, "connect.type": size}),
+                json!(rng.random_range(-100..100)),
+            )
         }
         3 => (json!({"type": "integer"}), json!(damage::long(rng))),
         4 => (json!({"type": "number"}), json!(damage::double(rng))),
@@ -54,11 +57,16 @@ fn any(rng: &mut StdRng, depth: usize) -> (Value, Value) {
         7 => {
             let (items, item) = any(rng, depth + 1);
             let count = rng.random_range(0..4);
-            (json!({"type": "array", "items": items}), Value::Array(vec![item; count]))
+            (
+                json!({"type": "array", "items": items}),
+                Value::Array(vec![item; count]),
+            )
         }
         8 => {
             let (values, value) = any(rng, depth + 1);
-            let members: Map<String, Value> = (0..rng.random_range(0..3)).map(|n| (format!("k{n}"), value.clone())).collect();
+            let members: Map<String, Value> = (0..rng.random_range(0..3))
+                .map(|n| (format!("k{n}"), value.clone()))
+                .collect();
             (
                 json!({"type": "object", "connect.type": "map", "additionalProperties": values}),
                 Value::Object(members),
@@ -82,10 +90,7 @@ fn any(rng: &mut StdRng, depth: usize) -> (Value, Value) {
             let key = *["oneOf", "anyOf", "allOf"].choose(rng).unwrap();
             (json!({ key: schemas }), value)
         }
-        11 => (
-            json!({"oneOf": [{"type": "null"}, {"$ref": "#"}]}),
-            Value::Null,
-        ),
+        11 => (json!({"oneOf": [{"type": "null"}, {"$ref": "#"}]}), Value::Null),
         _ => {
             let mut properties = Map::new();
             let mut members = Map::new();
@@ -129,7 +134,11 @@ pub(crate) fn run(check: &mut Check, rng: &mut StdRng) -> Result<(), String> {
     let id = check.registry.add("JSON", text.clone(), None);
     let valid = value.to_string().into_bytes();
     for _ in 0..30 {
-        let payload = if rng.random_bool(0.1) { valid.clone() } else { damaged(&valid, rng) };
+        let payload = if rng.random_bool(0.1) {
+            valid.clone()
+        } else {
+            damaged(&valid, rng)
+        };
         let Frame {
             headers,
             bytes,

@@ -32,7 +32,10 @@ pub(crate) fn run(check: &mut Check, rng: &mut StdRng) -> Result<(), String> {
     let encodings = ["UTF-8", "ISO-8859-1", "UTF-16", "UTF-16BE", "US-ASCII", "windows-1252"];
     let mut raw = RawConfig::new();
     if has(&(plugin.config_def)(), "converter.encoding") {
-        raw.insert("converter.encoding".to_owned(), (*encodings.choose(rng).unwrap()).to_owned());
+        raw.insert(
+            "converter.encoding".to_owned(),
+            (*encodings.choose(rng).unwrap()).to_owned(),
+        );
     }
     if has(&(plugin.config_def)(), "schemas.enable") {
         raw.insert("schemas.enable".to_owned(), "false".to_owned());

@@ -100,7 +100,11 @@ impl Schema {
         let mut number = 0;
         (0..rng.random_range(0..7))
             .map(|_| {
-                number += if rng.random_bool(0.1) { rng.random_range(1..3000) } else { 1 };
+                number += if rng.random_bool(0.1) {
+                    rng.random_range(1..3000)
+                } else {
+                    1
+                };
                 let label = match rng.random_range(0..10_u8) {
                     0 | 1 => Label::Repeated,
                     2 => Label::Optional,
@@ -234,7 +238,12 @@ fn known(name: &str, rng: &mut StdRng) -> Vec<u8> {
         tagged(field, 0, &out)
     };
     match name {
-        "google.type.Date" => [number(1, 2024), number(2, rng.random_range(1..13)), number(3, rng.random_range(1..29))].concat(),
+        "google.type.Date" => [
+            number(1, 2024),
+            number(2, rng.random_range(1..13)),
+            number(3, rng.random_range(1..29)),
+        ]
+        .concat(),
         "google.type.TimeOfDay" => number(1, rng.random_range(0..24)),
         "google.protobuf.StringValue" => tagged(1, 2, damage::text(rng).as_bytes()),
         "google.protobuf.DoubleValue" => tagged(1, 1, &damage::double(rng).to_le_bytes()),

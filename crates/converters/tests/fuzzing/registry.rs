@@ -77,7 +77,10 @@ fn serve(mut stream: TcpStream, schemas: &Mutex<VecDeque<Registered>>) {
         let (status, answer) = answer(head, body, schemas);
         let answer = answer.to_string();
         let length = answer.len();
-        let sent = write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n\r\n{answer}");
+        let sent = write!(
+            stream,
+            "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n\r\n{answer}"
+        );
         if sent.is_err() {
             return;
         }
@@ -89,20 +92,34 @@ fn answer(head: &str, body: &str, schemas: &Mutex<VecDeque<Registered>>) -> (u16
     let path = path.split('?').next().unwrap_or_default();
     let last = path.rsplit('/').next().unwrap_or_default();
     let schemas = schemas.lock().unwrap();
-    let by = |id: Option<u128>| schemas.iter().find(|known| u128::try_from(known.id).ok() == id).cloned();
+    let by = |id: Option<u128>| {
+        schemas
+            .iter()
+            .find(|known| u128::try_from(known.id).ok() == id)
+            .cloned()
+    };
     if head.starts_with("POST") {
         let id = body.split('"').nth(3).and_then(|text| uuid::Uuid::parse_str(text).ok());
         return match by(id.map(|id| id.as_u128())) {
-            Some(known) => (200, json!({"SchemaDefinition": known.schema, "DataFormat": known.schema_type, "VersionNumber": 1})),
+            Some(known) => (
+                200,
+                json!({"SchemaDefinition": known.schema, "DataFormat": known.schema_type, "VersionNumber": 1}),
+            ),
             None => (400, json!({"__type": "EntityNotFoundException", "Message": "gone"})),
         };
     }
     if last == "latest" {
         let known = schemas.back().unwrap();
         let schema = known.latest.as_ref().unwrap_or(&known.schema);
-        return (200, json!({"schema": schema, "schemaType": known.schema_type, "id": 0, "version": 2}));
+        return (
+            200,
+            json!({"schema": schema, "schemaType": known.schema_type, "id": 0, "version": 2}),
+        );
     }
-    let id = last.parse().ok().or_else(|| uuid::Uuid::parse_str(last).ok().map(|id| id.as_u128()));
+    let id = last
+        .parse()
+        .ok()
+        .or_else(|| uuid::Uuid::parse_str(last).ok().map(|id| id.as_u128()));
     match by(id) {
         Some(known) => (200, json!({"schema": known.schema, "schemaType": known.schema_type})),
         None => (404, json!({"error_code": 40403, "message": "no schema"})),
