@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm_connect_api::{
-    Converter, ConverterRole, DataError, DataErrorKind, Datum, Decimals, Natural, RawConfig, RawHeader, Rendering,
-    Timestamps, json,
+    ConfigErrors, Converter, ConverterRole, DataError, DataErrorKind, Datum, Decimals, Natural, RawConfig, RawHeader,
+    Rendering, Timestamps, json,
 };
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -87,6 +87,11 @@ impl Check {
 
     /// A converter of any class, with the settings of the registry where it has them.
     pub(crate) fn converter(&self, class: &str, settings: &[(&str, &str)]) -> Configured {
+        self.try_converter(class, settings).unwrap()
+    }
+
+    /// The same with settings that may be refused.
+    pub(crate) fn try_converter(&self, class: &str, settings: &[(&str, &str)]) -> Result<Configured, ConfigErrors> {
         let plugin = klamm_converters::converters()
             .into_iter()
             .find(|plugin| plugin.info.class == class)
@@ -115,9 +120,9 @@ impl Check {
             .chain(settings)
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        let parsed = def.parse(&raw).unwrap();
-        let converter = (plugin.create)(&parsed, ConverterRole::Value).unwrap();
-        (converter, format!("{class} {settings:?}"))
+        let parsed = def.parse(&raw)?;
+        let converter = (plugin.create)(&parsed, ConverterRole::Value)?;
+        Ok((converter, format!("{class} {settings:?}")))
     }
 
     /// Settings of a converter that are on or off, by chance.
