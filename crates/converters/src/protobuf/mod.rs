@@ -271,7 +271,7 @@ struct ProtobufSchema {
     metadata: SchemaMetadata,
     version: Option<i32>,
     types: Types,
-    /// The messages by their index, if it is AWS's; else records have a path.
+    /// The messages by AWS's index, if records have that; else they have a path.
     by_name: Option<Vec<MessageId>>,
     plan: Arc<Plan>,
     options: Options,
@@ -293,15 +293,11 @@ impl fmt::Debug for ProtobufSchema {
 impl ProtobufSchema {
     /// What reads the message that a record says it holds; takes that off the front of `bytes`.
     fn codec(&self, bytes: &mut Bytes) -> Result<Arc<ProtobufCodec>, DataError> {
-        let path = match &self.by_name {
-            None => index::take(bytes),
-            Some(_) => index::take_glue(bytes).map(|index| smallvec![index]),
+        let found = match &self.by_name {
+            None => index::take(bytes).map(|path| (self.types.at(&path), path)),
+            Some(by_name) => index::take_glue(bytes).map(|index| (by_name.get(index).copied(), smallvec![index])),
         };
-        let path = path.map_err(|error| error.at(&self.place))?;
-        let root = match &self.by_name {
-            None => self.types.at(&path),
-            Some(by_name) => path.first().and_then(|index| by_name.get(*index)).copied(),
-        };
+        let (root, path) = found.map_err(|error| error.at(&self.place))?;
         let Some((root, codec)) = root.and_then(|root| Some((root, self.codecs.get(root)?))) else {
             let path = path.as_slice();
             let message = format!("it has no message at {path:?}, which the record says it holds");

@@ -1,12 +1,13 @@
 //! What has to hold for any record.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm_connect_api::{
-    Converter, ConverterRole, DataError, DataErrorKind, Datum, Decimals, Natural, RawConfig, RawHeader, Rendering,
-    Timestamps, json,
+    ConfigErrors, Converter, ConverterRole, DataError, DataErrorKind, Datum, Decimals, Natural, RawConfig, RawHeader,
+    Rendering, Timestamps, json,
 };
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -14,21 +15,27 @@ use rand::rngs::StdRng;
 use super::alloc;
 use super::registry::Registry;
 
+/// Values without a byte of their own that a record may have whatever its length: Avro's arrays may be of empty records.
+const VALUES: usize = 100_000;
+
 /// What a payload may grow to as JSON, for each of its bytes: a byte may stand for a whole record of which nothing is
 /// there, with all its names, and a few times that in defaults.
 fn output_limit(schema: usize, payload: usize) -> usize {
-    4096 + 8 * (schema + 64) * (payload + 1)
+    64 * VALUES + 8 * (schema + 64) * (payload + 1)
 }
 
 /// What reading may hold: values take more than their JSON.
 fn memory_limit(schema: usize, payload: usize) -> usize {
-    512 * 1024 + 400 * (schema + 64) * (payload + 1)
+    256 * VALUES + 400 * (schema + 64) * (payload + 1)
 }
 
 /// What making ready may hold, with the request to the registry.
 fn compile_limit(schema: usize) -> usize {
     8 * 1024 * 1024 + 8192 * schema
 }
+
+/// Converters that are kept: making one costs more than reading its records.
+const MOST_CONVERTERS: usize = 100;
 
 const RENDERINGS: [Rendering; 3] = [
     Rendering::Connect,
@@ -69,6 +76,7 @@ pub(crate) type Configured = (Arc<dyn Converter>, String);
 pub(crate) struct Check {
     pub(crate) registry: Registry,
     pub(crate) counts: Counts,
+    made: HashMap<String, Configured>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -77,6 +85,7 @@ impl Check {
         Self {
             registry: Registry::start(),
             counts: Counts::default(),
+            made: HashMap::new(),
             // One thread, so that what is held can be counted.
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -86,7 +95,23 @@ impl Check {
     }
 
     /// A converter of any class, with the settings of the registry where it has them.
-    pub(crate) fn converter(&self, class: &str, settings: &[(&str, &str)]) -> Configured {
+    ///
+    /// It may have read other schemas before.
+    pub(crate) fn converter(&mut self, class: &str, settings: &[(&str, &str)]) -> Configured {
+        let key = format!("{class} {settings:?}");
+        if let Some(made) = self.made.get(&key) {
+            return made.clone();
+        }
+        let made = self.try_converter(class, settings).unwrap();
+        if self.made.len() >= MOST_CONVERTERS {
+            self.made.clear();
+        }
+        self.made.insert(key, made.clone());
+        made
+    }
+
+    /// A new one, with settings that may be refused.
+    pub(crate) fn try_converter(&self, class: &str, settings: &[(&str, &str)]) -> Result<Configured, ConfigErrors> {
         let plugin = klamm_converters::converters()
             .into_iter()
             .find(|plugin| plugin.info.class == class)
@@ -115,9 +140,9 @@ impl Check {
             .chain(settings)
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        let parsed = def.parse(&raw).unwrap();
-        let converter = (plugin.create)(&parsed, ConverterRole::Value).unwrap();
-        (converter, format!("{class} {settings:?}"))
+        let parsed = def.parse(&raw)?;
+        let converter = (plugin.create)(&parsed, ConverterRole::Value)?;
+        Ok((converter, format!("{class} {settings:?}")))
     }
 
     /// Settings of a converter that are on or off, by chance.
