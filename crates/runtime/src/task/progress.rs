@@ -30,7 +30,7 @@ const TEXT_BYTES: usize = 4_096;
 const BINARY_BYTES: usize = (TEXT_BYTES - VERSION.len()) / 4 * 3;
 
 /// Settings that change how and when records are sent, never which ones a route gets or what they hold.
-const TUNING: [&str; 9] = [
+const TUNING: [&str; 11] = [
     "admin.override.",
     "config.action.reload",
     "consumer.override.",
@@ -38,6 +38,8 @@ const TUNING: [&str; 9] = [
     "errors.",
     "name",
     "producer.override.",
+    "reporter.",
+    "results.",
     "task.",
     "tasks.max",
 ];
@@ -272,6 +274,7 @@ mod tests {
         Route {
             name: name.into(),
             destination: destination.into(),
+            resource: destination.into(),
             delivery: DeliverySettings {
                 ordering: Ordering::None,
                 batch_records: 1,
