@@ -1,4 +1,4 @@
-//! An independent Lambda emulator, which runs real Python handlers.
+//! An independent emulator of AWS: Lambda, which runs real Python handlers, SQS, SNS and S3.
 
 use std::sync::OnceLock;
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::process::{Server, or_skip};
 
-/// A Lambda emulator on loopback. Region `us-east-1`, credentials `test`/`test`.
+/// An emulator on loopback. Region `us-east-1`, credentials `test`/`test`.
 #[derive(Debug)]
 pub struct Emulator {
     server: Server,
@@ -25,6 +25,57 @@ impl Emulator {
             "the Lambda emulator",
             started.as_ref().map_err(|err| anyhow::anyhow!("{err}")),
         )
+    }
+
+    /// An emulator for one test, which may stop it. `None`: skipped.
+    ///
+    /// # Panics
+    /// It cannot start, and skipping is not allowed.
+    pub fn own() -> Option<Self> {
+        or_skip("the AWS emulator", Self::start())
+    }
+
+    /// Halts it: sockets stay open and nothing answers.
+    ///
+    /// # Errors
+    /// The testbed failed.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        self.server.run("pause", &[]).await.map(drop)
+    }
+
+    /// Lets a halted one go on.
+    ///
+    /// # Errors
+    /// The testbed failed.
+    pub async fn resume(&self) -> anyhow::Result<()> {
+        self.server.run("resume", &[]).await.map(drop)
+    }
+
+    /// Makes a queue, a topic with a queue of that name behind it, or a bucket (`kind` is `queue`, `topic` or `bucket`),
+    /// and returns its ARN.
+    ///
+    /// # Errors
+    /// The emulator refused it.
+    pub async fn make(&self, kind: &str, name: &str) -> anyhow::Result<String> {
+        Ok(self.server.run(kind, &[name]).await?.trim().to_owned())
+    }
+
+    /// Takes the messages out of a queue, read by another client.
+    ///
+    /// # Errors
+    /// The emulator refused it.
+    pub async fn messages(&self, queue: &str) -> anyhow::Result<Vec<String>> {
+        let lines = self.server.run("messages", &[queue]).await?;
+        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// Keys and contents of a bucket's objects, read by another client.
+    ///
+    /// # Errors
+    /// The emulator refused it.
+    pub async fn objects(&self, bucket: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let lines = self.server.run("objects", &[bucket]).await?;
+        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
     fn start() -> anyhow::Result<Self> {

@@ -14,7 +14,7 @@ use klamm_tests::kafka::Broker;
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 use serde_json::{Value, json};
-use support::{create, tasks_are};
+use support::{committed, create, tasks_are};
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {
     BASE64.encode(bytes)
@@ -53,20 +53,6 @@ fn text(headers: &[Value]) -> Vec<(String, String)> {
 fn of<'a>(headers: &'a [(String, String)], key: &str) -> &'a str {
     let found = headers.iter().rfind(|(name, _)| name == key);
     found.map_or_else(|| panic!("no {key} among {headers:?}"), |(_, value)| value)
-}
-
-/// Waits until the group has committed this offset of a partition.
-async fn committed(kafka: &Broker, group: &str, topic: &str, partition: &str, offset: &str) {
-    let what = format!("{group} to commit {topic}-{partition} at {offset}");
-    let reached = wait::until(&what, wait::LIMIT, || async {
-        let rows = kafka.tool("groups", &["--describe", "--group", group]).await.ok()?;
-        let row = rows.lines().find_map(|line| {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            (columns.get(1) == Some(&topic) && columns.get(2) == Some(&partition)).then(|| columns[3].to_owned())
-        });
-        (row? == offset).then_some(())
-    });
-    reached.await.unwrap();
 }
 
 #[tokio::test]
@@ -243,7 +229,7 @@ async fn a_queue_that_is_away_holds_its_partition_and_loses_nothing() {
     ];
     create(&worker, "away-dlq", &lambda_sink(&lambda, "away-in", &settings)).await;
     wait::until("the topic to be made", wait::LIMIT, || async {
-        worker.log().contains("dead letter queue created").then_some(())
+        worker.log().contains("dead letter queue `away-out`").then_some(())
     })
     .await
     .unwrap();
@@ -373,6 +359,47 @@ async fn a_record_that_fails_its_task_is_reported_first() {
     let letters = filled(kafka.bootstrap(), "reported-out", 1).await;
     assert_eq!(letters[0]["value"], b64("{broken"));
     committed(kafka, "connect-reported", "reported-in", "0", "1").await;
+    worker.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_too_large_loses_its_trace_first_and_then_fails_the_task() {
+    let Some(kafka) = Broker::shared() else { return };
+    let lambda = FakeLambda::start().await.unwrap();
+    lambda.function("cut-fn");
+    // The second fits only without the trace, whose size is that of the message.
+    let record = |bytes: usize| json!({ "value": b64(format!("{{broken {}", "x".repeat(bytes))) });
+    let ops = [
+        json!({ "op": "create", "topic": "cut-in" }),
+        json!({ "op": "produce", "topic": "cut-in", "records": [record(10), record(1350), record(2000)] }),
+    ];
+    python(kafka.bootstrap(), &ops).await.unwrap();
+    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    let settings = [
+        ("aws.lambda.function.name", "cut-fn"),
+        ("errors.tolerance", "all"),
+        ("errors.deadletterqueue.topic.name", "cut-out"),
+        ("errors.deadletterqueue.topic.replication.factor", "1"),
+        ("errors.deadletterqueue.context.headers.enable", "true"),
+        ("producer.override.max.request.size", "2048"),
+    ];
+    create(&worker, "cut", &lambda_sink(&lambda, "cut-in", &settings)).await;
+    let status = tasks_are(&worker, "cut", &["FAILED"]).await;
+    let trace = status["tasks"][0]["trace"].as_str().unwrap();
+    for wanted in [
+        "cut-in-0@2",
+        "dead letter queue `cut-out`",
+        "raise `producer.override.max.request.size`",
+    ] {
+        assert!(trace.contains(wanted), "no {wanted} in: {trace}");
+    }
+    let letters = filled(kafka.bootstrap(), "cut-out", 2).await;
+    let trace_of = |letter: &Value| {
+        let headers = text(letter["headers"].as_array().unwrap());
+        of(&headers, "__connect.errors.exception.stacktrace").to_owned()
+    };
+    assert!(trace_of(&letters[0]).contains("DataException"), "as it is");
+    assert_eq!(trace_of(&letters[1]), "", "cut");
     worker.terminate().await.unwrap();
 }
 

@@ -55,6 +55,7 @@ fn sink(endpoint: &str, format: &str) -> Arc<dyn Sink> {
             raw: &raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            keeps_results: false,
         })
         .unwrap()
 }

@@ -1,7 +1,6 @@
 //! The configuration: its definition, and the plan that a task runs by.
 
 pub(crate) mod cloud_events;
-mod environment;
 mod foreign;
 mod function;
 mod keys;
@@ -14,11 +13,10 @@ use klamm_connect_api::{RawConfig, Rendering};
 
 use crate::template::Template;
 
-pub use environment::Environment;
 pub(crate) use function::{FunctionRef, FunctionTemplate};
 pub(crate) use keys::{PREFLIGHT, definition};
 pub(crate) use notices::{Notices, notices, skips_by_default};
-pub(crate) use plan::{CallContext, Callee, CredentialsPlan, Plan, RolePlan, RoutePlan, Share, Standing, Topics};
+pub(crate) use plan::{CallContext, Callee, Plan, RoutePlan, Share, Standing, Topics};
 
 /// Longest answer of a synchronous invoke: 6 MiB (Lambda quotas).
 pub(crate) const MAX_ANSWER_BYTES: i64 = 6 * 1024 * 1024;
@@ -196,6 +194,16 @@ pub(crate) enum Answers {
     Results,
 }
 
+impl Answers {
+    /// Bytes of an answer that are read unless they are set: all of one that somebody looks at.
+    pub(crate) fn bytes(self, keeps_results: bool) -> usize {
+        match self {
+            Self::Ignored if !keeps_results => 65_536,
+            Self::Ignored | Self::Failures | Self::Results => usize::try_from(MAX_ANSWER_BYTES).unwrap_or(usize::MAX),
+        }
+    }
+}
+
 fn parse_record_converter(text: &str) -> Result<Schemaless, String> {
     let name = text
         .strip_prefix("io.confluent.connect.aws.lambda.converters.")
@@ -225,33 +233,4 @@ fn parse_formatter(text: &str) -> Result<bool, String> {
                 .to_owned(),
         ),
     }
-}
-
-/// Checks a base URL of the Invoke API and takes the slash off its end.
-fn parse_endpoint(text: &str) -> Result<String, String> {
-    const ACCEPTED: &str = "accepted is a base URL, such as `https://lambda.eu-central-1.amazonaws.com` or \
-                            `http://127.0.0.1:9001`";
-    let uri: http::Uri = text.parse().map_err(|_| format!("`{text}` is no URL: {ACCEPTED}"))?;
-    let known_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-    let with_user = uri
-        .authority()
-        .is_some_and(|authority| authority.as_str().contains('@'));
-    if !known_scheme || uri.host().is_none_or(str::is_empty) || uri.query().is_some() || with_user {
-        return Err(format!("`{text}` is no base URL: {ACCEPTED}"));
-    }
-    Ok(text.trim_end_matches('/').to_owned())
-}
-
-/// The region's own endpoint, with the partition's domain.
-fn regional_endpoint(region: &str) -> String {
-    let domain = match region.split('-').take(2).collect::<Vec<_>>().as_slice() {
-        ["cn", _] => "amazonaws.com.cn",
-        ["us", "iso"] => "c2s.ic.gov",
-        ["us", "isob"] => "sc2s.sgov.gov",
-        ["us", "isof"] => "csp.hci.ic.gov",
-        ["eu", "isoe"] => "cloud.adc-e.uk",
-        ["eusc", _] => "amazonaws.eu",
-        _ => "amazonaws.com",
-    };
-    format!("https://lambda.{region}.{domain}")
 }

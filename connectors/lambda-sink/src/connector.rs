@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use klamm_aws::Environment;
 use klamm_connect_api::sink::{Predicates, PreflightError, Sink, SinkConnector, SinkContext};
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigError, ConfigErrors, ParsedConfig, PluginInfo, PluginKind, Predicate, PredicatePlugin,
@@ -8,8 +9,8 @@ use klamm_connect_api::{
 use tracing::{info, warn};
 
 use crate::config::{
-    CAMEL_CLASS, CLASS, CLOUD_CLASS, Environment, NORDSTROM_CLASS, Notices, PREFLIGHT, Plan, RoutePlan, definition,
-    notices, skips_by_default,
+    CAMEL_CLASS, CLASS, CLOUD_CLASS, NORDSTROM_CLASS, Notices, PREFLIGHT, Plan, RoutePlan, definition, notices,
+    skips_by_default,
 };
 use crate::invoke::Clients;
 use crate::preflight::preflight;
@@ -50,7 +51,14 @@ const INFO: PluginInfo = PluginInfo {
 /// let connector = LambdaSinkConnector::default();
 /// let config = connector.config_def(&raw).parse(&raw)?;
 /// let predicates = Predicates::new();
-/// let context = SinkContext { connector: "functions", task: 0, raw: &raw, config: &config, predicates: &predicates };
+/// let context = SinkContext {
+///     connector: "functions",
+///     task: 0,
+///     raw: &raw,
+///     config: &config,
+///     predicates: &predicates,
+///     keeps_results: false,
+/// };
 /// let sink = connector.open(context)?;
 /// assert_eq!(&*sink.routes()[0].destination, "order-fn:prod (sync)");
 /// # Ok(())
@@ -181,7 +189,8 @@ impl SinkConnector for LambdaSinkConnector {
         }
         let client = |route: &RoutePlan| self.clients.client(route);
         let conditions = |route: &RoutePlan| self.conditions(route, context.predicates);
-        Ok(Arc::new(LambdaSink::new(context.connector, plan, client, conditions)?))
+        let sink = LambdaSink::new(context.connector, plan, context.keeps_results, client, conditions)?;
+        Ok(Arc::new(sink))
     }
 }
 

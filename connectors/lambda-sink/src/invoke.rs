@@ -2,15 +2,13 @@
 
 mod client;
 mod clients;
-mod credentials;
-mod http_client;
-mod sign;
 
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use klamm_aws::{CannotSign, NoCredentials};
 use klamm_connect_api::BoxFuture;
 
 use crate::config::InvocationType;
@@ -66,6 +64,8 @@ pub(crate) struct Answer {
     /// `x-amzn-ErrorType`, as sent.
     pub(crate) error_type: Option<String>,
     pub(crate) request_id: Option<String>,
+    /// `X-Amz-Executed-Version`
+    pub(crate) executed_version: Option<String>,
     /// `Retry-After` in seconds.
     pub(crate) retry_after: Option<Duration>,
     /// The body's beginning.
@@ -96,4 +96,16 @@ pub(crate) enum InvokeError {
     /// The request cannot be made at all.
     #[error("the request cannot be made: {0}")]
     Request(String),
+}
+
+impl From<NoCredentials> for InvokeError {
+    fn from(NoCredentials(why): NoCredentials) -> Self {
+        Self::Credentials(why)
+    }
+}
+
+impl From<CannotSign> for InvokeError {
+    fn from(CannotSign(why): CannotSign) -> Self {
+        Self::Request(why)
+    }
 }

@@ -7,7 +7,8 @@
 //! **Invariants:** a call is sent once and never retried in here; a payload, key, header value, credential or a
 //! function's answer never reaches a log or an error text.
 //!
-//! The way of a record: `route` → `envelope` → `invoke` → `verdict` with `answer`; `config` says how for each route.
+//! The way of a record: `route` → `envelope` → `invoke` → `verdict` with `answer` and `results`; `config` says how for each
+//! route.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -17,10 +18,11 @@ mod connector;
 mod envelope;
 mod invoke;
 mod preflight;
+mod results;
 mod route;
 mod sink;
 mod template;
 mod verdict;
 
-pub use config::Environment;
 pub use connector::LambdaSinkConnector;
+pub use klamm_aws::Environment;

@@ -107,6 +107,7 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         region: route.region.clone(),
         invocation: InvocationType::Dry,
         answers: crate::config::Answers::Ignored,
+        keeps_results: false,
     };
     let path_and_query = function.path_and_query();
     let request = Request {
@@ -123,7 +124,7 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         origins: Arc::new([]),
     };
     match judge(&destination, &call, result, || client.refuse_credentials()) {
-        Verdict::Accepted => None,
+        Verdict::Accepted | Verdict::Answered { .. } => None,
         Verdict::Retry { failure, .. } | Verdict::Throttled { failure, .. } => Some((failure, true)),
         Verdict::PartlyAccepted { failure, .. }
         | Verdict::Failed { failure }

@@ -49,10 +49,12 @@ enum Address {
 }
 
 impl LambdaSink {
-    /// The sink of a plan. `client` gives a route its client, `conditions` makes what its filter asks for.
+    /// The sink of a plan. `keeps_results` says that answers are read to the end, `client` gives a route its client,
+    /// `conditions` makes what its filter asks for.
     pub(crate) fn new<E>(
         connector: &str,
         plan: Plan,
+        keeps_results: bool,
         client: impl Fn(&RoutePlan) -> Arc<dyn Invoke>,
         conditions: impl Fn(&RoutePlan) -> Result<Vec<Condition>, E>,
     ) -> Result<Self, E> {
@@ -83,6 +85,7 @@ impl LambdaSink {
             routes.push(Route {
                 name: plan.name.into(),
                 destination: format!("{label} ({})", plan.invocation.name()).into(),
+                resource: function.as_str().into(),
                 delivery: plan.delivery,
             });
             functions.push(Function {
@@ -91,7 +94,7 @@ impl LambdaSink {
                     invocation: plan.invocation,
                     tenant_id: plan.context.tenant_header(),
                     send_within,
-                    answer_bytes: plan.answer_bytes,
+                    answer_bytes: plan.answer_bytes.unwrap_or_else(|| plan.answers.bytes(keeps_results)),
                 },
                 address,
                 destination: Destination {
@@ -100,6 +103,8 @@ impl LambdaSink {
                     region: plan.region,
                     invocation: plan.invocation,
                     answers: plan.answers,
+                    // A shadow holds no offsets, so nothing waits for what it says.
+                    keeps_results: keeps_results && plan.standing == Standing::Required,
                 },
                 payload: plan.payload,
                 context: plan.context,
@@ -183,7 +188,11 @@ fn of_shadow(verdict: Verdict) -> Verdict {
         Verdict::Retry { failure, .. } | Verdict::Throttled { failure, .. } | Verdict::Unusable { failure } => {
             Verdict::Failed { failure }
         }
-        Verdict::Accepted | Verdict::PartlyAccepted { .. } | Verdict::Failed { .. } | Verdict::Poison { .. } => verdict,
+        Verdict::Accepted
+        | Verdict::Answered { .. }
+        | Verdict::PartlyAccepted { .. }
+        | Verdict::Failed { .. }
+        | Verdict::Poison { .. } => verdict,
     }
 }
 

@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_connect_api::sink::{Call, Failure, Outcome, ThrottleScope, Verdict};
+use klamm_connect_api::sink::{Answered, Call, Failure, Outcome, ThrottleScope, Verdict};
 use serde::Deserialize;
 
 use crate::answer::{self, Said};
 use crate::config::{Answers, InvocationType};
 use crate::invoke::{Answer, InvokeError};
+use crate::results::results;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,8 @@ pub(crate) struct Destination {
     pub(crate) region: String,
     pub(crate) invocation: InvocationType,
     pub(crate) answers: Answers,
+    /// Answers are kept: see [`Verdict::Answered`].
+    pub(crate) keeps_results: bool,
 }
 
 /// What becomes of a call that the Invoke API refused.
@@ -220,6 +223,7 @@ fn unanswered(destination: &Destination, error: &InvokeError) -> Verdict {
         class: class.into(),
         message: format!("{}: {error}{advice}", destination.place()).into(),
         request_id: None,
+        answered: None,
     };
     match error {
         InvokeError::Credentials(_) => Verdict::Retry {
@@ -251,7 +255,9 @@ fn unanswered(destination: &Destination, error: &InvokeError) -> Verdict {
 }
 
 fn succeeded(destination: &Destination, call: &Call, answer: &Answer) -> Verdict {
-    if destination.invocation != InvocationType::Sync || destination.answers == Answers::Ignored {
+    let is_sync = destination.invocation == InvocationType::Sync;
+    // The answer of an asynchronous call is not the function's.
+    if !is_sync || destination.answers == Answers::Ignored && !destination.keeps_results {
         return Verdict::Accepted;
     }
     let malformed = |why: &str| Verdict::Failed {
@@ -264,17 +270,23 @@ fn succeeded(destination: &Destination, call: &Call, answer: &Answer) -> Verdict
     if !answer.is_whole() {
         return malformed("only a part was read: raise `aws.lambda.response.max.bytes` or answer less");
     }
-    match answer::read(destination.answers, call, &answer.body) {
-        Said::Whole => Verdict::Accepted,
-        Said::Failed(failed) => Verdict::PartlyAccepted {
-            failure: destination.failure(
-                "BatchItemFailures",
-                &format!("reported {} of {} records as failed", failed.len(), call.origins.len()),
-                answer,
-            ),
-            failed,
-        },
-        Said::Malformed(why) => malformed(why),
+    let failed = match answer::read(destination.answers, call, &answer.body) {
+        Said::Whole => None,
+        Said::Failed(failed) => {
+            let text = format!("reported {} of {} records as failed", failed.len(), call.origins.len());
+            Some((failed, destination.failure("BatchItemFailures", &text, answer)))
+        }
+        Said::Malformed(why) => return malformed(why),
+    };
+    if destination.keeps_results {
+        return match results(&call.origins, &answer.body) {
+            Ok(results) => Verdict::Answered { results, rest: failed },
+            Err(why) => malformed(why),
+        };
+    }
+    match failed {
+        None => Verdict::Accepted,
+        Some((failed, failure)) => Verdict::PartlyAccepted { failed, failure },
     }
 }
 
@@ -291,7 +303,7 @@ fn function_failed(destination: &Destination, answer: &Answer) -> Verdict {
         .and_then(|body| body.error_type)
         .filter(|class| is_class(class))
         .unwrap_or(Cow::Borrowed("FunctionError"));
-    if class == ANSWER_TOO_LARGE && destination.answers == Answers::Ignored {
+    if class == ANSWER_TOO_LARGE && destination.answers == Answers::Ignored && !destination.keeps_results {
         // The work was done, and nobody reads the answer.
         return Verdict::Accepted;
     }
@@ -476,6 +488,15 @@ impl Destination {
             class: class.into(),
             message: format!("{} {text}", self.place()).into(),
             request_id: request_id.map(Arc::from),
+            answered: Some(Arc::new(Answered {
+                status: answer.status,
+                version: answer
+                    .executed_version
+                    .as_deref()
+                    .filter(|version| version.len() <= 128)
+                    .map(Arc::from),
+                function_error: answer.function_error.then(|| "Unhandled".into()),
+            })),
         }
     }
 }

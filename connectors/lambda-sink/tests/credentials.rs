@@ -39,6 +39,7 @@ async fn child(endpoint: &str) {
             raw: &raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            keeps_results: false,
         })
         .unwrap();
     for offset in 0..2 {

@@ -41,6 +41,7 @@ fn open(connector: &LambdaSinkConnector, raw: &RawConfig) -> Arc<dyn Sink> {
             raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            keeps_results: false,
         })
         .unwrap()
 }

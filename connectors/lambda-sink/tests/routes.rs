@@ -75,6 +75,7 @@ fn open(raw: &RawConfig) -> Arc<dyn Sink> {
             raw,
             config: &parsed,
             predicates: &predicates,
+            keeps_results: false,
         })
         .unwrap()
 }
@@ -310,6 +311,7 @@ async fn preflight(raw: &RawConfig) -> Vec<PreflightError> {
             raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            keeps_results: false,
         })
         .await
 }

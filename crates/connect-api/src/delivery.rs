@@ -166,7 +166,7 @@ pub fn config_keys(batch_size_aliases: &'static [&'static str], error_policy: &'
             ErrorPolicy::KEY,
             ConfigType::String,
             "What happens to a record whose attempts ran out: `fail` the task, skip it with a line in the `log`, `ignore` \
-             it, or `dlq`: write it to `errors.deadletterqueue.topic.name`.",
+             it, or `dlq`: write it to `errors.deadletterqueue.topic.name` or `errors.deadletterqueue.destination`.",
         )
         .default(error_policy)
         .validator(Validator::one_of(&["fail", "log", "ignore", "dlq"])),

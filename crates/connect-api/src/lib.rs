@@ -12,6 +12,7 @@ pub mod config;
 mod datum;
 pub mod delivery;
 mod error;
+pub mod failures;
 mod headers;
 pub mod java_number;
 pub mod json;

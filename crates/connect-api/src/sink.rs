@@ -69,6 +69,8 @@ pub struct SinkContext<'a> {
     pub config: &'a ParsedConfig,
     /// The predicates that the configuration declares in `predicates`, by name.
     pub predicates: &'a Predicates,
+    /// Whether anybody keeps what destinations answer: if so, accepted calls are told as [`Verdict::Answered`].
+    pub keeps_results: bool,
 }
 
 /// Predicates by the name under which a configuration declares them.
@@ -85,6 +87,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// The destination in words for people, such as a function's name and invocation type.
     pub destination: Arc<str>,
+    /// The destination's own name, such as a function's ARN.
+    pub resource: Arc<str>,
     /// How records are delivered.
     pub delivery: DeliverySettings,
 }
@@ -197,6 +201,19 @@ pub struct Failure {
     pub message: Arc<str>,
     /// The destination's id of the call, for finding it in its logs.
     pub request_id: Option<Arc<str>>,
+    /// What the destination answered, if it did.
+    pub answered: Option<Arc<Answered>>,
+}
+
+/// What a destination answered to a call that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Status code.
+    pub status: u16,
+    /// Which version of the destination ran, if it says so.
+    pub version: Option<Arc<str>>,
+    /// The destination's own kind of failure, such as Lambda's `Unhandled`; none if it did not run or did not fail.
+    pub function_error: Option<Arc<str>>,
 }
 
 impl fmt::Display for Failure {
@@ -237,6 +254,14 @@ pub enum Outcome {
 pub enum Verdict {
     /// Every record was accepted.
     Accepted,
+    /// Every record was accepted but those of `rest`, and somebody keeps what the destination said about them: a record
+    /// is done when its result is kept.
+    Answered {
+        /// JSON texts by index into [`Call::origins`], as many as there are records; none for one without a result.
+        results: Vec<Option<Bytes>>,
+        /// The records to be sent again and why, as in [`Verdict::PartlyAccepted`].
+        rest: Option<(Vec<usize>, Failure)>,
+    },
     /// Every record was accepted but those named here, by index into [`Call::origins`], ascending, without
     /// repetition.
     PartlyAccepted {

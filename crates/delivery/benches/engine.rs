@@ -131,6 +131,7 @@ async fn run(settings: DeliverySettings, chunks: Vec<(i32, Vec<Delivery>)>, tota
         routes: vec![Route {
             name: "r".into(),
             destination: "nowhere".into(),
+            resource: "nowhere".into(),
             delivery: settings,
         }],
     });
@@ -141,7 +142,8 @@ async fn run(settings: DeliverySettings, chunks: Vec<(i32, Vec<Delivery>)>, tota
         limits: PartitionLimits::default(),
         seed: 1,
         wall_clock: Arc::new(|| 0),
-        dead_letters: None,
+        letters: None,
+        reports_skipped: false,
     };
     let (engine, _events) = Engine::start(config, sink, Arc::new(WorkerMemory::new(64 << 20)), &mut actors);
     let mut intakes: Vec<_> = (0..PARTITIONS)

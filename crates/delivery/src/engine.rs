@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::actor::{Actor, Command};
-use crate::dead_letters::DeadLetters;
 use crate::event::EngineEvent;
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Progress};
+use crate::letters::Letters;
 use crate::memory::MemoryBudget;
 use crate::partition::{PartitionHandle, Room};
 use crate::status::{EngineStatus, RouteBoard};
@@ -66,8 +66,11 @@ pub struct EngineConfig {
     pub seed: u64,
     /// The time of day, for `delivery.record.max.age.ms`.
     pub wall_clock: WallClock,
-    /// Where records go that are given up under `behavior.on.error=dlq`, or failed before delivery.
-    pub dead_letters: Option<Arc<dyn DeadLetters>>,
+    /// Where records go that are given up under `behavior.on.error=dlq` or failed before delivery, and answers that are
+    /// kept.
+    pub letters: Option<Arc<dyn Letters>>,
+    /// Whether records that are skipped under `behavior.on.error=log` go there, too.
+    pub reports_skipped: bool,
 }
 
 impl fmt::Debug for EngineConfig {

@@ -508,6 +508,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one range of offsets is meant")]
     fn progress_that_no_ledger_wrote_counts_as_far_as_it_is_in_order() {
         let done = |done: &[Range<i64>]| Progress {
             routes: vec![RouteProgress {

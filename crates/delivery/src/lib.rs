@@ -16,8 +16,8 @@
 //!   always take one chunk.
 //! - Every record pushed counts exactly once: delivered, filtered, skipped, failed, dead-lettered, given back by a
 //!   revocation, or settled by an earlier assignment.
-//! - A dead letter is done when it is acknowledged, holds its lane until then, and none is written for a partition that
-//!   was given back.
+//! - A record given up, or whose answer is kept, is done when its letter is acknowledged, and holds its lane until then.
+//!   None is written for a partition that was given back.
 //!
 //! # What the owner of an engine does
 //! 1. [`Engine::start`], with the `JoinSet` that will own the actor.
@@ -32,22 +32,22 @@
 
 mod actor;
 mod batch;
-mod dead_letters;
 mod engine;
 mod event;
 mod intake;
 mod lanes;
 mod ledger;
+mod letters;
 mod memory;
 mod partition;
 mod retry;
 mod route;
 mod status;
 
-pub use dead_letters::{DeadLetter, DeadLetters, GivenUp, LETTERS_AT_ONCE, LetterRefused};
 pub use engine::{Committable, Engine, EngineConfig, PartitionLimits, WallClock};
 pub use event::{EngineEvent, TaskFailure};
 pub use intake::{Delivery, Destinations, Intake, IntakeClosed};
 pub use ledger::{Progress, RouteProgress};
+pub use letters::{About, GivenUp, LETTERS_AT_ONCE, Letter, LetterRefused, Letters};
 pub use memory::{MemoryBudget, WorkerMemory};
 pub use status::{EngineStatus, PartitionStatus, RouteHealth, RouteStatus};

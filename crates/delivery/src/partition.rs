@@ -157,6 +157,12 @@ impl PartitionHandle {
         }
     }
 
+    /// Takes bytes whether or not there is room: answers come when they come. What is read next waits for them.
+    pub(crate) fn take_over(&self, bytes: usize) {
+        self.state().bytes += bytes;
+        self.memory.acquire_over(bytes);
+    }
+
     /// Waits until room was given back or the intake was closed since the last wait.
     pub(crate) async fn freed(&self) {
         self.freed.notified().await;

@@ -42,8 +42,10 @@ pub(crate) struct RouteState {
     pub(crate) open: OpenBatch,
     /// Records held for this route, wherever they are.
     pub(crate) items: usize,
-    /// Of these, on their way to the dead letters.
+    /// Of these, on their way to be kept as dead letters or with their answers.
     pub(crate) letters: usize,
+    /// No call starts: too many answers wait to be kept.
+    pub(crate) is_held_back: bool,
     pub(crate) outage: Option<(Outage, Instant)>,
     /// When the last line about an outage was written, be it this one or an earlier one.
     pub(crate) outage_told: Option<Instant>,
@@ -151,6 +153,7 @@ impl RouteState {
             open: OpenBatch::new(open),
             items: 0,
             letters: 0,
+            is_held_back: false,
             outage: None,
             outage_told: None,
             is_outage_told: false,
@@ -229,7 +232,7 @@ impl RouteState {
             due,
             self.outage.as_ref().and(self.outage_told).map(|told| told + OUTAGE_LOG),
         );
-        if !self.permits.is_free() || is_ending && self.outage.is_some() {
+        if !self.permits.is_free() || self.is_held_back || is_ending && self.outage.is_some() {
             return due;
         }
         let lingers = min(

@@ -85,8 +85,8 @@ pub struct RouteStatus {
     pub skipped_records: u64,
     /// Records given up whose dead letter was acknowledged.
     pub dead_lettered_records: u64,
-    /// Records given up whose dead letter is not acknowledged yet.
-    pub dead_letters_waiting: usize,
+    /// Records given up or accepted whose dead letter or result is not acknowledged yet.
+    pub letters_waiting: usize,
     /// Records whose outcome a call left unknown (time-out, reset), so that they may be delivered twice.
     pub possible_duplicates: u64,
 }
@@ -143,7 +143,7 @@ pub(crate) struct RouteBoard {
     pub(crate) delivered_records: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
     pub(crate) dead_lettered_records: AtomicU64,
-    pub(crate) dead_letters_waiting: AtomicUsize,
+    pub(crate) letters_waiting: AtomicUsize,
     pub(crate) possible_duplicates: AtomicU64,
 }
 
@@ -161,7 +161,7 @@ impl RouteBoard {
             delivered_records: AtomicU64::new(0),
             skipped_records: AtomicU64::new(0),
             dead_lettered_records: AtomicU64::new(0),
-            dead_letters_waiting: AtomicUsize::new(0),
+            letters_waiting: AtomicUsize::new(0),
             possible_duplicates: AtomicU64::new(0),
         }
     }
@@ -200,7 +200,7 @@ impl RouteBoard {
             delivered_records: self.delivered_records.load(Ordering::Relaxed),
             skipped_records: self.skipped_records.load(Ordering::Relaxed),
             dead_lettered_records: self.dead_lettered_records.load(Ordering::Relaxed),
-            dead_letters_waiting: self.dead_letters_waiting.load(Ordering::Relaxed),
+            letters_waiting: self.letters_waiting.load(Ordering::Relaxed),
             possible_duplicates: self.possible_duplicates.load(Ordering::Relaxed),
         }
     }

@@ -61,9 +61,9 @@ async fn exactly_the_poison_records_of_a_batch_become_dead_letters() {
             route.dead_lettered_records,
         );
         assert_eq!(counts, (96, 0, 4), "{ordering:?}");
-        assert_eq!((status.dead_lettered_records, route.dead_letters_waiting), (0, 0));
+        assert_eq!((status.dead_lettered_records, route.letters_waiting), (0, 0));
         let letter = &world.letters.kept()[0];
-        let given_up = letter.given_up.as_ref().unwrap();
+        let given_up = letter.about.given_up().unwrap();
         assert_eq!((&*given_up.route, &*given_up.destination), ("route-0", "function-0"));
         assert_eq!(&*given_up.failure.class, "Poison");
         world.assert_no_violations();
@@ -86,7 +86,7 @@ async fn a_letter_tells_how_often_its_record_was_tried() {
     world.committable(0, 4).await;
     let kept = world.letters.kept();
     assert_eq!(world.letters.kept_offsets(0), [1]);
-    assert_eq!(kept[0].given_up.as_ref().unwrap().attempts, 4);
+    assert_eq!(kept[0].about.given_up().unwrap().attempts, 4);
     assert_eq!(
         sink.calls_of(0, 0, 1).len(),
         4,
@@ -107,7 +107,7 @@ async fn a_lane_is_held_until_its_letter_is_acknowledged() {
     tokio::time::sleep(ms(500)).await;
     assert_eq!(world.offset_of(0), Some(1), "not done before it is acknowledged");
     assert_eq!(world.offset_of(1), Some(14), "other lanes go on");
-    assert_eq!(world.engine.status().routes[0].dead_letters_waiting, 1);
+    assert_eq!(world.engine.status().routes[0].letters_waiting, 1);
     world.committable(0, 8).await;
     for offset in 2..8 {
         let (call, _) = sink.calls_of(0, 0, offset).into_iter().last().unwrap();
@@ -245,10 +245,7 @@ async fn a_panic_while_letters_are_written_fails_the_task() {
     let Some(EngineEvent::Failed(failure)) = world.events.recv().await else {
         panic!("the task fails")
     };
-    assert!(
-        failure.to_string().contains("writing dead letters panicked"),
-        "{failure}"
-    );
+    assert!(failure.to_string().contains("writing letters panicked"), "{failure}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering};
 use klamm_connect_api::sink::Verdict;
-use klamm_delivery::{Committable, Delivery, Intake, PartitionLimits, Progress};
+use klamm_delivery::{About, Committable, Delivery, Intake, PartitionLimits, Progress};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -44,6 +44,8 @@ struct Case {
     steps: Vec<Step>,
     /// A destination in an outage does not hold a shutdown, so one that comes at once may leave records undone.
     waits_for_the_end: bool,
+    /// What the destination says is kept before records are done.
+    keeps_answers: bool,
 }
 
 fn route() -> impl Strategy<Value = DeliverySettings> {
@@ -94,15 +96,19 @@ fn case() -> impl Strategy<Value = Case> {
         prop_oneof![Just(0), 1..100_u64, Just(20_000)],
         prop::collection::vec(step(), 1..60),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(seed, routes, faults, letters_ms, steps, waits_for_the_end)| Case {
-            seed,
-            routes,
-            faults,
-            letters_ms,
-            steps,
-            waits_for_the_end,
-        })
+        .prop_map(
+            |(seed, routes, faults, letters_ms, steps, waits_for_the_end, keeps_answers)| Case {
+                seed,
+                routes,
+                faults,
+                letters_ms,
+                steps,
+                waits_for_the_end,
+                keeps_answers,
+            },
+        )
 }
 
 /// The content of this record is refused, always.
@@ -132,7 +138,24 @@ fn exists(offset: i64) -> bool {
     offset % 9 != 4
 }
 
-fn faulty(seed: u64, faults: u32) -> impl FnMut(&Seen) -> Reply + Send {
+/// What is said of the records that are accepted, all but `failed`.
+fn accepting(seen: &Seen, failed: Option<Vec<usize>>, keeps_answers: bool) -> Verdict {
+    let failed = failed.map(|failed| (failed, failure("Item")));
+    match (keeps_answers, failed) {
+        (true, rest) => Verdict::Answered {
+            results: seen
+                .offsets()
+                .into_iter()
+                .map(|offset| Some(offset.to_string().into()))
+                .collect(),
+            rest,
+        },
+        (false, None) => Verdict::Accepted,
+        (false, Some((failed, failure))) => Verdict::PartlyAccepted { failed, failure },
+    }
+}
+
+fn faulty(seed: u64, faults: u32, keeps_answers: bool) -> impl FnMut(&Seen) -> Reply + Send {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut counted: HashMap<(usize, i32, i64), u32> = HashMap::new();
     move |seen| {
@@ -142,7 +165,11 @@ fn faulty(seed: u64, faults: u32) -> impl FnMut(&Seen) -> Reply + Send {
             .iter()
             .any(|(partition, offset)| is_poison(*partition, *offset));
         if !rng.random_ratio(faults.min(100), 100) {
-            let verdict = if has_poison { poison() } else { Verdict::Accepted };
+            let verdict = if has_poison {
+                poison()
+            } else {
+                accepting(seen, None, keeps_answers)
+            };
             return Reply::After(delay, verdict);
         }
         // A good record must never run out of attempts, so that its fate is known.
@@ -166,8 +193,7 @@ fn faulty(seed: u64, faults: u32) -> impl FnMut(&Seen) -> Reply + Send {
             _ if has_poison => Reply::After(delay, failed()),
             _ => {
                 let failed = (0..seen.records.len()).filter(|_| rng.random_bool(0.3)).collect();
-                let failure = failure("Item");
-                Reply::After(delay, Verdict::PartlyAccepted { failed, failure })
+                Reply::After(delay, accepting(seen, Some(failed), keeps_answers))
             }
         }
     }
@@ -194,7 +220,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(case: Case) -> Self {
-        let sink = FakeSink::new(case.routes.clone(), faulty(case.seed, case.faults));
+        let sink = FakeSink::new(case.routes.clone(), faulty(case.seed, case.faults, case.keeps_answers));
         sink.log(|log| log.has_restarts = true);
         let limits = PartitionLimits {
             buffer_records: 60,
@@ -358,20 +384,22 @@ impl Simulation {
 
     /// Accepted, or given up in the way that the route's policy wants.
     fn is_done(&self, route: Option<usize>, partition: i32, offset: i64) -> bool {
-        let is_kept = || {
-            let alias = route.map(|route| format!("route-{route}"));
-            self.world.letters.kept().iter().any(|letter| {
-                letter.origin.topic_partition == tp(partition)
-                    && letter.origin.offset == offset
-                    && letter.given_up.as_ref().map(|given_up| &*given_up.route) == alias.as_deref()
+        let is_kept = |about: &dyn Fn(&About) -> bool| {
+            let kept = self.world.letters.kept();
+            kept.iter().any(|letter| {
+                letter.origin.topic_partition == tp(partition) && letter.origin.offset == offset && about(&letter.about)
             })
         };
         let Some(route) = route else {
-            return is_kept();
+            return is_kept(&|about| matches!(about, About::Failed));
         };
+        let alias = format!("route-{route}");
+        let is_answered = || is_kept(&|about| matches!(about, About::Answered { route, .. } if **route == *alias));
+        let is_given_up = || is_kept(&|about| about.given_up().is_some_and(|given_up| *given_up.route == *alias));
         let accepted = |log: &mut Log| log.accepted.contains_key(&(route, partition, offset));
+        let is_accepted = self.world.sink.log(accepted) && (!self.case.keeps_answers || is_answered());
         let ignores = self.case.routes[route].error_policy == ErrorPolicy::Ignore;
-        self.world.sink.log(accepted) || is_poison(partition, offset) && (ignores || is_kept())
+        is_accepted || is_poison(partition, offset) && (ignores || is_given_up())
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
@@ -450,16 +478,18 @@ impl Simulation {
         let delivered: u64 = status.routes.iter().map(|route| route.delivered_records).sum();
         let accepted: usize = self.world.sink.log(|log| log.accepted.values().sum());
         prop_assert!(delivered <= accepted as u64);
-        if status.late_records == 0 {
+        // An answer that is not kept gives its record back.
+        if status.late_records == 0 && !self.case.keeps_answers {
             prop_assert_eq!(delivered, accepted as u64);
         }
         // Only records that nobody takes are dead letters, each counted once it was acknowledged.
         let kept = self.world.letters.kept();
         for letter in &kept {
             let (partition, offset) = (letter.origin.topic_partition.partition(), letter.origin.offset);
-            let is_right = match &letter.given_up {
-                Some(_) => is_poison(partition, offset),
-                None => is_undeliverable(offset),
+            let is_right = match &letter.about {
+                About::GivenUp(_) | About::Skipped(_) => is_poison(partition, offset),
+                About::Failed => is_undeliverable(offset),
+                About::Answered { result, .. } => !is_poison(partition, offset) && *result == offset.to_string(),
             };
             prop_assert!(is_right, "{letter:?} could have been delivered");
         }
@@ -473,7 +503,7 @@ impl Simulation {
             status
                 .routes
                 .iter()
-                .all(|route| route.dead_letters_waiting == 0 || !self.case.waits_for_the_end)
+                .all(|route| route.letters_waiting == 0 || !self.case.waits_for_the_end)
         );
         Ok(())
     }

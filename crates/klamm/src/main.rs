@@ -120,8 +120,17 @@ fn log_if_asked() {
     }
 }
 
+/// The words of a panic may quote a record or a configuration, so only its place is told.
+fn tell_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        error!(place, "a part of the worker panicked, please report this");
+    }));
+}
+
 fn worker(args: WorkerArgs) -> ExitCode {
     log_to_stderr(args.log_json);
+    tell_of_panics();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all().thread_name("klamm-work");
     if let Some(threads) = args.threads {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use klamm_aws::FailureQueues;
 use klamm_connect_api::ConfigErrors;
 use klamm_connect_api::config::KeysOnly;
 use klamm_lambda_sink::{Environment, LambdaSinkConnector};
@@ -22,6 +23,7 @@ pub fn plugins() -> Plugins {
     let lambda = LambdaSinkConnector::new(Environment::process()).with_patterns(klamm_smt::event_pattern());
     Plugins::new()
         .with_sink(Arc::new(lambda))
+        .with_failure_destinations(Arc::new(FailureQueues::new(Environment::process())))
         .with_converters(klamm_converters::converters())
         .with_header_converters(klamm_converters::header_converters())
         .with_transforms(klamm_smt::transforms())

@@ -34,6 +34,10 @@ pub use preview::{Failure, Observer, Outcome, Part, Preview, PreviewRecord, Step
 pub use state_dir::StateDirError;
 pub use worker::{StartError, Worker};
 
+/// What is said of a panic behind its subject. Its own words may quote a record or a configuration, so they stay where
+/// Rust writes them.
+pub(crate) const PANICKED: &str = "panicked, and standard error says where; please report this";
+
 /// An error and its sources on one line, for a status or a log line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(Some(error), |error| error.source());

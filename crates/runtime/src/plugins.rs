@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use klamm_connect_api::failures::FailureDestinations;
 use klamm_connect_api::sink::SinkConnector;
 use klamm_connect_api::{
     ConfigDef, ConverterPlugin, HeaderConverterPlugin, PluginInfo, PluginKind, PredicatePlugin, RawConfig,
@@ -17,6 +18,7 @@ pub struct Plugins {
     header_converters: Vec<HeaderConverterPlugin>,
     transforms: Vec<TransformPlugin>,
     predicates: Vec<PredicatePlugin>,
+    failure_destinations: Vec<Arc<dyn FailureDestinations>>,
 }
 
 impl Plugins {
@@ -59,6 +61,19 @@ impl Plugins {
     pub fn with_predicates(mut self, predicates: impl IntoIterator<Item = PredicatePlugin>) -> Self {
         self.predicates.extend(predicates);
         self
+    }
+
+    /// Adds a kind of destinations for failed records.
+    #[must_use]
+    pub fn with_failure_destinations(mut self, destinations: Arc<dyn FailureDestinations>) -> Self {
+        self.failure_destinations.push(destinations);
+        self
+    }
+
+    /// The kinds of destinations for failed records.
+    #[must_use]
+    pub fn failure_destinations(&self) -> &[Arc<dyn FailureDestinations>] {
+        &self.failure_destinations
     }
 
     /// The sink connector that `name` means.

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use klamm_tests::kafka::Broker;
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 
@@ -33,4 +34,18 @@ pub(crate) async fn create(worker: &Worker, name: &str, config: &serde_json::Val
         .unwrap()
         .expect(201)
         .unwrap();
+}
+
+/// Waits until the group has committed this offset of a partition.
+pub(crate) async fn committed(kafka: &Broker, group: &str, topic: &str, partition: &str, offset: &str) {
+    let what = format!("{group} to commit {topic}-{partition} at {offset}");
+    let reached = wait::until(&what, wait::LIMIT, || async {
+        let rows = kafka.tool("groups", &["--describe", "--group", group]).await.ok()?;
+        let row = rows.lines().find_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            (columns.get(1) == Some(&topic) && columns.get(2) == Some(&partition)).then(|| columns[3].to_owned())
+        });
+        (row? == offset).then_some(())
+    });
+    reached.await.unwrap();
 }

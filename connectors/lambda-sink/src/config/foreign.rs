@@ -33,9 +33,6 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
         "input.data.format" | "input.key.format" => Agrees,
         "schema.context.name" if has_format(raw) => Agrees,
         _ if has_format(raw) && REGISTRY.iter().any(|start| key.starts_with(start)) => Agrees,
-        "reporter.result.topic.name" | "reporter.error.topic.name" => {
-            unless_blank("reporter topics are not supported yet: leave it out, or empty")
-        }
         "aws.lambda.proxy.user" | "aws.lambda.proxy.password" if is_blank(raw, "aws.lambda.proxy.url") => Agrees,
         "aws.lambda.proxy.url"
         | "aws.lambda.proxy.user"
@@ -127,9 +124,12 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
         _ if CAMEL_KEYS.contains(&key) => return None,
         _ if key.starts_with("camel.") => Refused("settings of Camel itself are not supported: leave it out"),
         _ if key.starts_with("aws.lambda.response.") && key != "aws.lambda.response.max.bytes" => {
-            Refused("response topics are not supported: leave it out")
+            Refused("was replaced by `reporter.result.topic.name`, or `results.forward.topic.name`: set one of these")
         }
-        _ if key.starts_with("reporter.") => Ignored("no reports are written"),
+        _ if key.starts_with("reporter.admin.") => Ignored("topics are made through the producer's connections"),
+        _ if key.starts_with("reporter.") && key.ends_with(".schemas.cache.size") => Ignored("reports have no schemas"),
+        // Anything but false is refused where reports are checked.
+        _ if key.starts_with("reporter.") && key.ends_with(".schemas.enable") => Agrees,
         _ if key.starts_with("confluent.") => Ignored("there is no licence to store"),
         _ => return None,
     };

@@ -218,13 +218,13 @@ fn shared_keys(flavour: Flavour) -> Vec<ConfigKey> {
         )
         .optional()
         .aliases(&["camel.kamelet.aws-lambda-sink.uriEndpointOverride"])
-        .validator(Validator::new(|text| super::parse_endpoint(text).map(|_| ()))),
+        .validator(Validator::new(|text| klamm_aws::parse_endpoint(text).map(|_| ()))),
         key(
             "aws.lambda.response.max.bytes",
             ConfigType::Int,
             Importance::Low,
             "Bytes of an answer that are read; the rest is skipped. Default: 65536, and 6291456 where \
-             `response.format` reads answers.",
+             `response.format` reads answers, or they are reported or forwarded.",
         )
         .optional()
         .validator(Validator::between(1024, MAX_ANSWER_BYTES)),

@@ -4,8 +4,8 @@ use klamm_connect_api::{ConfigDef, RawConfig};
 
 use super::{Flavour, foreign};
 
-/// Keys that belong to the framework: Connect's own, as Connect spells them.
-const FRAMEWORK: [&str; 16] = [
+/// Keys that belong to the framework: Connect's own as Connect spells them, and those of what is kept of records.
+const FRAMEWORK: [&str; 35] = [
     "name",
     "connector.class",
     "connector.plugin.version",
@@ -22,6 +22,25 @@ const FRAMEWORK: [&str; 16] = [
     "errors.deadletterqueue.topic.name",
     "errors.deadletterqueue.topic.replication.factor",
     "errors.deadletterqueue.context.headers.enable",
+    "errors.deadletterqueue.destination",
+    "errors.deadletterqueue.destination.region",
+    "errors.deadletterqueue.destination.endpoint",
+    "errors.deadletterqueue.destination.payload.enable",
+    "reporter.bootstrap.servers",
+    "reporter.result.topic.name",
+    "reporter.result.topic.replication.factor",
+    "reporter.result.topic.partitions",
+    "reporter.result.topic.key.format",
+    "reporter.result.topic.value.format",
+    "reporter.error.topic.name",
+    "reporter.error.topic.replication.factor",
+    "reporter.error.topic.partitions",
+    "reporter.error.topic.key.format",
+    "reporter.error.topic.value.format",
+    "results.forward.topic.name",
+    "results.forward.topic.replication.factor",
+    "results.forward.topic.partitions",
+    "results.forward.value.format",
 ];
 /// These and every key below them: plugins define those.
 const FRAMEWORK_FAMILIES: [&str; 5] = [
@@ -32,7 +51,12 @@ const FRAMEWORK_FAMILIES: [&str; 5] = [
     "predicates",
 ];
 /// Every key below these: client settings.
-const CLIENTS: [&str; 3] = ["consumer.override.", "producer.override.", "admin.override."];
+const CLIENTS: [&str; 4] = [
+    "consumer.override.",
+    "producer.override.",
+    "admin.override.",
+    "reporter.producer.",
+];
 
 /// Keys that are accepted and have no effect, in order.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -9,19 +9,18 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderValue;
+use klamm_aws::{CredentialsPlan, Environment, parse_endpoint, regional_endpoint};
 use klamm_connect_api::config::Scope;
 use klamm_connect_api::delivery::{DeliveryDefaults, DeliverySettings, ErrorPolicy, Ordering};
 use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Rendering};
 use klamm_java_compat::Pattern;
 
-pub(crate) use self::credentials::{CredentialsPlan, RolePlan};
 pub(crate) use self::filter::Filter;
 use super::function::{FunctionRef, FunctionTemplate};
 use super::keys::REGION_ALIASES;
 use super::{
-    Answers, CloudEventAttributes, Compression, Environment, EventFormat, Formatter, InvocationType, MAX_ANSWER_BYTES,
-    Packing, PayloadPlan, SchemaVisibility, Schemaless, cloud_events, foreign, parse_endpoint, parse_formatter,
-    parse_record_converter, regional_endpoint,
+    Answers, CloudEventAttributes, Compression, EventFormat, Formatter, InvocationType, Packing, PayloadPlan,
+    SchemaVisibility, Schemaless, cloud_events, foreign, parse_formatter, parse_record_converter,
 };
 
 const FUNCTION: &str = "aws.lambda.function.name";
@@ -59,8 +58,8 @@ pub(crate) struct RoutePlan {
     pub(crate) invocation: InvocationType,
     pub(crate) payload: PayloadPlan,
     pub(crate) answers: Answers,
-    /// Bytes of an answer that are read.
-    pub(crate) answer_bytes: usize,
+    /// Bytes of an answer that are read, if they are set.
+    pub(crate) answer_bytes: Option<usize>,
     pub(crate) context: CallContext,
     pub(crate) standing: Standing,
     pub(crate) delivery: DeliverySettings,
@@ -263,10 +262,7 @@ impl Planner<'_> {
             _ if matches!(format, EventFormat::Esm { .. }) => Answers::Failures,
             _ => Answers::Ignored,
         };
-        let answer_bytes = scope.usize("aws.lambda.response.max.bytes").unwrap_or(match answers {
-            Answers::Ignored => 65_536,
-            Answers::Failures | Answers::Results => usize::try_from(MAX_ANSWER_BYTES).unwrap_or(usize::MAX),
-        });
+        let answer_bytes = scope.usize("aws.lambda.response.max.bytes");
         let mut delivery = self.delivery(&scope, invocation)?;
         let standing = match self.parsed.bool(&format!("{prefix}required")) {
             Some(false) if !prefix.is_empty() => Standing::Shadow,
@@ -366,7 +362,7 @@ impl Planner<'_> {
                 };
             }
         }
-        region.map(regional_endpoint)
+        region.map(|region| regional_endpoint("lambda", region))
     }
 
     fn format(&self, scope: &Scope<'_>) -> EventFormat {

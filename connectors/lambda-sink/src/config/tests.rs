@@ -1,5 +1,6 @@
 use std::time::{Duration, SystemTime};
 
+use klamm_aws::{CredentialsPlan, Environment, RolePlan};
 use klamm_connect_api::delivery::{ErrorPolicy, Ordering};
 use klamm_connect_api::{Decimals, Natural, RawConfig, Rendering, Timestamps};
 
@@ -194,14 +195,6 @@ fn what_is_wrong_is_named_with_its_key_and_the_way_out() {
             "a proxy may not be passed by in silence",
         ),
         (
-            &[
-                ("aws.lambda.function.name", "f"),
-                ("reporter.error.topic.name", "errors"),
-            ],
-            "reporter.error.topic.name: reporter topics are not supported yet: leave it out, or empty",
-            "reports that would never come",
-        ),
-        (
             &[("aws.lambda.function.name", "f"), ("event.format", "xml")],
             "event.format: Invalid value xml for configuration event.format: Value must be one of: confluent, esm, nordstrom, \
              raw, cloudevents",
@@ -317,7 +310,9 @@ fn a_single_function_takes_all_topics_under_confluents_defaults() {
     assert_eq!(route.payload.format, EventFormat::Confluent(Schemaless::Json));
     assert_eq!(route.answers, Answers::Ignored);
     assert_eq!(route.credentials, CredentialsPlan::DefaultChain);
-    assert_eq!(route.answer_bytes, 65_536);
+    assert_eq!(route.answer_bytes, None);
+    assert_eq!(route.answers.bytes(false), 65_536);
+    assert_eq!(route.answers.bytes(true), 6_291_456, "results are read to the end");
     let delivery = &route.delivery;
     assert_eq!((delivery.batch_records, delivery.batch_bytes), (20, 6_291_456));
     assert_eq!(
@@ -412,7 +407,8 @@ fn a_route_overrides_what_the_connector_sets() {
         source_arn: None,
         bootstrap_servers: "b1:9092".to_owned(),
     };
-    assert_eq!((&orders.payload.format, orders.answer_bytes), (&esm, 6_291_456));
+    assert_eq!(&orders.payload.format, &esm);
+    assert_eq!((orders.answer_bytes, orders.answers.bytes(false)), (None, 6_291_456));
     assert_eq!(
         (orders.answers, orders.payload.packing),
         (Answers::Failures, Packing::One)
@@ -965,6 +961,7 @@ fn harmless_keys_of_other_connectors_and_unknown_ones_are_accepted_and_named() {
             ("confluent.topic.bootstrap.servers", "b:9092"),
             ("reporter.bootstrap.servers", "b:9092"),
             ("reporter.result.topic.name", ""),
+            ("reporter.admin.security.protocol", "SSL"),
             ("aws.lambda.proxy.url", ""),
             ("aws.lambda.functon.name", "typo"),
             ("tasks.max", "1"),
@@ -977,7 +974,7 @@ fn harmless_keys_of_other_connectors_and_unknown_ones_are_accepted_and_named() {
             unknown: vec!["aws.lambda.functon.name".to_owned()],
             without_effect: vec![
                 "confluent.topic.bootstrap.servers (there is no licence to store)".to_owned(),
-                "reporter.bootstrap.servers (no reports are written)".to_owned(),
+                "reporter.admin.security.protocol (topics are made through the producer's connections)".to_owned(),
             ],
         }
     );

@@ -9,12 +9,10 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use klamm_aws::{CONNECT_TIMEOUT, CredentialsCache, HttpClient, SendError, Service, chain, sign_request};
 use klamm_connect_api::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
-use super::credentials::CredentialsCache;
-use super::http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
-use super::sign::sign_request;
 use super::{Answer, Invoke, InvokeError, Request};
 
 const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
@@ -23,6 +21,7 @@ const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-amz-client-context
 const EXECUTION_NAME: HeaderName = HeaderName::from_static("x-amz-durable-execution-name");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("klamm/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -98,7 +97,16 @@ impl LambdaClient {
         })??;
         let uri = format!("{}{path_and_query}", self.endpoint);
         let now = (self.clock)();
-        sign_request(&identity, &self.region, now, method.as_str(), &uri, &mut headers, &body)?;
+        sign_request(
+            Service::Lambda,
+            &identity,
+            &self.region,
+            now,
+            &method,
+            &uri,
+            &mut headers,
+            &body,
+        )?;
         headers.insert(USER_AGENT, AGENT);
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = method;
@@ -136,6 +144,7 @@ impl LambdaClient {
             function_error: head.headers.contains_key(FUNCTION_ERROR),
             error_type: text(ERROR_TYPE),
             request_id: text(REQUEST_ID),
+            executed_version: text(EXECUTED_VERSION),
             retry_after: text(RETRY_AFTER)
                 .and_then(|text| text.trim().parse().ok())
                 .map(Duration::from_secs),

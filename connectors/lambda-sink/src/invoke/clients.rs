@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
+use klamm_aws::{CredentialsCache, CredentialsPlan, HttpClient};
+
 use super::Invoke;
 use super::client::LambdaClient;
-use super::credentials::CredentialsCache;
-use super::http_client::HttpClient;
-use crate::config::{CredentialsPlan, RoutePlan};
+use crate::config::RoutePlan;
 
 /// Hands out clients. Holds on to none that no sink uses, so there are never more than routes.
 pub(crate) struct Clients {
@@ -61,10 +61,11 @@ impl fmt::Debug for Clients {
 
 #[cfg(test)]
 mod tests {
+    use klamm_aws::Environment;
     use klamm_connect_api::RawConfig;
 
     use super::*;
-    use crate::config::{Environment, Plan, definition};
+    use crate::config::{Plan, definition};
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 

@@ -11,6 +11,7 @@ fn destination(invocation: InvocationType, answers: Answers) -> Destination {
         region: "eu-west-1".to_owned(),
         invocation,
         answers,
+        keeps_results: false,
     }
 }
 
@@ -46,6 +47,11 @@ fn short(verdict: &Verdict) -> String {
     let wait = |after: &Option<Duration>| after.map_or(String::new(), |after| format!(" {}", after.as_millis()));
     match verdict {
         Verdict::Accepted => "accepted".to_owned(),
+        Verdict::Answered { results, rest: None } => format!("answered {results:?}"),
+        Verdict::Answered {
+            results,
+            rest: Some((failed, _)),
+        } => format!("answered {results:?} but {failed:?}"),
         Verdict::PartlyAccepted { failed, .. } => format!("partly {failed:?}"),
         Verdict::Retry { after, outcome, .. } => format!("retry {outcome:?}{}", wait(after)),
         Verdict::Failed { .. } => "failed".to_owned(),
@@ -57,7 +63,11 @@ fn short(verdict: &Verdict) -> String {
 
 fn failure(verdict: &Verdict) -> &Failure {
     match verdict {
-        Verdict::Accepted => panic!("accepted has no failure"),
+        Verdict::Accepted | Verdict::Answered { rest: None, .. } => panic!("accepted has no failure"),
+        Verdict::Answered {
+            rest: Some((_, failure)),
+            ..
+        } => failure,
         Verdict::PartlyAccepted { failure, .. }
         | Verdict::Retry { failure, .. }
         | Verdict::Failed { failure }
@@ -548,4 +558,94 @@ fn without_an_answer_only_a_broken_connection_counts_as_an_attempt() {
         assert_eq!(short(&verdict), wanted);
         assert!(failure(&verdict).message.contains(text), "{verdict:?}");
     }
+}
+
+#[test]
+fn answers_are_kept_where_somebody_wants_them() {
+    let cut = Answer {
+        body_bytes: 100,
+        ..answer(200, "[1")
+    };
+    let too_large = Answer {
+        function_error: true,
+        ..answer(200, r#"{"errorType":"Function.ResponseSizeTooLarge"}"#)
+    };
+    let failures = r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"orders-0","offset":41}}]}"#;
+    let of_all = |text: &str| format!("{:?}", vec![Some(Bytes::from(text.to_owned())); 3]);
+    let cases = [
+        // invocation, answers, answer, verdict, why
+        (
+            InvocationType::Sync,
+            Answers::Ignored,
+            answer(200, "{\"n\":1}"),
+            format!("answered {}", of_all("{\"n\":1}")),
+            "everybody's",
+        ),
+        (
+            InvocationType::Sync,
+            Answers::Ignored,
+            answer(200, ""),
+            format!("answered {}", of_all("null")),
+            "nothing is said",
+        ),
+        (
+            InvocationType::Sync,
+            Answers::Failures,
+            answer(200, failures),
+            format!("answered {} but [1]", of_all(failures)),
+            "one failed",
+        ),
+        (
+            InvocationType::Sync,
+            Answers::Ignored,
+            answer(200, "oops"),
+            "failed".to_owned(),
+            "no JSON",
+        ),
+        (
+            InvocationType::Sync,
+            Answers::Ignored,
+            cut,
+            "failed".to_owned(),
+            "only a part was read",
+        ),
+        (
+            InvocationType::Sync,
+            Answers::Ignored,
+            too_large,
+            "failed".to_owned(),
+            "the answer counts now",
+        ),
+        (
+            InvocationType::Async,
+            Answers::Ignored,
+            answer(202, ""),
+            "accepted".to_owned(),
+            "not the function's answer",
+        ),
+    ];
+    for (invocation, answers, answer, wanted, why) in cases {
+        let destination = Destination {
+            keeps_results: true,
+            ..destination(invocation, answers)
+        };
+        let verdict = judge(&destination, &call(), Ok(answer), || false);
+        assert_eq!(short(&verdict), wanted, "{why}");
+    }
+}
+
+#[test]
+fn a_failure_says_what_was_answered() {
+    let failed = Answer {
+        function_error: true,
+        executed_version: Some("7".to_owned()),
+        ..answer(200, r#"{"errorType":"ValueError"}"#)
+    };
+    let verdict = judged(InvocationType::Sync, Answers::Failures, failed);
+    let answered = failure(&verdict).answered.as_deref().unwrap();
+    assert_eq!((answered.status, answered.version.as_deref()), (200, Some("7")));
+    assert_eq!(answered.function_error.as_deref(), Some("Unhandled"));
+    let refused = judged(InvocationType::Sync, Answers::Failures, answer(403, ""));
+    let answered = failure(&refused).answered.as_deref().unwrap();
+    assert_eq!((answered.status, &answered.function_error), (403, &None));
 }

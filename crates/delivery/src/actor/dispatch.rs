@@ -16,6 +16,9 @@ use crate::batch::{Item, OpenBatch, Part};
 use crate::route::{Cause, Queue, RouteState};
 use crate::status::{Outage, count};
 
+/// What is said of a panic. Its own words may quote a record, so they stay where Rust writes them: on standard error.
+const PANICKED: &str = "the sink panicked, and standard error says where";
+
 /// A call that has ended, with the records it sent.
 #[derive(Debug)]
 pub(super) struct Called {
@@ -54,7 +57,7 @@ impl Actor {
 
     /// Sends what may be sent now.
     fn dispatch(&mut self, route: usize) {
-        while !self.has_failed && self.routes[route].permits.is_free() {
+        while !self.has_failed && self.routes[route].permits.is_free() && !self.routes[route].is_held_back {
             let Some(part) = self.next_part(route) else { break };
             // A record too large for any call, met while the part was filled, may have failed the task.
             if self.has_failed {
@@ -202,6 +205,7 @@ impl Actor {
                 )
                 .into(),
                 request_id: None,
+                answered: None,
             };
             let never = Attempted {
                 attempts: 0,
@@ -262,6 +266,7 @@ impl Actor {
             }
             .into(),
             request_id: None,
+            answered: None,
         };
         let attempted = Attempted {
             attempts: part.attempts,
@@ -333,8 +338,8 @@ fn fill(state: &RouteState, lanes: &mut crate::lanes::Lanes, open: &mut OpenBatc
             // A plugin's panic must not take the engine along.
             match catch_unwind(AssertUnwindSafe(|| state.builder.cost(&item.origin, &item.encoded))) {
                 Ok(bytes) => cost = bytes,
-                Err(panic) => {
-                    filled.panic = Some(panic_message(&*panic));
+                Err(_) => {
+                    filled.panic = Some(PANICKED.to_owned());
                     return false;
                 }
             }
@@ -373,9 +378,9 @@ struct CallLimits {
 /// Builds the payload and sends it. A panic of the sink ends here.
 async fn call(sink: Arc<dyn Sink>, part: Part, limits: CallLimits) -> Called {
     let attempt = AssertUnwindSafe(attempt(&*sink, &part, limits)).catch_unwind().await;
-    let answer = attempt.unwrap_or_else(|panic| Answer::Broken {
+    let answer = attempt.unwrap_or_else(|_| Answer::Broken {
         class: "Panic",
-        what: panic_message(&*panic),
+        what: PANICKED.to_owned(),
     });
     Called { part, answer }
 }
@@ -404,14 +409,4 @@ async fn attempt(sink: &dyn Sink, part: &Part, limits: CallLimits) -> Answer {
         Ok(verdict) => Answer::Verdict(verdict),
         Err(_) => Answer::TimedOut,
     }
-}
-
-/// The text of a panic, cut: it stands in the status.
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    text.chars().take(256).collect()
 }

@@ -13,7 +13,7 @@ use crate::partition::{PartitionHandle, Slot};
 use crate::route::RouteState;
 use crate::status::count;
 
-/// Longest wait for dead letters by who leaves: a queue that takes nothing is not waited for, as little as a destination
+/// Longest wait for letters by who leaves: a queue that takes nothing is not waited for, as little as a destination
 /// that takes nothing.
 const LETTERS: Duration = Duration::from_secs(5);
 
@@ -97,6 +97,19 @@ impl Actor {
                 drain.partitions.retain(|partition| *partition != index);
             }
             self.reap();
+        }
+    }
+
+    /// An answer may come long after the leave began, and has the time of a letter all the same.
+    pub(super) fn give_answers_time(&mut self, partition: usize) {
+        let needed = self.now + LETTERS;
+        for drain in &mut self.drains {
+            if drain.partitions.contains(&partition) {
+                drain.letters_until = drain.until.min(needed);
+            }
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.letters_until = ending.until.min(needed);
         }
     }
 
@@ -227,7 +240,9 @@ impl Actor {
             } else {
                 let waits_in_vain = |route: &RouteState| {
                     route.outage.is_some()
-                        || is_late && route.letters > 0 && route.ready.is_empty() && route.waiting.is_empty()
+                        || is_late
+                            && route.letters > 0
+                            && (route.is_held_back || route.ready.is_empty() && route.waiting.is_empty())
                 };
                 let is_left = |route: &RouteState| route.items == 0 || self.calls.is_empty() && waits_in_vain(route);
                 (is_late || self.letters == 0) && self.routes.iter().all(is_left)

@@ -1,37 +1,53 @@
-//! Hands records that were given up to the dead letters, and settles them once they are acknowledged.
+//! Hands over records that were given up and answers that are kept, and settles them once they are acknowledged.
 //!
 //! A letter waits in its partition's queue => it is part of the one write of its partition => acknowledged (done) |
 //! refused (the task fails) | given back with its partition. It holds its lane throughout.
+//!
+//! A partition that is being given back starts no letter of a record that was given up: its next owner decides again. An
+//! answer is still written within the time that letters have: without it the destination would do its work twice.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
+use klamm_connect_api::sink::Failure;
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
 
 use super::outcome::Fate;
 use super::{Actor, Phase};
 use crate::batch::{Item, Part};
-use crate::dead_letters::{DeadLetter, GivenUp, LETTERS_AT_ONCE, LetterRefused};
 use crate::event::TaskFailure;
+use crate::letters::{About, LETTERS_AT_ONCE, Letter, LetterRefused};
 use crate::partition::Room;
 use crate::status::count;
 
-/// A record on its way to the dead letters.
+/// A record that is handed over.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(super) struct Outgoing {
     pub(super) item: Item,
-    /// The route that gave it up, and why; none if it failed before delivery.
-    pub(super) given_up: Option<(usize, Arc<GivenUp>)>,
+    /// The route that it had; none if it failed before delivery.
+    pub(super) route: Option<usize>,
+    pub(super) about: About,
+    /// Bytes that are held for its answer.
+    pub(super) answer_bytes: usize,
     /// What was left of the part that it was the last record of: later pieces of its lane go when it is settled.
     pub(super) rest: Option<Part>,
 }
 
-impl Letter {
-    fn route(&self) -> Option<usize> {
-        self.given_up.as_ref().map(|(route, _)| *route)
+impl Outgoing {
+    fn is_answer(&self) -> bool {
+        matches!(self.about, About::Answered { .. })
+    }
+
+    fn fate(&self) -> Fate {
+        match self.about {
+            About::Failed | About::GivenUp(_) => Fate::DeadLettered,
+            About::Skipped(_) => Fate::Skipped,
+            About::Answered { .. } => Fate::Delivered,
+        }
     }
 }
 
@@ -39,7 +55,7 @@ impl Letter {
 #[derive(Debug)]
 pub(super) struct Writing {
     id: u64,
-    letters: Vec<Letter>,
+    letters: Vec<Outgoing>,
     task: AbortHandle,
 }
 
@@ -60,42 +76,82 @@ enum Outcome {
 
 impl Actor {
     /// Takes letters of one partition into its queue.
-    pub(super) fn post(&mut self, partition: usize, letters: impl IntoIterator<Item = Letter>) {
+    pub(super) fn post(&mut self, partition: usize, letters: impl IntoIterator<Item = Outgoing>) {
         for mut letter in letters {
-            if self.partitions[partition].phase != Phase::Running {
-                self.count_letters(letter.route(), 1);
-                self.drop_letter(letter);
-                continue;
-            }
-            // Only the original is needed from here on.
+            self.count_letters(letter.route, 1);
+            // Only the original is needed from here on, and the answer.
             let bytes = std::mem::take(&mut letter.item.encoded.bytes).len();
             self.release(partition, bytes);
-            self.count_letters(letter.route(), 1);
-            self.partitions[partition].letters.push_back(letter);
+            self.hold_answer(partition, letter.answer_bytes);
+            let may_be_written = match self.partitions[partition].phase {
+                Phase::Running => true,
+                Phase::Draining => letter.is_answer(),
+                Phase::GivenBack => false,
+            };
+            if may_be_written {
+                if letter.is_answer() {
+                    self.give_answers_time(partition);
+                }
+                self.partitions[partition].letters.push_back(letter);
+            } else {
+                self.drop_letter(letter);
+            }
         }
         self.write_letters(partition);
+    }
+
+    /// Answers come when they come: while those that wait take as much as a partition may hold, no call starts.
+    fn hold_answer(&mut self, partition: usize, bytes: usize) {
+        if bytes > 0 {
+            let partition = &mut self.partitions[partition];
+            partition.held.bytes += bytes;
+            partition.handle.take_over(bytes);
+            self.answer_bytes += bytes;
+            self.hold_calls_back();
+        }
+    }
+
+    fn release_answer(&mut self, letter: &mut Outgoing) {
+        let bytes = std::mem::take(&mut letter.answer_bytes);
+        if bytes > 0 {
+            self.release(letter.item.partition, bytes);
+            self.answer_bytes -= bytes;
+            self.hold_calls_back();
+        }
+    }
+
+    fn hold_calls_back(&mut self) {
+        let is_full = self.answer_bytes >= self.config.limits.buffer_bytes;
+        // All routes have the same answer.
+        if self.routes.first().is_none_or(|route| route.is_held_back == is_full) {
+            return;
+        }
+        for route in 0..self.routes.len() {
+            self.routes[route].is_held_back = is_full;
+            self.touch(route);
+        }
     }
 
     /// Starts the next write of a partition, unless one is out.
     fn write_letters(&mut self, index: usize) {
         let partition = &mut self.partitions[index];
-        if self.has_failed || partition.phase != Phase::Running || partition.writing.is_some() {
+        if self.has_failed || partition.phase == Phase::GivenBack || partition.writing.is_some() {
             return;
         }
         let taken = partition.letters.len().min(LETTERS_AT_ONCE);
-        let letters: Vec<Letter> = partition.letters.drain(..taken).collect();
+        let letters: Vec<Outgoing> = partition.letters.drain(..taken).collect();
         let Some(first) = letters.first() else { return };
         let origin = first.item.origin.clone();
-        let records: Option<Vec<DeadLetter>> = letters.iter().map(dead_letter).collect();
-        let (Some(records), Some(dead_letters)) = (records, self.config.dead_letters.clone()) else {
+        let sealed: Option<Vec<Letter>> = letters.iter().map(seal).collect();
+        let (Some(sealed), Some(keeper)) = (sealed, self.config.letters.clone()) else {
             partition.letters.extend(letters);
-            let what = "a record was given up, but not handed over with its original or nobody keeps dead letters";
+            let what = "a record was to be kept, but was not handed over with its original, or nobody keeps any";
             return self.fail_internally(Some(origin), None, "NoDeadLetters", what);
         };
         self.next_write += 1;
         let id = self.next_write;
         let task = self.writes.spawn(async move {
-            let write = AssertUnwindSafe(async { dead_letters.write(records).await });
+            let write = AssertUnwindSafe(async { keeper.write(sealed).await });
             let outcome = match write.catch_unwind().await {
                 Ok(Ok(())) => Outcome::Acknowledged,
                 Ok(Err(refused)) => Outcome::Refused(refused),
@@ -122,23 +178,25 @@ impl Actor {
         let Some(Writing { letters, .. }) = ended else { return };
         match outcome {
             Outcome::Acknowledged => {
-                for letter in letters {
-                    let route = letter.route();
-                    self.count_letters(route, -1);
+                for mut letter in letters {
+                    self.count_letters(letter.route, -1);
+                    self.release_answer(&mut letter);
+                    let fate = letter.fate();
                     if let Some(rest) = letter.rest {
                         self.follow(rest);
                     }
-                    self.settle(route, [letter.item], Fate::DeadLettered);
+                    self.settle(letter.route, [letter.item], fate);
                 }
                 self.write_letters(partition);
             }
             Outcome::Refused(LetterRefused { index, message }) => {
                 let failed = letters.get(index).map(|letter| self.refusal(letter, &message));
-                for (at, letter) in letters.into_iter().enumerate() {
+                for (at, mut letter) in letters.into_iter().enumerate() {
                     if at == index {
-                        self.count_letters(letter.route(), -1);
+                        self.count_letters(letter.route, -1);
+                        self.release_answer(&mut letter);
                         count(&self.shared.failed_records, 1);
-                        self.release_item(letter.route(), letter.item);
+                        self.release_item(letter.route, letter.item);
                         // The task fails: its followers go with it.
                         letter.rest.into_iter().for_each(|rest| self.abandon(rest));
                     } else {
@@ -153,49 +211,67 @@ impl Actor {
             Outcome::Panicked => {
                 let origin = letters.first().map(|letter| letter.item.origin.clone());
                 letters.into_iter().for_each(|letter| self.drop_letter(letter));
-                self.fail_internally(origin, None, "Panic", "writing dead letters panicked");
+                self.fail_internally(origin, None, "Panic", "writing letters panicked");
             }
         }
     }
 
-    fn refusal(&self, letter: &Letter, message: &str) -> TaskFailure {
-        let failure = |last: Option<&GivenUp>| klamm_connect_api::sink::Failure {
-            class: "DeadLetterRefused".into(),
-            message: match last {
+    fn refusal(&self, letter: &Outgoing, message: &str) -> TaskFailure {
+        let given_up = letter.about.given_up().map(|given_up| &**given_up);
+        let class = if letter.is_answer() {
+            "ResultRefused"
+        } else {
+            "DeadLetterRefused"
+        };
+        let failure = Failure {
+            class: class.into(),
+            message: match given_up {
                 Some(last) => format!("{message} (the record was given up for: {})", last.failure).into(),
                 None => message.into(),
             },
             request_id: None,
+            answered: None,
         };
-        let given_up = letter.given_up.as_ref().map(|(_, given_up)| &**given_up);
+        let route = letter.route.map(|route| &self.routes[route]);
         TaskFailure {
             origin: Some(letter.item.origin.clone()),
             records: 1,
-            route: given_up.map_or_else(|| "".into(), |given_up| Arc::clone(&given_up.route)),
-            destination: given_up.map_or_else(|| "".into(), |given_up| Arc::clone(&given_up.destination)),
+            route: route.map_or_else(|| "".into(), |route| Arc::clone(&route.name)),
+            destination: route.map_or_else(|| "".into(), |route| Arc::clone(&route.destination)),
             attempts: given_up.map_or(0, |given_up| given_up.attempts),
             elapsed: self.now.saturating_duration_since(letter.item.arrived),
-            failure: failure(given_up),
+            failure,
         }
     }
 
-    /// Lets go of the letters of a partition that wait.
+    /// Lets go of the letters of a partition that wait; answers stay while it drains.
     pub(super) fn purge_letters(&mut self, partition: usize) {
-        for letter in std::mem::take(&mut self.partitions[partition].letters) {
+        let entry = &mut self.partitions[partition];
+        let is_draining = entry.phase == Phase::Draining;
+        let waiting = std::mem::take(&mut entry.letters);
+        let (kept, dropped): (VecDeque<Outgoing>, VecDeque<Outgoing>) = waiting
+            .into_iter()
+            .partition(|letter| is_draining && letter.is_answer());
+        entry.letters = kept;
+        dropped.into_iter().for_each(|letter| self.drop_letter(letter));
+    }
+
+    /// Takes back what of a partition is not acknowledged.
+    pub(super) fn take_back_letters(&mut self, partition: usize) {
+        let entry = &mut self.partitions[partition];
+        let waiting = std::mem::take(&mut entry.letters);
+        let out = entry.writing.take().map(|Writing { letters, task, .. }| {
+            task.abort();
+            letters
+        });
+        for letter in out.into_iter().flatten().chain(waiting) {
             self.drop_letter(letter);
         }
     }
 
-    /// Takes back the write of a partition that is out.
-    pub(super) fn take_back_letters(&mut self, partition: usize) {
-        if let Some(Writing { letters, task, .. }) = self.partitions[partition].writing.take() {
-            task.abort();
-            letters.into_iter().for_each(|letter| self.drop_letter(letter));
-        }
-    }
-
-    fn drop_letter(&mut self, letter: Letter) {
-        let route = letter.route();
+    fn drop_letter(&mut self, mut letter: Outgoing) {
+        let route = letter.route;
+        self.release_answer(&mut letter);
         self.count_letters(route, -1);
         count(&self.shared.dropped_records, 1);
         self.release_item(route, letter.item);
@@ -208,7 +284,7 @@ impl Actor {
         if let Some(route) = route {
             let state = &mut self.routes[route];
             state.letters = state.letters.saturating_add_signed(change);
-            let waiting = &self.shared.routes[route].dead_letters_waiting;
+            let waiting = &self.shared.routes[route].letters_waiting;
             waiting.store(state.letters, Ordering::Relaxed);
         }
     }
@@ -239,14 +315,15 @@ impl Actor {
     /// Whether nothing of a partition is out: no call, and no write that is still waited for.
     pub(super) fn is_quiet(&self, partition: usize, letters_until: Instant) -> bool {
         let partition = &self.partitions[partition];
-        partition.sent == 0 && (partition.writing.is_none() || letters_until <= self.now)
+        let has_letters = partition.writing.is_some() || !partition.letters.is_empty();
+        partition.sent == 0 && (!has_letters || letters_until <= self.now)
     }
 }
 
-fn dead_letter(letter: &Letter) -> Option<DeadLetter> {
-    Some(DeadLetter {
+fn seal(letter: &Outgoing) -> Option<Letter> {
+    Some(Letter {
         origin: letter.item.origin.clone(),
         record: letter.item.original.clone()?,
-        given_up: letter.given_up.as_ref().map(|(_, given_up)| Arc::clone(given_up)),
+        about: letter.about.clone(),
     })
 }

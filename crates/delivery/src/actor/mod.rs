@@ -27,13 +27,14 @@ use crate::event::EngineEvent;
 use crate::intake::Delivery;
 use crate::lanes::Lanes;
 use crate::ledger::Pending;
+use crate::letters::About;
 use crate::partition::{PartitionHandle, Room, Slot};
 use crate::route::{Queue, RouteState};
 use crate::status::count;
 
 use dispatch::Called;
 use leave::{Drain, Ending};
-use letters::{Letter, Writing, Written};
+use letters::{Outgoing, Writing, Written};
 
 /// Most orders that are taken in before batches are packed.
 const COMMANDS_AT_ONCE: usize = 64;
@@ -82,8 +83,8 @@ struct Partition {
     queues: Vec<Queue>,
     /// Records in calls, counted once per route. The entry stays until they are back.
     sent: usize,
-    /// Records that wait for the next write of dead letters.
-    letters: VecDeque<Letter>,
+    /// Records that wait for the next write of letters.
+    letters: VecDeque<Outgoing>,
     writing: Option<Writing>,
     /// Room that its records take.
     held: Room,
@@ -117,8 +118,10 @@ pub(crate) struct Actor {
     given_back: usize,
     calls: JoinSet<Called>,
     writes: JoinSet<Written>,
-    /// Records on their way to the dead letters, of all partitions.
+    /// Records on their way to be kept, of all partitions.
     letters: usize,
+    /// Bytes of their answers.
+    answer_bytes: usize,
     next_write: u64,
     drains: Vec<Drain>,
     ending: Option<Ending>,
@@ -170,6 +173,7 @@ impl Actor {
             calls: JoinSet::new(),
             writes: JoinSet::new(),
             letters: 0,
+            answer_bytes: 0,
             next_write: 0,
             drains: Vec::new(),
             ending: None,
@@ -379,9 +383,11 @@ impl Actor {
                 arrived: self.now,
             };
             if let Some(letter) = record.dead_letter {
-                letters.push(Letter {
+                letters.push(Outgoing {
                     item: item(record.origin.clone(), Encoded { bytes: Vec::new() }, Some(letter)),
-                    given_up: None,
+                    route: None,
+                    about: About::Failed,
+                    answer_bytes: 0,
                     rest: None,
                 });
             }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use klamm_connect_api::Origin;
 use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{Failure, Outcome, RouteIndex, Verdict};
@@ -12,11 +13,11 @@ use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::dispatch::{Answer, Called};
-use super::letters::Letter;
+use super::letters::Outgoing;
 use super::{Actor, Phase};
 use crate::batch::{Item, Part};
-use crate::dead_letters::GivenUp;
 use crate::event::{EngineEvent, TaskFailure};
+use crate::letters::{About, GivenUp};
 use crate::partition::Room;
 use crate::retry::{self, Next};
 use crate::route::Cause;
@@ -67,6 +68,7 @@ impl Actor {
                     )
                     .into(),
                     request_id: None,
+                    answered: None,
                 };
                 count(&self.shared.routes[route].possible_duplicates, part.items.len());
                 self.on_attempt(part, failure, None);
@@ -91,22 +93,16 @@ impl Actor {
             }
             Verdict::PartlyAccepted { failed, failure } => {
                 self.recover(route);
-                let is_valid =
-                    failed.is_sorted_by(|a, b| a < b) && failed.last().is_none_or(|last| *last < part.items.len());
-                // Indices that make no sense name nothing: then all records count as failed.
-                if is_valid {
-                    let mut failed = failed.into_iter().peekable();
-                    let (refused, accepted): (Vec<_>, Vec<_>) = std::mem::take(&mut part.items)
-                        .into_iter()
-                        .enumerate()
-                        .partition(|(index, _)| failed.next_if_eq(index).is_some());
-                    part.items = refused.into_iter().map(|(_, item)| item).collect();
-                    self.settle(Some(route), accepted.into_iter().map(|(_, item)| item), Fate::Delivered);
-                }
+                let accepted = take_accepted(&mut part, &failed);
+                self.settle(Some(route), accepted.into_iter().map(|(_, item)| item), Fate::Delivered);
                 if part.items.is_empty() {
                     return self.follow(part);
                 }
                 self.on_attempt(part, failure, None);
+            }
+            Verdict::Answered { results, rest } => {
+                self.recover(route);
+                self.keep_answers(part, results, rest);
             }
             Verdict::Failed { failure } => {
                 self.recover(route);
@@ -149,6 +145,51 @@ impl Actor {
                     state.ready.push_back(part);
                 }
             }
+        }
+    }
+
+    /// Records were accepted, and are done when what was said of them is kept.
+    fn keep_answers(&mut self, mut part: Part, mut results: Vec<Option<Bytes>>, rest: Option<(Vec<usize>, Failure)>) {
+        let route = part.route;
+        if results.len() != part.items.len() {
+            let what = format!("{} results for {} records", results.len(), part.items.len());
+            let origin = part.items.first().map(|item| item.origin.clone());
+            self.abandon(part);
+            return self.fail_internally(origin, Some(route), "ResultCount", &what);
+        }
+        let failed = rest.as_ref().map_or(&[][..], |(failed, _)| failed);
+        let accepted = take_accepted(&mut part, failed);
+        let name = Arc::clone(&self.routes[route].name);
+        let (mut done, mut letters) = (Vec::new(), Vec::<Outgoing>::new());
+        for (index, item) in accepted {
+            let Some(result) = results[index].take() else {
+                done.push(item);
+                continue;
+            };
+            // Records that share one answer share its memory.
+            let is_shared = letters.last().is_some_and(|before| match &before.about {
+                About::Answered { result: other, .. } => std::ptr::eq(other.as_ptr(), result.as_ptr()),
+                About::Failed | About::GivenUp(_) | About::Skipped(_) => false,
+            });
+            letters.push(Outgoing {
+                item,
+                route: Some(route),
+                answer_bytes: if is_shared { 0 } else { result.len() },
+                about: About::Answered {
+                    route: Arc::clone(&name),
+                    result,
+                },
+                rest: None,
+            });
+        }
+        self.settle(Some(route), done, Fate::Delivered);
+        match (part.items.is_empty(), rest) {
+            (false, Some((_, failure))) => {
+                self.post_all(letters, None);
+                self.on_attempt(part, failure, None);
+            }
+            _ if letters.is_empty() => self.follow(part),
+            _ => self.post_all(letters, Some(part)),
         }
     }
 
@@ -263,6 +304,7 @@ impl Actor {
             class: "Unknown".into(),
             message: "delivery was given up before a call".into(),
             request_id: None,
+            answered: None,
         });
         let (attempts, first_call) = (part.attempts, part.first_call);
         let given_up = Attempted {
@@ -281,8 +323,11 @@ impl Actor {
             failure,
         } = attempted;
         // A dead letter holds its lane until it is acknowledged, and the later pieces of the lane with it.
-        let rest = match self.routes[route].settings.error_policy {
+        let policy = self.routes[route].settings.error_policy;
+        let is_reported = policy == ErrorPolicy::Log && self.config.reports_skipped;
+        let rest = match policy {
             ErrorPolicy::DeadLetter => rest,
+            ErrorPolicy::Log if is_reported => rest,
             ErrorPolicy::Fail | ErrorPolicy::Log | ErrorPolicy::Ignore => {
                 rest.into_iter().for_each(|rest| self.follow(rest));
                 None
@@ -315,7 +360,17 @@ impl Actor {
                         records = items.len(), class = &*failure.class, attempts, held_back, error = %failure,
                         "records skipped after delivery failed");
                 }
-                self.settle(Some(route), items, Fate::Skipped);
+                if is_reported {
+                    let given_up = Arc::new(GivenUp {
+                        route: Arc::clone(&state.name),
+                        destination: Arc::clone(&state.destination),
+                        attempts,
+                        failure,
+                    });
+                    self.post_items(route, items, &About::Skipped(given_up), rest);
+                } else {
+                    self.settle(Some(route), items, Fate::Skipped);
+                }
             }
             ErrorPolicy::Ignore => self.settle(Some(route), items, Fate::Skipped),
             ErrorPolicy::DeadLetter => {
@@ -332,30 +387,34 @@ impl Actor {
                     attempts,
                     failure,
                 });
-                self.post_items(route, items, &given_up, rest);
+                self.post_items(route, items, &About::GivenUp(given_up), rest);
             }
         }
     }
 
-    /// Hands records over to the dead letters, each partition's to its own queue.
-    fn post_items(&mut self, route: usize, items: Vec<Item>, given_up: &Arc<GivenUp>, mut rest: Option<Part>) {
-        let mut items = items.into_iter().peekable();
-        while let Some(partition) = items.peek().map(|item| item.partition) {
-            let mut letters: Vec<Letter> = Vec::new();
-            while let Some(item) = items.next_if(|item| item.partition == partition) {
-                letters.push(Letter {
-                    item,
-                    given_up: Some((route, Arc::clone(given_up))),
-                    rest: None,
-                });
-            }
-            // Only parts of one lane, so of one partition, have followers.
-            if items.peek().is_none()
-                && let Some(last) = letters.last_mut()
-            {
-                last.rest = rest.take();
-            }
-            self.post(partition, letters);
+    fn post_items(&mut self, route: usize, items: Vec<Item>, about: &About, rest: Option<Part>) {
+        let letters = items.into_iter().map(|item| Outgoing {
+            item,
+            route: Some(route),
+            about: about.clone(),
+            answer_bytes: 0,
+            rest: None,
+        });
+        self.post_all(letters.collect(), rest);
+    }
+
+    /// Hands letters over, each partition's to its own queue. `rest` is what is left of their part if they are the last
+    /// of it.
+    fn post_all(&mut self, mut letters: Vec<Outgoing>, rest: Option<Part>) {
+        // Only parts of one lane, so of one partition, have followers.
+        if let Some(last) = letters.last_mut() {
+            last.rest = rest;
+        }
+        let mut letters = letters.into_iter().peekable();
+        while let Some(partition) = letters.peek().map(|letter| letter.item.partition) {
+            let own = std::iter::from_fn(|| letters.next_if(|letter| letter.item.partition == partition));
+            let own: Vec<Outgoing> = own.collect();
+            self.post(partition, own);
         }
     }
 
@@ -397,6 +456,7 @@ impl Actor {
                 class: class.into(),
                 message: format!("{what}: a defect of the connector; restart the task, and report it").into(),
                 request_id: None,
+                answered: None,
             },
         });
     }
@@ -481,4 +541,20 @@ impl Actor {
             self.given_back -= before - self.partitions.len();
         }
     }
+}
+
+/// Takes the records out of a part that are not among `failed`, each with its index; the part keeps the others. Indices
+/// that make no sense name nothing: then all records count as failed.
+fn take_accepted(part: &mut Part, failed: &[usize]) -> Vec<(usize, Item)> {
+    let is_valid = failed.is_sorted_by(|a, b| a < b) && failed.last().is_none_or(|last| *last < part.items.len());
+    if !is_valid {
+        return Vec::new();
+    }
+    let mut failed = failed.iter().peekable();
+    let (refused, accepted): (Vec<_>, Vec<_>) = std::mem::take(&mut part.items)
+        .into_iter()
+        .enumerate()
+        .partition(|(index, _)| failed.next_if_eq(&index).is_some());
+    part.items = refused.into_iter().map(|(_, item)| item).collect();
+    accepted
 }

@@ -16,7 +16,7 @@ use klamm_connect_api::sink::{
 };
 use klamm_connect_api::{BoxFuture, Origin, Record, TopicPartition};
 use klamm_delivery::{
-    Committable, DeadLetter, DeadLetters, Delivery, Engine, EngineConfig, EngineEvent, LETTERS_AT_ONCE, LetterRefused,
+    About, Committable, Delivery, Engine, EngineConfig, EngineEvent, LETTERS_AT_ONCE, Letter, LetterRefused, Letters,
     PartitionLimits, Progress, WorkerMemory,
 };
 use tokio::sync::{Notify, mpsc};
@@ -41,6 +41,7 @@ pub fn failure(class: &str) -> Failure {
         class: class.into(),
         message: "scripted".into(),
         request_id: None,
+        answered: None,
     }
 }
 
@@ -175,6 +176,7 @@ impl FakeSink {
                 .map(|(index, delivery)| Route {
                     name: format!("route-{index}").into(),
                     destination: format!("function-{index}").into(),
+                    resource: format!("function-{index}").into(),
                     delivery,
                 })
                 .collect(),
@@ -369,6 +371,7 @@ impl Sink for FakeSink {
             let refused: &[usize] = match &verdict {
                 Verdict::Accepted => &[],
                 Verdict::PartlyAccepted { failed, .. } => failed,
+                Verdict::Answered { rest, .. } => rest.as_ref().map_or(&[], |(failed, _)| failed),
                 Verdict::Retry { .. }
                 | Verdict::Failed { .. }
                 | Verdict::Throttled { .. }
@@ -516,35 +519,35 @@ pub enum LetterReply {
     Panic,
 }
 
-type LetterScript = Box<dyn FnMut(&[DeadLetter]) -> LetterReply + Send>;
+type LetterScript = Box<dyn FnMut(&[Letter]) -> LetterReply + Send>;
 
-/// Dead letters that answer from a script.
-pub struct FakeDeadLetters {
+/// A keeper of letters that answers from a script.
+pub struct FakeLetters {
     sink: Arc<FakeSink>,
     script: Mutex<LetterScript>,
     /// What was acknowledged, in order.
-    kept: Mutex<Vec<DeadLetter>>,
+    kept: Mutex<Vec<Letter>>,
     /// Partitions with a write that is out.
     writing: Mutex<BTreeSet<i32>>,
 }
 
-impl fmt::Debug for FakeDeadLetters {
+impl fmt::Debug for FakeLetters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FakeDeadLetters")
+        f.write_str("FakeLetters")
     }
 }
 
-impl FakeDeadLetters {
-    pub fn set_script(&self, script: impl FnMut(&[DeadLetter]) -> LetterReply + Send + 'static) {
+impl FakeLetters {
+    pub fn set_script(&self, script: impl FnMut(&[Letter]) -> LetterReply + Send + 'static) {
         *self.script.lock().unwrap() = Box::new(script);
     }
 
-    pub fn kept(&self) -> Vec<DeadLetter> {
+    pub fn kept(&self) -> Vec<Letter> {
         self.kept.lock().unwrap().clone()
     }
 
     pub fn kept_offsets(&self, partition: i32) -> Vec<i64> {
-        let is_of = |letter: &&DeadLetter| letter.origin.topic_partition.partition() == partition;
+        let is_of = |letter: &&Letter| letter.origin.topic_partition.partition() == partition;
         self.kept()
             .iter()
             .filter(is_of)
@@ -553,9 +556,14 @@ impl FakeDeadLetters {
     }
 
     /// Lanes that the letters hold, by route.
-    fn lanes(&self, letters: &[DeadLetter]) -> BTreeSet<(usize, Lane)> {
-        let lane = |letter: &DeadLetter| {
-            let route = letter.given_up.as_ref()?.route.strip_prefix("route-")?.parse().ok()?;
+    fn lanes(&self, letters: &[Letter]) -> BTreeSet<(usize, Lane)> {
+        let lane = |letter: &Letter| {
+            let route = match &letter.about {
+                // The records that a partial success leaves may be sent again meanwhile.
+                About::Failed | About::Answered { .. } => return None,
+                About::GivenUp(given_up) | About::Skipped(given_up) => &given_up.route,
+            };
+            let route = route.strip_prefix("route-")?.parse().ok()?;
             Some((route, self.sink.lane(route, &letter.origin)))
         };
         letters.iter().filter_map(lane).collect()
@@ -564,7 +572,7 @@ impl FakeDeadLetters {
 
 /// A write that is out holds its lanes until it ends, however it ends.
 struct Held<'a> {
-    letters: &'a FakeDeadLetters,
+    letters: &'a FakeLetters,
     partition: i32,
     lanes: BTreeSet<(usize, Lane)>,
 }
@@ -580,8 +588,8 @@ impl Drop for Held<'_> {
     }
 }
 
-impl DeadLetters for FakeDeadLetters {
-    fn write(&self, letters: Vec<DeadLetter>) -> BoxFuture<'_, Result<(), LetterRefused>> {
+impl Letters for FakeLetters {
+    fn write(&self, letters: Vec<Letter>) -> BoxFuture<'_, Result<(), LetterRefused>> {
         Box::pin(async move {
             let partition = letters[0].origin.topic_partition.partition();
             let lanes = self.lanes(&letters);
@@ -641,7 +649,7 @@ impl DeadLetters for FakeDeadLetters {
 
 /// An engine with its surroundings.
 pub struct World {
-    pub letters: Arc<FakeDeadLetters>,
+    pub letters: Arc<FakeLetters>,
     pub engine: Engine,
     pub events: mpsc::Receiver<EngineEvent>,
     pub sink: Arc<FakeSink>,
@@ -656,10 +664,25 @@ impl World {
     }
 
     pub fn with(sink: &Arc<FakeSink>, limits: PartitionLimits, memory_bytes: usize, seed: u64) -> Self {
+        Self::start(sink, limits, memory_bytes, seed, false)
+    }
+
+    /// Records that are skipped are reported.
+    pub fn reporting(sink: &Arc<FakeSink>) -> Self {
+        Self::start(sink, PartitionLimits::default(), 64 << 20, 1, true)
+    }
+
+    fn start(
+        sink: &Arc<FakeSink>,
+        limits: PartitionLimits,
+        memory_bytes: usize,
+        seed: u64,
+        reports_skipped: bool,
+    ) -> Self {
         let memory = Arc::new(WorkerMemory::new(memory_bytes));
         let clock = Arc::new(AtomicI64::new(0));
         let time = Arc::clone(&clock);
-        let letters = Arc::new(FakeDeadLetters {
+        let letters = Arc::new(FakeLetters {
             sink: Arc::clone(sink),
             script: Mutex::new(Box::new(|_| LetterReply::After(Duration::ZERO))),
             kept: Mutex::default(),
@@ -671,7 +694,8 @@ impl World {
             limits,
             seed,
             wall_clock: Arc::new(move || time.load(Atomic::Relaxed)),
-            dead_letters: Some(Arc::<FakeDeadLetters>::clone(&letters)),
+            letters: Some(Arc::<FakeLetters>::clone(&letters)),
+            reports_skipped,
         };
         let mut actors = JoinSet::new();
         let (engine, events) = Engine::start(

@@ -161,6 +161,11 @@ impl KafkaClient {
         self.dialer.tasks.spawn_on(task, &self.dialer.net);
     }
 
+    /// Whether [`KafkaClient::shutdown`] was called, so that nothing of this client goes on.
+    pub fn is_shut_down(&self) -> bool {
+        self.stop().is_cancelled()
+    }
+
     pub(crate) fn stop(&self) -> &CancellationToken {
         &self.dialer.stop
     }

@@ -12,6 +12,7 @@ use klamm_smt::Chain;
 
 use super::definition::{KEY_FORMAT, VALUE_FORMAT, common_def, error_def, sink_def};
 use super::format::{self, InputFormat};
+use super::letters::{self, LettersConfig, ReportConfig, report_def};
 use super::worker::ignored_line;
 use super::{Secrets, SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::herder::RestartPolicy;
@@ -41,20 +42,6 @@ pub(crate) enum Tolerance {
     All,
 }
 
-/// The dead letter queue (`errors.deadletterqueue.*`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DeadLetterConfig {
-    /// `…topic.name`
-    pub(crate) topic: Arc<str>,
-    /// `…topic.replication.factor`, if the topic has to be made.
-    pub(crate) replication_factor: i16,
-    /// `…context.headers.enable`
-    pub(crate) has_context_headers: bool,
-    /// Where the topic is: the worker's cluster, unless `producer.*` says otherwise.
-    pub(crate) client: ClientConfig,
-    pub(crate) producer: ProducerConfig,
-}
-
 /// A plugin with its class.
 pub(crate) type Made<T> = (&'static str, Arc<T>);
 
@@ -76,12 +63,14 @@ pub(crate) struct ConnectorConfig {
     /// Those that `predicates` declares, for transforms and for the sink.
     pub(crate) predicates: Predicates,
     pub(crate) errors: ErrorHandling,
-    pub(crate) dead_letters: Option<DeadLetterConfig>,
+    pub(crate) letters: LettersConfig,
     /// One line for each key that is accepted and means nothing here.
     pub(crate) warnings: Vec<String>,
 }
 
 const DEAD_LETTER_TOPIC: &str = "errors.deadletterqueue.topic.name";
+/// `bootstrap.servers` of reports, under Confluent's name.
+pub(super) const REPORTER_SERVERS: &str = "reporter.bootstrap.servers";
 const ONE_OF_TOPICS: &str = "Must configure one of topics or topics.regex";
 
 /// The consumer group of a connector: `connect-<name>`, or what `consumer.override.group.id` says.
@@ -154,6 +143,7 @@ impl ConnectorConfig {
             raw,
             config: &self.sink_config,
             predicates: &self.predicates,
+            keeps_results: self.letters.keeps_results(),
         }
     }
 
@@ -345,36 +335,22 @@ impl Check<'_> {
         let consumer = self.consumer();
         let producer = self.producer();
         let subscription = self.subscription(&topics);
-        let dead_letter_topic = topics.str(DEAD_LETTER_TOPIC).filter(|topic| !topic.is_empty());
-        if let Some(topic) = dead_letter_topic {
-            self.dead_letters_are_no_input(topic, &topics, subscription.as_ref());
-        }
+        let letters = self.letters(&topics, producer, subscription.as_ref());
 
         let def = sink.config_def(self.raw);
         let sink_config = self.add(&def);
         for error in sink.validate(self.raw, &sink_config) {
             self.validation.error(&error.key, error.message);
         }
-        if dead_letter_topic.is_none()
-            && let Some(key) = ErrorPolicy::dead_letter_key(&sink_config)
-        {
-            let message = format!("`{key}=dlq` needs the name of a topic for the records that are given up");
+        let names_a_place = letters.keeps_failures() || self.names_a_destination();
+        if let Some(key) = ErrorPolicy::dead_letter_key(&sink_config).filter(|_| !names_a_place) {
+            let destinations = self.plugins.failure_destinations().iter();
+            let others: String = destinations.map(|kind| format!(" or `{}`", kind.key())).collect();
+            let message = format!(
+                "`{key}=dlq` needs a place for the records that are given up: set `{DEAD_LETTER_TOPIC}`{others}"
+            );
             self.validation.error(DEAD_LETTER_TOPIC, message);
         }
-        let dead_letters = match (dead_letter_topic, producer) {
-            (Some(topic), Some((client, producer))) => Some(DeadLetterConfig {
-                topic: topic.into(),
-                replication_factor: topics
-                    .int("errors.deadletterqueue.topic.replication.factor")
-                    .and_then(|factor| i16::try_from(factor).ok())?,
-                has_context_headers: topics
-                    .bool("errors.deadletterqueue.context.headers.enable")
-                    .unwrap_or_default(),
-                client,
-                producer,
-            }),
-            _ => None,
-        };
         Some(ConnectorConfig {
             warnings: std::mem::take(&mut self.warnings),
             sink: Arc::clone(sink),
@@ -404,8 +380,95 @@ impl Check<'_> {
                 log: errors.bool("errors.log.enable").unwrap_or_default(),
                 log_messages: errors.bool("errors.log.include.messages").unwrap_or_default(),
             },
-            dead_letters,
+            letters,
         })
+    }
+
+    /// What is kept of records, and where.
+    fn letters(
+        &mut self,
+        sink_keys: &ParsedConfig,
+        producer: Option<(ClientConfig, ProducerConfig)>,
+        subscription: Option<&Subscription>,
+    ) -> LettersConfig {
+        let reports = self.add(&report_def());
+        let connector = self.raw.get("name").map(|name| name.trim()).unwrap_or_default();
+        let mut config = LettersConfig {
+            has_context_headers: sink_keys
+                .bool("errors.deadletterqueue.context.headers.enable")
+                .unwrap_or_default(),
+            ..LettersConfig::default()
+        };
+        for kind in self.plugins.failure_destinations() {
+            let parsed = self.add(&kind.config_def());
+            match kind.open(self.raw, &parsed) {
+                Ok(destination) => config.destinations.extend(destination),
+                Err(errors) => {
+                    for error in errors {
+                        self.validation.error(&error.key, error.message);
+                    }
+                }
+            }
+        }
+        if let Some((client, producer)) = &producer {
+            let by = (client, producer);
+            config.dead_letters = letters::topic(sink_keys, "errors.deadletterqueue.topic", connector, by);
+            config.forward =
+                letters::topic(&reports, "results.forward.topic", connector, by).map(|topic| ReportConfig {
+                    topic,
+                    // The key is the source's, byte for byte.
+                    key_format: letters::ReportFormat::String,
+                    value_format: letters::format(&reports, "results.forward.value.format"),
+                });
+        }
+        if ["reporter.result.topic.name", "reporter.error.topic.name"]
+            .iter()
+            .any(|key| reports.str(key).is_some_and(|name| !name.trim().is_empty()))
+            && let Some((client, producer)) = self.reporter()
+        {
+            let report = |settings: &'static str| {
+                letters::topic(&reports, settings, connector, (&client, &producer)).map(|topic| ReportConfig {
+                    topic,
+                    key_format: letters::format(&reports, &format!("{settings}.key.format")),
+                    value_format: letters::format(&reports, &format!("{settings}.value.format")),
+                })
+            };
+            config.results = report("reporter.result.topic");
+            config.errors = report("reporter.error.topic");
+        }
+        self.check_reports();
+        if let Some(dead) = &config.dead_letters {
+            self.dead_letters_are_no_input(&dead.topic, sink_keys, subscription);
+        }
+        for report in [&config.results, &config.errors, &config.forward].into_iter().flatten() {
+            let topic = &report.topic;
+            if subscription.is_some_and(|subscription| subscription.includes(&topic.topic)) {
+                let message = format!(
+                    "topic `{}` is also an input of the connector, so that what is written there would come back: name another \
+                     topic, or take it out of `topics`",
+                    topic.topic
+                );
+                self.validation.error(&format!("{}.name", topic.settings), message);
+            }
+        }
+        config
+    }
+
+    /// Settings of Confluent's reporter that would change what is written.
+    fn check_reports(&mut self) {
+        for (key, value) in self.raw {
+            let is_schemas = key.starts_with("reporter.") && key.ends_with(".format.schemas.enable");
+            if is_schemas && !value.trim().eq_ignore_ascii_case("false") {
+                let message = "reports are JSON without schemas: leave this out, or set `false`";
+                self.validation.error(key, message);
+            }
+        }
+    }
+
+    /// Whether a destination beside the dead letter queue is named, rightly or not.
+    fn names_a_destination(&self) -> bool {
+        let mut kinds = self.plugins.failure_destinations().iter();
+        kinds.any(|kind| self.raw.get(kind.key()).is_some_and(|name| !name.trim().is_empty()))
     }
 
     fn add(&mut self, def: &ConfigDef) -> ParsedConfig {
@@ -572,6 +635,17 @@ impl Check<'_> {
         self.connection(client).zip(producer)
     }
 
+    /// The producer of reports: as other producers of the connector, under `reporter.bootstrap.servers` and
+    /// `reporter.producer.*`.
+    fn reporter(&mut self) -> Option<(ClientConfig, ProducerConfig)> {
+        let client = ClientRole::Reporter;
+        let mut settings = client.set_by_worker(self.worker);
+        settings.extend(client.set_by_connector(self.raw));
+        let producer = ProducerConfig::from_properties(&settings);
+        let producer = self.client_settings(client, producer);
+        self.connection(client).zip(producer)
+    }
+
     /// Where a client connects: as the worker does, unless the worker's or the connector's own settings for such clients
     /// say otherwise; the last one wins.
     fn connection(&mut self, client: ClientRole) -> Option<ClientConfig> {
@@ -593,7 +667,7 @@ impl Check<'_> {
         client: ClientRole,
         parsed: Result<(T, Vec<UnknownKey>), klamm_kafka::ConfigError>,
     ) -> Option<T> {
-        let overrides = client.set_by_connector(self.raw);
+        let overrides = client.own(self.raw);
         match parsed {
             Ok((config, ignored)) => {
                 let overridden = ignored
@@ -605,6 +679,19 @@ impl Check<'_> {
             }
             Err(error) => {
                 let key = config_error_key(&error);
+                if client == ClientRole::Reporter {
+                    // What reports share with other producers was told of those.
+                    let own = if key == "bootstrap.servers" && self.raw.contains_key(REPORTER_SERVERS) {
+                        Some(REPORTER_SERVERS.to_owned())
+                    } else {
+                        let is_own = overrides.contains_key(&key);
+                        is_own.then(|| format!("{}{key}", client.override_prefix()))
+                    };
+                    if let Some(own) = own {
+                        self.validation.error(&own, error.to_string());
+                    }
+                    return None;
+                }
                 let by_worker = client.set_by_worker(self.worker);
                 let prefix = if overrides.contains_key(&key) {
                     client.override_prefix()
@@ -687,10 +774,12 @@ fn names_a_provider(value: &str) -> bool {
 }
 
 /// What a Kafka client of a connector is for; its settings have their own prefixes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClientRole {
     Consumer,
     Producer,
+    /// A producer with settings of its own on top.
+    Reporter,
 }
 
 impl ClientRole {
@@ -698,7 +787,7 @@ impl ClientRole {
     fn prefix(self) -> &'static str {
         match self {
             Self::Consumer => "consumer.",
-            Self::Producer => "producer.",
+            Self::Producer | Self::Reporter => "producer.",
         }
     }
 
@@ -707,6 +796,7 @@ impl ClientRole {
         match self {
             Self::Consumer => "consumer.override.",
             Self::Producer => "producer.override.",
+            Self::Reporter => "reporter.producer.",
         }
     }
 
@@ -714,7 +804,22 @@ impl ClientRole {
         stripped(&worker.raw, self.prefix())
     }
 
-    fn set_by_connector(self, connector: &RawConfig) -> RawConfig {
+    /// What the connector sets for such clients alone.
+    fn own(self, connector: &RawConfig) -> RawConfig {
         stripped(connector, self.override_prefix())
+    }
+
+    fn set_by_connector(self, connector: &RawConfig) -> RawConfig {
+        let own = self.own(connector);
+        if self != Self::Reporter {
+            return own;
+        }
+        let mut settings = Self::Producer.set_by_connector(connector);
+        settings.extend(own);
+        let servers = connector
+            .get(REPORTER_SERVERS)
+            .filter(|servers| !servers.trim().is_empty());
+        settings.extend(servers.map(|servers| ("bootstrap.servers".to_owned(), servers.clone())));
+        settings
     }
 }

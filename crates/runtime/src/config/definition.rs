@@ -4,6 +4,7 @@ use klamm_connect_api::config::{Validator, Width};
 use klamm_connect_api::{ConfigDef, ConfigKey, ConfigType, Importance};
 
 use super::format::InputFormat;
+use super::letters::report_def;
 use crate::plugins::Plugins;
 
 /// Confluent Cloud's short forms for converters.
@@ -159,12 +160,14 @@ pub(super) fn sink_def() -> ConfigDef {
 /// The settings that every connector has, whatever its class.
 #[must_use]
 pub fn connector_config_def(plugins: &Plugins) -> ConfigDef {
-    let keys = [
+    let mut keys = vec![
         common_def(plugins),
         klamm_smt::chain_config_def(),
         error_def(),
         sink_def(),
+        report_def(),
     ];
+    keys.extend(plugins.failure_destinations().iter().map(|kind| kind.config_def()));
     ConfigDef::new().with(keys.iter().flat_map(|def| def.keys().iter().cloned()))
 }
 

@@ -3,14 +3,16 @@
 mod connector;
 mod definition;
 mod format;
+mod letters;
 mod overrides;
 mod secrets;
 mod validation;
 mod worker;
 
 pub(crate) use connector::Tolerance;
-pub(crate) use connector::{ConfiguredConverter, ConnectorConfig, Conversion, DeadLetterConfig, effective_group_id};
+pub(crate) use connector::{ConfiguredConverter, ConnectorConfig, Conversion, effective_group_id};
 pub use definition::connector_config_def;
+pub(crate) use letters::{KeptTopic, LettersConfig, ReportConfig, ReportFormat};
 pub(crate) use secrets::{Secrets, mask, unmask, unmask_for_trial};
 pub use validation::{ValidatedKey, Validation};
 pub use worker::{Listener, WorkerConfig, worker_config_def};

@@ -4,8 +4,15 @@ use std::collections::BTreeSet;
 
 use klamm_connect_api::RawConfig;
 
+use super::connector::REPORTER_SERVERS;
+
 /// Prefixes of a connector's own client settings.
-const PREFIXES: [&str; 3] = ["consumer.override.", "producer.override.", "admin.override."];
+const PREFIXES: [&str; 4] = [
+    "consumer.override.",
+    "producer.override.",
+    "admin.override.",
+    "reporter.producer.",
+];
 
 /// `connector.client.config.override.policy`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +68,9 @@ impl OverridePolicy {
     /// The keys of a connector that this policy forbids, each with the reason.
     pub(super) fn refused(&self, raw: &RawConfig) -> Vec<(String, String)> {
         let setting = |key: &str| {
+            if key == REPORTER_SERVERS {
+                return Some("bootstrap.servers".to_owned());
+            }
             PREFIXES
                 .iter()
                 .find_map(|prefix| key.strip_prefix(prefix))

@@ -239,7 +239,7 @@ impl Connector {
         let name = Arc::clone(&self.supervisor.name);
         let tasks = &self.supervisor.tasks;
         let plan = std::panic::catch_unwind(AssertUnwindSafe(|| tasks.plan(&name, &wish.config)));
-        match plan.unwrap_or_else(|panic| Err(panic_trace(&*panic))) {
+        match plan.unwrap_or_else(|_| Err(panic_trace())) {
             Ok(plan) => {
                 self.plan = Some((plan, Arc::clone(&wish.config)));
                 // Tasks are shown below their connector, which may be new.
@@ -278,10 +278,7 @@ impl Connector {
         let run = async move {
             // Plugins are other people's code: a panic while one is opened must fail this task only.
             let run = AssertUnwindSafe(async move { tasks.run(spec, controlled, report).await });
-            let result = run
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|panic| Err(panic_trace(&*panic)));
+            let result = run.catch_unwind().await.unwrap_or_else(|_| Err(panic_trace()));
             TaskEnd { number, result }
         };
         let abort = self.joins.spawn(run);
@@ -462,13 +459,6 @@ impl Connector {
     }
 }
 
-fn panic_trace(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!(
-        "a plugin panicked: {}; please report this",
-        text.unwrap_or("no message")
-    )
+fn panic_trace() -> String {
+    format!("a plugin {}", crate::PANICKED)
 }

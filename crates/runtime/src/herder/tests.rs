@@ -317,7 +317,10 @@ async fn a_failed_or_panicking_task_fails_alone_and_can_be_restarted() {
     world.wait("a", "RUNNING FAILED FAILED RUNNING").await;
     assert_eq!(world.herder.task_status("a", 0).unwrap().trace.as_deref(), Some("boom"));
     let trace = world.herder.task_status("a", 1).unwrap().trace.unwrap();
-    assert_eq!(trace, "a plugin panicked: plugin bug; please report this");
+    assert_eq!(
+        trace,
+        "a plugin panicked, and standard error says where; please report this"
+    );
 
     world.fake.failing.lock().unwrap().clear();
     world.fake.panicking.lock().unwrap().clear();
@@ -384,7 +387,10 @@ async fn a_connector_whose_plugin_panics_at_its_start_fails_and_can_be_restarted
     world.herder.create("a", config(&[]), None).await.unwrap();
     world.wait("a", "FAILED").await;
     let trace = world.herder.status("a").unwrap().connector.trace.unwrap();
-    assert_eq!(trace, "a plugin panicked: plugin bug; please report this");
+    assert_eq!(
+        trace,
+        "a plugin panicked, and standard error says where; please report this"
+    );
     world.fake.panicking.lock().unwrap().clear();
     world.herder.restart_connector("a").await.unwrap();
     world.wait("a", "RUNNING RUNNING").await;

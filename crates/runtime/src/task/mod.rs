@@ -3,7 +3,7 @@
 mod access;
 mod commits;
 mod counters;
-mod dead_letters;
+mod letters;
 mod partition;
 pub(crate) mod pipeline;
 mod progress;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use klamm_connect_api::sink::Sink;
 use klamm_connect_api::{BoxFuture, ConfigErrors, RawConfig, TopicPartition};
-use klamm_delivery::{DeadLetters, Engine, EngineConfig, EngineEvent, MemoryBudget, PartitionLimits, WorkerMemory};
+use klamm_delivery::{Engine, EngineConfig, EngineEvent, Letters, MemoryBudget, PartitionLimits, WorkerMemory};
 use klamm_kafka::{
     Assigned, ClusterHealth, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
     PartitionRequest, RevokeAck, StartPosition,
@@ -35,7 +35,7 @@ use crate::state_dir::{MemberRecord, StateDir};
 use access::{Access, Membership};
 use commits::{Commits, Tracked};
 use counters::Counters;
-use dead_letters::DeadLetterQueue;
+use letters::LetterBox;
 use partition::{Partition, Settled};
 use pipeline::Pipeline;
 use progress::{Fingerprints, HandedOver};
@@ -148,8 +148,8 @@ struct SinkTask {
     fingerprints: Arc<Fingerprints>,
     counters: Arc<Counters>,
     waits: Waits,
-    dead_letters: Option<Arc<DeadLetterQueue>>,
-    /// Sees to it that the dead letter queue is there.
+    letters: Option<Arc<LetterBox>>,
+    /// Sees to it that the topics are there that letters go to.
     opening: JoinSet<Result<(), String>>,
     /// Trace of a task none of whose functions can be used; it probes and comes back by itself.
     unusable: Option<String>,
@@ -174,8 +174,8 @@ enum Event {
     CommitDue,
     /// Something that is waited for, or that lasts, may be worth telling, or is over.
     Look,
-    /// The dead letter queue is there, or is refused.
-    DeadLetters(Result<Result<(), String>, JoinError>),
+    /// The topics that letters go to are there, or one is refused.
+    Letters(Result<Result<(), String>, JoinError>),
     /// The cluster came, went, or refused again.
     Kafka,
     Control(TaskControl),
@@ -208,20 +208,21 @@ impl SinkTask {
         let sink = config.sink.open(context).map_err(|errors| errors.to_string())?;
         let mut rng = StdRng::from_os_rng();
         let waits = Waits::new();
-        let dead_letters = config.dead_letters.as_ref().map(|queue| {
-            Arc::new(DeadLetterQueue::new(
-                queue,
-                shared.clusters.of(&queue.client),
-                Arc::clone(&spec.connector),
-                spec.task,
-                waits.of_queue(),
-                StdRng::seed_from_u64(rng.random()),
+        let letters = config.letters.keeps_anything().then(|| {
+            Arc::new(LetterBox::new(
+                &config.letters,
+                &config.client.bootstrap_servers,
+                sink.routes(),
+                &shared.clusters,
+                (Arc::clone(&spec.connector), spec.task),
+                &waits,
+                &mut rng,
             ))
         });
         let mut opening = JoinSet::new();
-        if let Some(queue) = &dead_letters {
-            let queue = Arc::clone(queue);
-            opening.spawn(async move { queue.open().await });
+        if let Some(letters) = &letters {
+            let letters = Arc::clone(letters);
+            opening.spawn(async move { letters.open().await });
         }
         let engine_config = EngineConfig {
             connector: Arc::clone(&spec.connector),
@@ -233,7 +234,8 @@ impl SinkTask {
             },
             seed: rng.random(),
             wall_clock: Arc::new(crate::wall_clock::now_ms),
-            dead_letters: dead_letters.clone().map(|queue| queue as Arc<dyn DeadLetters>),
+            reports_skipped: letters.as_ref().is_some_and(|letters| letters.reports_skipped()),
+            letters: letters.clone().map(|letters| letters as Arc<dyn Letters>),
         };
         let mut engine_tasks = JoinSet::new();
         let memory: Arc<dyn MemoryBudget> = Arc::<WorkerMemory>::clone(&shared.memory);
@@ -278,7 +280,7 @@ impl SinkTask {
             fingerprints,
             counters: Arc::default(),
             waits,
-            dead_letters,
+            letters,
             opening,
             unusable: None,
             kafka,
@@ -311,9 +313,9 @@ impl SinkTask {
                     self.show();
                     None
                 }
-                Event::DeadLetters(opened) => match opened {
+                Event::Letters(opened) => match opened {
                     Ok(opened) => opened.err().map(End::Failed),
-                    Err(error) => Some(End::Failed(format!("opening the dead letter queue panicked: {error}"))),
+                    Err(_) => Some(End::Failed(format!("making topics {}", crate::PANICKED))),
                 },
                 Event::Kafka => {
                     self.kafka_health();
@@ -348,7 +350,7 @@ impl SinkTask {
             () = self.waits.changed() => Event::Look,
             Ok(()) = self.outages.changed() => Event::Look,
             _ = self.look.tick(), if self.membership.waits() || *self.outages.borrow() > 0 => Event::Look,
-            Some(opened) = self.opening.join_next() => Event::DeadLetters(opened),
+            Some(opened) = self.opening.join_next() => Event::Letters(opened),
             Ok(()) = self.kafka.changed() => Event::Kafka,
         }
     }
@@ -498,7 +500,7 @@ impl SinkTask {
             Arc::clone(&self.sink),
             topic_partition.clone(),
             Arc::clone(&self.counters),
-            self.dead_letters.clone(),
+            self.letters.clone(),
         );
         let partition = Partition {
             topic_partition: topic_partition.clone(),
@@ -577,9 +579,7 @@ impl SinkTask {
             Ok((partition, Err(_))) if !self.partitions.contains_key(&partition) => None,
             Ok((_, Err(trace))) => Some(End::Failed(trace)),
             Err(error) if error.is_cancelled() => None,
-            Err(error) => Some(End::Failed(format!(
-                "a converter or transform panicked: {error}; please report this"
-            ))),
+            Err(_) => Some(End::Failed(format!("a converter or transform {}", crate::PANICKED))),
         }
     }
 

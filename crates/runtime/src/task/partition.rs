@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::{DataErrorKind, TopicPartition};
-use klamm_delivery::{DeadLetter, DeadLetters, Delivery, Engine, Intake, IntakeClosed, Progress};
+use klamm_delivery::{About, Delivery, Engine, Intake, IntakeClosed, Letter, Letters as _, Progress};
 use klamm_kafka::records::Records;
 use klamm_kafka::{AssignmentEpoch, ConsumedRecord, FetchedSection, PartitionReader};
 use rand::Rng;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
-use super::dead_letters::DeadLetterQueue;
+use super::letters::LetterBox;
 use super::pipeline::{Consequence, Pipeline, RecordFailure};
 use super::progress::HandedOver;
 use super::waits::PartitionWait;
@@ -133,7 +133,7 @@ impl From<Box<RecordFailure>> for Stop {
 struct Failed {
     trace: String,
     /// To be written before.
-    letter: Option<DeadLetter>,
+    letter: Option<Letter>,
 }
 
 impl Partition {
@@ -332,16 +332,16 @@ impl Partition {
         };
         let consequence = failure.consequence(self.pipeline.config(), self.pipeline.sink());
         self.log(&failure, consequence);
-        let letter = |queue: &Arc<DeadLetterQueue>| queue.letter(record, &failure);
+        let letter = |letters: &Arc<LetterBox>| letters.letter(record, &failure);
         match consequence {
             Consequence::Fail { is_reported } => {
-                let queue = self.pipeline.dead_letters().filter(|_| is_reported);
+                let letters = self.pipeline.letters().filter(|_| is_reported);
                 Err(Some(Failed {
                     trace: failure.to_string(),
-                    letter: queue.map(|queue| DeadLetter {
+                    letter: letters.map(|letters| Letter {
                         origin: failure.origin.clone(),
-                        record: letter(queue),
-                        given_up: None,
+                        record: letter(letters),
+                        about: About::Failed,
                     }),
                 }))
             }
@@ -349,9 +349,9 @@ impl Partition {
                 self.pipeline.counters().skipped(1);
                 Ok(self.pipeline.nothing(record))
             }
-            Consequence::DeadLetter { .. } => match self.pipeline.dead_letters() {
-                Some(queue) => Ok(Delivery {
-                    dead_letter: Some(letter(queue)),
+            Consequence::DeadLetter { .. } => match self.pipeline.letters() {
+                Some(letters) => Ok(Delivery {
+                    dead_letter: Some(letter(letters)),
                     ..self.pipeline.nothing(record)
                 }),
                 None => Err(Some(Failed {
@@ -368,9 +368,9 @@ impl Partition {
     /// committed, so this is a copy: a queue that does not take it in time does not hold the failure.
     async fn fail(&self, failed: Failed) -> End {
         let Failed { trace, letter } = failed;
-        if let (Some(queue), Some(letter)) = (self.pipeline.dead_letters(), letter) {
+        if let (Some(letters), Some(letter)) = (self.pipeline.letters(), letter) {
             let (connector, task) = (&*self.connector, self.task);
-            match timeout(LAST_LETTER, queue.write(vec![letter])).await {
+            match timeout(LAST_LETTER, letters.write(vec![letter])).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     warn!(connector, task, %error, "the failed record was not written to the dead letter queue");

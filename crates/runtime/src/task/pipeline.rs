@@ -12,7 +12,7 @@ use klamm_delivery::{Delivery, Destinations};
 use klamm_kafka::ConsumedRecord;
 
 use super::counters::Counters;
-use super::dead_letters::DeadLetterQueue;
+use super::letters::LetterBox;
 use crate::config::{ConnectorConfig, Tolerance};
 
 /// Where in Connect's words a record failed (KIP-298).
@@ -51,7 +51,7 @@ pub(crate) struct RecordFailure {
 impl RecordFailure {
     /// What decides about the record.
     pub(crate) fn consequence(&self, config: &ConnectorConfig, sink: &dyn Sink) -> Consequence {
-        let has_queue = config.dead_letters.is_some();
+        let has_queue = config.letters.keeps_failures();
         let log = config.errors.log;
         if self.stage == Stage::TaskPut {
             return match sink.unrouted_policy() {
@@ -115,9 +115,7 @@ pub(crate) struct Pipeline {
     topic_partition: TopicPartition,
     counters: Arc<Counters>,
     hashes_keys: bool,
-    dead_letters: Option<Arc<DeadLetterQueue>>,
-    /// Whether any route dead-letters, so that records need their originals.
-    keeps_originals: bool,
+    letters: Option<Arc<LetterBox>>,
     /// Kept between records, so that routing allocates nothing.
     routes: Vec<RouteIndex>,
 }
@@ -128,12 +126,8 @@ impl Pipeline {
         sink: Arc<dyn Sink>,
         topic_partition: TopicPartition,
         counters: Arc<Counters>,
-        dead_letters: Option<Arc<DeadLetterQueue>>,
+        letters: Option<Arc<LetterBox>>,
     ) -> Self {
-        let routes = sink.routes();
-        let keeps_originals = routes
-            .iter()
-            .any(|route| route.delivery.error_policy == ErrorPolicy::DeadLetter);
         let hashes_keys = sink
             .routes()
             .iter()
@@ -144,8 +138,7 @@ impl Pipeline {
             topic_partition,
             counters,
             hashes_keys,
-            dead_letters,
-            keeps_originals,
+            letters,
             routes: Vec::new(),
         }
     }
@@ -162,9 +155,9 @@ impl Pipeline {
         &self.counters
     }
 
-    /// The dead letter queue, if the connector has one.
-    pub(super) fn dead_letters(&self) -> Option<&Arc<DeadLetterQueue>> {
-        self.dead_letters.as_ref()
+    /// Where records are kept, if the connector keeps any.
+    pub(super) fn letters(&self) -> Option<&Arc<LetterBox>> {
+        self.letters.as_ref()
     }
 
     /// A delivery that is done at once: the record was filtered or skipped.
@@ -213,13 +206,9 @@ impl Pipeline {
         } else {
             None
         };
-        let routes = self.sink.routes();
-        let has_queue = |route: &RouteIndex| {
-            let route = routes.get(route.0);
-            route.is_some_and(|route| route.delivery.error_policy == ErrorPolicy::DeadLetter)
-        };
-        if self.keeps_originals && self.routes.iter().any(has_queue) {
-            delivery.original = self.dead_letters.as_ref().map(|queue| queue.keep(consumed));
+        if let Some(letters) = &self.letters {
+            let kept = letters.keep(consumed, &record.key, &self.routes);
+            delivery.original = kept.map_err(|error| self.encode_failure(consumed, &error))?;
         }
         for route in &self.routes {
             match self.sink.encode(*route, &record) {

@@ -29,7 +29,7 @@ const VERSION: &str = "k1:";
 const TEXT_BYTES: usize = 4_096;
 
 /// Settings that change how and when records are sent, never which ones a route gets or what they hold.
-const TUNING: [&str; 9] = [
+const TUNING: [&str; 11] = [
     "admin.override.",
     "config.action.reload",
     "consumer.override.",
@@ -37,6 +37,8 @@ const TUNING: [&str; 9] = [
     "errors.",
     "name",
     "producer.override.",
+    "reporter.",
+    "results.",
     "task.",
     "tasks.max",
 ];
@@ -277,6 +279,7 @@ mod tests {
         Route {
             name: name.into(),
             destination: destination.into(),
+            resource: destination.into(),
             delivery: DeliverySettings {
                 ordering: Ordering::None,
                 batch_records: 1,

@@ -15,8 +15,8 @@ pub(super) struct Waits {
 #[derive(Debug, Default)]
 struct Board {
     partitions: BTreeMap<TopicPartition, String>,
-    /// What the dead letter queue waits for.
-    queue: Option<String>,
+    /// What the places wait for where records are kept, by their names.
+    keepers: BTreeMap<String, String>,
 }
 
 impl Waits {
@@ -33,10 +33,11 @@ impl Waits {
         }
     }
 
-    /// Where the dead letter queue says what it waits for.
-    pub(super) fn of_queue(&self) -> QueueWait {
-        QueueWait {
+    /// Where a place that keeps records says what it waits for.
+    pub(super) fn of_keeper(&self, name: &str) -> KeeperWait {
+        KeeperWait {
             board: self.board.clone(),
+            name: name.to_owned(),
         }
     }
 
@@ -51,7 +52,7 @@ impl Waits {
         }
     }
 
-    /// What the first partition waits for, and how many do; and what the dead letter queue waits for.
+    /// What the first partition waits for, and how many do; and what is waited for where records are kept.
     pub(super) fn text(&self) -> Option<String> {
         let board = self.board.borrow();
         let partition = board.partitions.first_key_value().map(|(partition, reason)| {
@@ -61,11 +62,11 @@ impl Waits {
             };
             format!("partition {partition} waits and tries again, no record is skipped: {reason}{others}")
         });
-        let queue = board
-            .queue
-            .as_ref()
-            .map(|reason| format!("failed records wait for their dead letter queue, none is skipped: {reason}"));
-        let texts: Vec<String> = partition.into_iter().chain(queue).collect();
+        let keepers = board
+            .keepers
+            .iter()
+            .map(|(name, reason)| format!("records wait for {name}, none is skipped: {reason}"));
+        let texts: Vec<String> = partition.into_iter().chain(keepers).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 }
@@ -99,24 +100,26 @@ impl Drop for PartitionWait {
     }
 }
 
-/// Shows what the dead letter queue waits for.
+/// Shows what a place that keeps records waits for.
 #[derive(Debug)]
-pub(super) struct QueueWait {
+pub(super) struct KeeperWait {
     board: watch::Sender<Board>,
+    name: String,
 }
 
-impl QueueWait {
+impl KeeperWait {
     /// It waits for this.
     pub(super) fn set(&self, reason: String) {
         self.board.send_if_modified(|board| {
-            let before = board.queue.replace(reason.clone());
+            let before = board.keepers.insert(self.name.clone(), reason.clone());
             before != Some(reason)
         });
     }
 
     /// It goes on.
     pub(super) fn clear(&self) {
-        self.board.send_if_modified(|board| board.queue.take().is_some());
+        self.board
+            .send_if_modified(|board| board.keepers.remove(&self.name).is_some());
     }
 }
 
@@ -144,12 +147,12 @@ mod tests {
         waits.changed().await;
         assert_eq!(waits.text(), None);
 
-        let queue = waits.of_queue();
-        queue.set("`dlq` is away".to_owned());
+        let queue = waits.of_keeper("dead letter queue `dlq`");
+        queue.set("it is away".to_owned());
         waits.changed().await;
         assert_eq!(
             waits.text().unwrap(),
-            "failed records wait for their dead letter queue, none is skipped: `dlq` is away"
+            "records wait for dead letter queue `dlq`, none is skipped: it is away"
         );
         queue.clear();
         waits.changed().await;

@@ -1,6 +1,6 @@
 //! Where a route's credentials come from.
 
-use klamm_connect_api::Secret;
+use klamm_aws::{CredentialsPlan, RolePlan};
 use klamm_connect_api::config::Scope;
 
 use super::Planner;
@@ -12,29 +12,6 @@ const SECRET_KEY: &str = "aws.secret.access.key";
 pub(crate) const ROLE_ARN: &str = "aws.role.arn";
 pub(crate) const ROLE_SESSION: &str = "aws.role.session.name";
 pub(crate) const ROLE_EXTERNAL_ID: &str = "aws.role.external.id";
-
-/// Where credentials come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CredentialsPlan {
-    /// From the configuration.
-    Static {
-        key_id: Secret,
-        secret_key: Secret,
-        session_token: Option<Secret>,
-    },
-    /// The default chain of the AWS SDKs.
-    DefaultChain,
-    /// A role, taken on with the credentials of another plan.
-    Role(Box<Self>, RolePlan),
-}
-
-/// A role that is taken on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RolePlan {
-    pub(crate) arn: String,
-    pub(crate) session_name: String,
-    pub(crate) external_id: Option<String>,
-}
 
 impl Planner<'_> {
     pub(super) fn credentials(&mut self, scope: &Scope<'_>) -> Option<CredentialsPlan> {

@@ -1,4 +1,5 @@
-//! Credentials: static ones, those of the AWS SDKs' default chain, or those of a role assumed with either; kept until shortly before they expire.
+//! Credentials: static ones, those of the AWS SDKs' default chain, or those of a role assumed with either; kept until
+//! shortly before they expire.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -16,12 +17,11 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use klamm_connect_api::Secret;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::InvokeError;
-use super::http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
-use crate::config::{CredentialsPlan, RolePlan};
+use crate::http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
 
 /// Credentials are replaced this long before they expire.
 const REFRESH_BEFORE: Duration = Duration::from_secs(300);
@@ -34,17 +34,60 @@ const REFUSAL_HOLDS: Duration = Duration::from_secs(60);
 /// Longest answer of a credentials endpoint.
 const ANSWER_BYTES: usize = 1024 * 1024;
 
+/// Where credentials come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialsPlan {
+    /// From the configuration.
+    Static {
+        /// Id of the access key.
+        key_id: Secret,
+        /// The access key's secret.
+        secret_key: Secret,
+        /// Of a temporary key.
+        session_token: Option<Secret>,
+    },
+    /// The default chain of the AWS SDKs.
+    DefaultChain,
+    /// A role, taken on with the credentials of another plan.
+    Role(Box<Self>, RolePlan),
+}
+
+/// A role that is taken on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolePlan {
+    /// The role.
+    pub arn: String,
+    /// Who takes it on, for its log.
+    pub session_name: String,
+    /// What the role's trust policy may ask for.
+    pub external_id: Option<String>,
+}
+
+/// There are no credentials to sign with, for this reason.
+#[derive(Debug)]
+pub struct NoCredentials(pub String);
+
 /// The credentials of one client.
-pub(super) enum CredentialsCache {
+pub struct CredentialsCache(Source);
+
+impl std::fmt::Debug for CredentialsCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CredentialsCache").finish_non_exhaustive()
+    }
+}
+
+enum Source {
     Static(Identity),
     Chain(Box<Chain>),
 }
 
 impl CredentialsCache {
-    pub(super) fn new(plan: &CredentialsPlan, region: &str, http: &Arc<HttpClient>, clock: fn() -> SystemTime) -> Self {
-        match given(plan) {
-            Some(given) => Self::Static(Identity::from(given)),
-            None => Self::Chain(Box::new(Chain {
+    /// Credentials by a plan; nothing is asked for yet. `region` is where a chain looks roles up.
+    #[must_use]
+    pub fn new(plan: &CredentialsPlan, region: &str, http: &Arc<HttpClient>, clock: fn() -> SystemTime) -> Self {
+        Self(match given(plan) {
+            Some(given) => Source::Static(Identity::from(given)),
+            None => Source::Chain(Box::new(Chain {
                 plan: plan.clone(),
                 region: region.to_owned(),
                 http: Arc::clone(http),
@@ -52,22 +95,25 @@ impl CredentialsCache {
                 current: Mutex::new(None),
                 refresh: tokio::sync::Mutex::new(None),
             })),
-        }
+        })
     }
 
     /// What to sign with.
-    pub(super) async fn identity(&self) -> Result<Identity, InvokeError> {
-        match self {
-            Self::Static(identity) => Ok(identity.clone()),
-            Self::Chain(chain) => chain.identity().await,
+    ///
+    /// # Errors
+    /// Where they come from has none now.
+    pub async fn identity(&self) -> Result<Identity, NoCredentials> {
+        match &self.0 {
+            Source::Static(identity) => Ok(identity.clone()),
+            Source::Chain(chain) => chain.identity().await,
         }
     }
 
     /// Forgets credentials that were refused. Says whether the next call gets new ones.
-    pub(super) fn refuse(&self) -> bool {
-        match self {
-            Self::Static(_) => false,
-            Self::Chain(chain) => chain.refuse(),
+    pub fn refuse(&self) -> bool {
+        match &self.0 {
+            Source::Static(_) => false,
+            Source::Chain(chain) => chain.refuse(),
         }
     }
 }
@@ -92,7 +138,7 @@ fn given(plan: &CredentialsPlan) -> Option<Credentials> {
 
 /// The default chain (environment, profile, web identity, container, instance), or a role. Asked first when the first
 /// call is made.
-pub(super) struct Chain {
+struct Chain {
     plan: CredentialsPlan,
     region: String,
     http: Arc<HttpClient>,
@@ -117,7 +163,7 @@ struct Current {
 }
 
 impl Chain {
-    async fn identity(&self) -> Result<Identity, InvokeError> {
+    async fn identity(&self) -> Result<Identity, NoCredentials> {
         if let Some(identity) = self.current(Need::Fresh) {
             return Ok(identity);
         }
@@ -145,7 +191,7 @@ impl Chain {
                 }
             },
         };
-        self.current(Need::Valid).ok_or(InvokeError::Credentials(failure))
+        self.current(Need::Valid).ok_or(NoCredentials(failure))
     }
 
     /// The credentials at hand, if they will do.

@@ -1,49 +1,53 @@
 //! The headers that tell where a dead letter comes from and why: Connect's ten (KIP-298), and Klamm's own.
 
 use bytes::Bytes;
-use klamm_connect_api::{DataError, Origin};
+use klamm_connect_api::Origin;
 use klamm_delivery::GivenUp;
 
-use super::original::RawHeader;
+use super::original::{Context, RawHeader};
+use super::patience::Task;
 use crate::task::pipeline::{RecordFailure, Stage};
 
 /// Connect's name for whoever took the record in stage `TASK_PUT`.
 const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
 
-/// The task that dead-letters.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Task<'a> {
-    pub(super) connector: &'a str,
-    pub(super) number: u32,
-}
+/// Connect's header that repeats what failed, and the first to go where a dead letter is too large.
+pub(super) const TRACE: &str = "__connect.errors.exception.stacktrace";
 
-/// Headers of a record that failed before delivery.
-pub(super) fn of_failure(task: Task<'_>, failure: &RecordFailure) -> Vec<RawHeader> {
+/// Why a record failed before delivery.
+pub(super) fn context(failure: &RecordFailure) -> Context {
     let class = match failure.stage {
         Stage::TaskPut => SINK_TASK,
         Stage::KeyConverter | Stage::ValueConverter | Stage::HeaderConverter | Stage::Transformation => failure.class,
     };
-    let exception = failure.error.kind().java_class();
-    connect(
-        task,
-        &failure.origin,
-        failure.stage,
-        class,
-        exception,
-        DataError::to_string(&failure.error),
-    )
+    Context {
+        stage: Bytes::from_static(failure.stage.name().as_bytes()),
+        class: Bytes::from_static(class.as_bytes()),
+        exception: Bytes::from_static(failure.error.kind().java_class().as_bytes()),
+        message: Bytes::from(failure.error.to_string()),
+    }
+}
+
+/// Headers of a record that failed before delivery.
+pub(super) fn of_failure(task: &Task, origin: &Origin, context: Context) -> Vec<RawHeader> {
+    connect(task, origin, context)
 }
 
 /// Headers of a record whose delivery was given up.
-pub(super) fn of_delivery(task: Task<'_>, origin: &Origin, given_up: &GivenUp) -> Vec<RawHeader> {
+pub(super) fn of_delivery(task: &Task, origin: &Origin, given_up: &GivenUp) -> Vec<RawHeader> {
     let GivenUp {
         route,
         destination,
         attempts,
         failure,
     } = given_up;
-    let message = failure.message.to_string();
-    let mut headers = connect(task, origin, Stage::TaskPut, SINK_TASK, &failure.class, message);
+    let context = Context {
+        stage: Bytes::from_static(Stage::TaskPut.name().as_bytes()),
+        class: Bytes::from_static(SINK_TASK.as_bytes()),
+        exception: Bytes::from(failure.class.to_string()),
+        message: Bytes::from(failure.message.to_string()),
+    };
+    let mut headers = connect(task, origin, context);
     headers.push(header("__klamm.errors.route", route.to_string()));
     headers.push(header("__klamm.errors.function", destination.to_string()));
     headers.push(header("__klamm.errors.attempts", attempts.to_string()));
@@ -55,31 +59,34 @@ pub(super) fn of_delivery(task: Task<'_>, origin: &Origin, given_up: &GivenUp) -
 }
 
 /// In Connect's order. Where Java has a stack trace there is its first line, which says what failed; there is no stack.
-fn connect(
-    task: Task<'_>,
-    origin: &Origin,
-    stage: Stage,
-    class: &str,
-    exception: &str,
-    message: String,
-) -> Vec<RawHeader> {
-    let trace = format!("{exception}: {message}\n");
+fn connect(task: &Task, origin: &Origin, context: Context) -> Vec<RawHeader> {
+    let Context {
+        stage,
+        class,
+        exception,
+        message,
+    } = context;
+    let trace = [&exception, &b": "[..], &message, b"\n"].concat();
+    let text = |text: String| Bytes::from(text);
     [
-        ("__connect.errors.topic", origin.topic_partition.topic().to_owned()),
+        (
+            "__connect.errors.topic",
+            text(origin.topic_partition.topic().to_owned()),
+        ),
         (
             "__connect.errors.partition",
-            origin.topic_partition.partition().to_string(),
+            text(origin.topic_partition.partition().to_string()),
         ),
-        ("__connect.errors.offset", origin.offset.to_string()),
-        ("__connect.errors.connector.name", task.connector.to_owned()),
-        ("__connect.errors.task.id", task.number.to_string()),
-        ("__connect.errors.stage", stage.name().to_owned()),
-        ("__connect.errors.class.name", class.to_owned()),
-        ("__connect.errors.exception.class.name", exception.to_owned()),
+        ("__connect.errors.offset", text(origin.offset.to_string())),
+        ("__connect.errors.connector.name", text(task.connector.to_string())),
+        ("__connect.errors.task.id", text(task.number.to_string())),
+        ("__connect.errors.stage", stage),
+        ("__connect.errors.class.name", class),
+        ("__connect.errors.exception.class.name", exception),
         ("__connect.errors.exception.message", message),
-        ("__connect.errors.exception.stacktrace", trace),
+        (TRACE, Bytes::from(trace)),
     ]
-    .map(|(key, value)| header(key, value))
+    .map(|(key, value)| (Bytes::from_static(key.as_bytes()), Some(value)))
     .into()
 }
 
@@ -87,19 +94,32 @@ fn header(key: &'static str, value: String) -> RawHeader {
     (Bytes::from_static(key.as_bytes()), Some(Bytes::from(value)))
 }
 
+/// The same headers without the trace's text; none if there is nothing to cut.
+pub(super) fn without_trace(headers: &[RawHeader]) -> Option<Vec<RawHeader>> {
+    let at = headers.iter().rposition(|(key, _)| key == TRACE)?;
+    let has_text = headers[at].1.as_ref().is_some_and(|trace| !trace.is_empty());
+    has_text.then(|| {
+        let mut cut = headers.to_vec();
+        cut[at].1 = Some(Bytes::new());
+        cut
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use klamm_connect_api::TopicPartition;
     use klamm_connect_api::sink::Failure;
+    use klamm_connect_api::{DataError, TopicPartition};
 
     use super::*;
 
-    const TASK: Task<'static> = Task {
-        connector: "orders-sink",
-        number: 3,
-    };
+    fn task() -> Task {
+        Task {
+            connector: "orders-sink".into(),
+            number: 3,
+        }
+    }
 
     fn origin() -> Origin {
         Origin {
@@ -127,7 +147,7 @@ mod tests {
         };
         let data_exception = "org.apache.kafka.connect.errors.DataException";
         assert_eq!(
-            text(&of_failure(TASK, &failure)),
+            text(&of_failure(&task(), &origin(), context(&failure))),
             [
                 ("__connect.errors.topic", "orders"),
                 ("__connect.errors.partition", "7"),
@@ -159,9 +179,10 @@ mod tests {
                 class: "ValueError".into(),
                 message: "the function failed".into(),
                 request_id: Some(Arc::from("r-1")),
+                answered: None,
             },
         };
-        let headers = of_delivery(TASK, &origin(), &given_up);
+        let headers = of_delivery(&task(), &origin(), &given_up);
         let headers = text(&headers);
         assert_eq!(headers[5], ("__connect.errors.stage", "TASK_PUT"));
         assert_eq!(headers[6], ("__connect.errors.class.name", SINK_TASK));
@@ -181,6 +202,28 @@ mod tests {
             ]
         );
         given_up.failure.request_id = None;
-        assert_eq!(of_delivery(TASK, &origin(), &given_up).len(), 14, "no call, no id");
+        assert_eq!(of_delivery(&task(), &origin(), &given_up).len(), 14, "no call, no id");
+    }
+
+    #[test]
+    fn the_trace_is_the_first_to_go_and_only_once() {
+        let context = Context {
+            stage: "TRANSFORMATION".into(),
+            class: "c".into(),
+            exception: "e".into(),
+            message: "m".into(),
+        };
+        let own = (
+            Bytes::from_static(TRACE.as_bytes()),
+            Some(Bytes::from_static(b"of its own")),
+        );
+        let mut headers = vec![own.clone()];
+        headers.extend(of_failure(&task(), &origin(), context));
+        let cut = without_trace(&headers).unwrap();
+        assert_eq!(cut[0], own, "the record's own headers stay");
+        assert_eq!(cut[10].1, Some(Bytes::new()));
+        assert_eq!(cut[..10], headers[..10]);
+        assert_eq!(without_trace(&cut), None);
+        assert_eq!(without_trace(&[]), None);
     }
 }

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
-/// What the sink takes from its surroundings instead of its configuration: environment variables and the clock that
-/// requests are signed with.
+/// What is taken from the surroundings instead of a configuration: environment variables and the clock that requests are
+/// signed with.
 #[derive(Clone)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
@@ -11,10 +11,13 @@ pub struct Environment {
 }
 
 impl Environment {
-    const VARIABLES: [&'static str; 4] = [
+    const VARIABLES: [&'static str; 7] = [
         "AWS_REGION",
         "AWS_DEFAULT_REGION",
         "AWS_ENDPOINT_URL_LAMBDA",
+        "AWS_ENDPOINT_URL_SQS",
+        "AWS_ENDPOINT_URL_SNS",
+        "AWS_ENDPOINT_URL_S3",
         "AWS_ENDPOINT_URL",
     ];
 
@@ -46,7 +49,8 @@ impl Environment {
     }
 
     /// The first of `names` that is set and not blank.
-    pub(crate) fn first(&self, names: &[&str]) -> Option<&str> {
+    #[must_use]
+    pub fn first(&self, names: &[&str]) -> Option<&str> {
         names
             .iter()
             .filter_map(|name| self.variables.get(*name))
@@ -54,7 +58,9 @@ impl Environment {
             .find(|value| !value.is_empty())
     }
 
-    pub(crate) fn clock(&self) -> fn() -> SystemTime {
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> fn() -> SystemTime {
         self.now
     }
 }

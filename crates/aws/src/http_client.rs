@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 /// Longest wait for a connection: name, TCP and TLS.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Well below the 350 s after which NAT gateways drop an idle flow: a synchronous call may wait 15 minutes.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Connections that are not used for this long are closed.
@@ -27,7 +27,7 @@ type Body = Full<Bytes>;
 /// A pool of connections per host. Connection tasks live on the runtime of the caller and end with their connection,
 /// at the latest when it was idle for a minute or the client is dropped.
 #[derive(Debug)]
-pub(crate) struct HttpClient {
+pub struct HttpClient {
     plain: Client<HttpConnector, Body>,
     /// Made when the first `https` request goes out: reading the machine's root certificates takes milliseconds.
     tls: OnceCell<Client<HttpsConnector<HttpConnector>, Body>>,
@@ -35,15 +35,23 @@ pub(crate) struct HttpClient {
 
 /// Why a request has no response.
 #[derive(Debug)]
-pub(crate) enum SendError {
+pub enum SendError {
     /// Nothing was sent.
     NotSent(String),
     /// The request, or a part of it, may have been read by the other side.
     Broken(String),
 }
 
+impl Default for HttpClient {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl HttpClient {
-    pub(crate) fn new() -> Self {
+    /// A client without connections.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             plain: pool().build(connector()),
             tls: OnceCell::new(),
@@ -52,11 +60,13 @@ impl HttpClient {
 
     /// Sends a request with an absolute URI, over a connection that is there until `connect_by`. The answer may take
     /// for ever.
-    pub(crate) async fn request(
-        &self,
-        request: Request<Body>,
-        connect_by: Instant,
-    ) -> Result<Response<Incoming>, SendError> {
+    ///
+    /// # Errors
+    /// There is no answer: the error says whether the other side may have seen the request.
+    ///
+    /// # Cancel safety
+    /// Whether the other side acts on the request is then unknown.
+    pub async fn request(&self, request: Request<Body>, connect_by: Instant) -> Result<Response<Incoming>, SendError> {
         let response = if request.uri().scheme_str() == Some("http") {
             send(&self.plain, request, connect_by).await
         } else {
@@ -138,7 +148,8 @@ async fn tls_client() -> Result<Client<HttpsConnector<HttpConnector>, Body>, Sen
 }
 
 /// An error with its causes on one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
