@@ -226,7 +226,7 @@ impl Actor {
                 self.calls.is_empty() && (is_late || self.writes.is_empty())
             } else {
                 let waits_in_vain = |route: &RouteState| {
-                    route.outage.is_some()
+                    route.waits_for_destination()
                         || is_late && route.letters > 0 && route.ready.is_empty() && route.waiting.is_empty()
                 };
                 let is_left = |route: &RouteState| route.items == 0 || self.calls.is_empty() && waits_in_vain(route);

@@ -28,6 +28,17 @@ pub(crate) enum CredentialsPlan {
     Role(Box<Self>, RolePlan),
 }
 
+impl CredentialsPlan {
+    /// Whose they are, as far as the configuration says it: never shown.
+    pub(super) fn identity(&self) -> &str {
+        match self {
+            Self::Static { key_id, .. } => key_id.reveal(),
+            Self::DefaultChain => "",
+            Self::Role(_, role) => &role.arn,
+        }
+    }
+}
+
 /// A role that is taken on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolePlan {
