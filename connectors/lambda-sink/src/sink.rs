@@ -66,6 +66,7 @@ impl LambdaSink {
         let (mut routes, mut functions, mut gates) = (Vec::new(), Vec::new(), Vec::new());
         for plan in plans {
             let client = client(&plan);
+            let limits = plan.limit_keys();
             let conditions = conditions(&plan)?;
             let send_within = plan.delivery.call_timeout * 3 / 4;
             let (address, by_topic) = match &plan.function {
@@ -83,6 +84,7 @@ impl LambdaSink {
             let label = plan.function.label();
             let function = plan.function.to_string();
             routes.push(Route {
+                limits,
                 name: plan.name.into(),
                 destination: format!("{label} ({})", plan.invocation.name()).into(),
                 resource: function.as_str().into(),

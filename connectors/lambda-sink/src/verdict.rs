@@ -396,11 +396,17 @@ fn refused(destination: &Destination, answer: &Answer, refuse_credentials: impl 
                 .as_deref()
                 .filter(|reason| is_class(reason))
                 .unwrap_or_default();
-            let (by, text) = throttled_by(reason);
+            let because = if reason.is_empty() {
+                String::new()
+            } else {
+                format!(" ({reason})")
+            };
+            let (by, lasting) = throttled_by(reason);
             Verdict::Throttled {
                 by,
                 after: asked,
-                failure: failure(&format!("answered {status}{text}")),
+                failure: failure(&format!("answered {status}{because}")),
+                lasting,
             }
         }
         Unusable(what_to_do) if what_to_do == PERMISSION || status == 404 => {
@@ -442,24 +448,20 @@ impl ErrorBody<'_> {
     }
 }
 
-/// Whom a throttle slows down, and its reason for people.
-fn throttled_by(reason: &str) -> (ThrottleScope, String) {
-    let because = if reason.is_empty() {
-        String::new()
-    } else {
-        format!(" ({reason})")
-    };
+/// A function without concurrency of its own looks like one that is busy for ever.
+const SWITCHED_OFF: &str =
+    "function switched off (reserved concurrency 0), or others use all of its reserved concurrency";
+
+/// Whom a throttle slows down, and what it is if it never ends.
+fn throttled_by(reason: &str) -> (ThrottleScope, Option<&'static str>) {
     match reason {
-        "ReservedFunctionConcurrentInvocationLimitExceeded" => (
-            ThrottleScope::Function,
-            format!("{because}: if this never ends, its reserved concurrency is 0 and it is switched off"),
-        ),
+        "ReservedFunctionConcurrentInvocationLimitExceeded" => (ThrottleScope::Function, Some(SWITCHED_OFF)),
         "ConcurrentInvocationLimitExceeded"
         | "FunctionInvocationRateLimitExceeded"
-        | "ConcurrentSnapshotCreateLimitExceeded" => (ThrottleScope::Account, because),
-        "CallerRateLimitExceeded" => (ThrottleScope::Caller, because),
+        | "ConcurrentSnapshotCreateLimitExceeded" => (ThrottleScope::Account, None),
+        "CallerRateLimitExceeded" => (ThrottleScope::Caller, None),
         // Also an answer without a reason: slowing one function does the least harm if it was meant for more.
-        _ => (ThrottleScope::Function, because),
+        _ => (ThrottleScope::Function, None),
     }
 }
 

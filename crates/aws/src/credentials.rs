@@ -52,6 +52,17 @@ pub enum CredentialsPlan {
     Role(Box<Self>, RolePlan),
 }
 
+impl CredentialsPlan {
+    /// Whose they are, as far as the configuration says it: never to be shown.
+    pub fn identity(&self) -> &str {
+        match self {
+            Self::Static { key_id, .. } => key_id.reveal(),
+            Self::DefaultChain => "",
+            Self::Role(_, role) => &role.arn,
+        }
+    }
+}
+
 /// A role that is taken on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolePlan {

@@ -127,7 +127,9 @@ impl Map {
             }
             Entries::Many(entries) => {
                 let renamed = std::mem::take(&mut **entries).into_iter();
-                **entries = renamed.map(|(key, value)| (rename(&key).unwrap_or(key), value)).collect();
+                **entries = renamed
+                    .map(|(key, value)| (rename(&key).unwrap_or(key), value))
+                    .collect();
             }
         }
     }

@@ -91,6 +91,45 @@ pub struct Route {
     pub resource: Arc<str>,
     /// How records are delivered.
     pub delivery: DeliverySettings,
+    /// By what its destination is limited.
+    pub limits: LimitKeys,
+}
+
+/// Names what is limited as one: routes with the same key share a limit, whatever connector of the worker they belong to.
+///
+/// The engine only compares it. It is never shown, since it may tell whose credentials are used.
+///
+/// ```
+/// use klamm_connect_api::sink::LimitKey;
+///
+/// let key = LimitKey::new("AKIA… eu-central-1 orders");
+/// assert_eq!(key, LimitKey::new("AKIA… eu-central-1 orders"));
+/// assert_eq!(format!("{key:?}"), "LimitKey(***)");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct LimitKey(Arc<str>);
+
+impl LimitKey {
+    /// The key that this text stands for.
+    #[must_use]
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for LimitKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LimitKey(***)")
+    }
+}
+
+/// What slows a route down when it is told [`Verdict::Throttled`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitKeys {
+    /// The destination itself: [`ThrottleScope::Function`]. It names the account, too.
+    pub function: LimitKey,
+    /// All destinations behind the same access: [`ThrottleScope::Account`] and [`ThrottleScope::Caller`].
+    pub account: LimitKey,
 }
 
 /// One record encoded for one route: the piece of a payload that the record adds.
@@ -292,6 +331,8 @@ pub enum Verdict {
         after: Option<Duration>,
         /// Why.
         failure: Failure,
+        /// What is to be shown first if this lasts and not one call passes: what it then most likely is, and what to do.
+        lasting: Option<&'static str>,
     },
     /// The content is refused: split at once, and a single record goes to the error policy at once.
     Poison {

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering, RetrySettings};
 use klamm_connect_api::sink::{
-    Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, Verdict,
+    Call, EncodeError, Encoded, LimitKey, LimitKeys, PayloadBuilder, Route, RouteError, RouteIndex, Sink, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Origin, Record, TopicPartition};
-use klamm_delivery::{Delivery, Engine, EngineConfig, PartitionLimits, WorkerMemory};
+use klamm_delivery::{Delivery, Engine, EngineConfig, LimitSettings, PartitionLimits, WorkerLimits, WorkerMemory};
 use tokio::task::JoinSet;
 
 const PARTITIONS: i32 = 8;
@@ -133,6 +133,10 @@ async fn run(settings: DeliverySettings, chunks: Vec<(i32, Vec<Delivery>)>, tota
             destination: "nowhere".into(),
             resource: "nowhere".into(),
             delivery: settings,
+            limits: LimitKeys {
+                function: LimitKey::new("function"),
+                account: LimitKey::new("account"),
+            },
         }],
     });
     let mut actors = JoinSet::new();
@@ -140,6 +144,7 @@ async fn run(settings: DeliverySettings, chunks: Vec<(i32, Vec<Delivery>)>, tota
         connector: "bench".into(),
         task: 0,
         limits: PartitionLimits::default(),
+        worker_limits: Arc::new(WorkerLimits::new(LimitSettings::default())),
         seed: 1,
         wall_clock: Arc::new(|| 0),
         letters: None,

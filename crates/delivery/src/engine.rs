@@ -17,6 +17,7 @@ use crate::event::EngineEvent;
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Progress};
 use crate::letters::Letters;
+use crate::limit::{Gate, WorkerLimits};
 use crate::memory::MemoryBudget;
 use crate::partition::{PartitionHandle, Room};
 use crate::status::{EngineStatus, RouteBoard};
@@ -62,6 +63,8 @@ pub struct EngineConfig {
     pub task: u32,
     /// What a partition may hold.
     pub limits: PartitionLimits,
+    /// How many calls destinations take, shared with the other engines of the worker.
+    pub worker_limits: Arc<WorkerLimits>,
     /// Seed of the backoff's randomness.
     pub seed: u64,
     /// The time of day, for `delivery.record.max.age.ms`.
@@ -163,10 +166,16 @@ impl Engine {
         actors: &mut JoinSet<()>,
     ) -> (Self, mpsc::Receiver<EngineEvent>) {
         let routes = sink.routes();
+        let turn = Arc::new(Notify::new());
+        let gates: Vec<Gate> = routes
+            .iter()
+            .map(|route| config.worker_limits.gate(&route.limits, &config.connector, &turn))
+            .collect();
         let shared = Arc::new(Shared {
             routes: routes
                 .iter()
-                .map(|route| RouteBoard::new(Arc::clone(&route.name), Arc::clone(&route.destination)))
+                .zip(&gates)
+                .map(|(route, gate)| RouteBoard::new(Arc::clone(&route.name), Arc::clone(&route.destination), gate))
                 .collect(),
             partitions: Mutex::new(HashMap::new()),
             is_closed: AtomicBool::new(false),
@@ -184,7 +193,7 @@ impl Engine {
         let (commands, command_queue) = mpsc::channel(COMMANDS);
         let (events, event_queue) = mpsc::channel(EVENTS);
         let limits = config.limits;
-        let actor = Actor::new(config, sink, Arc::clone(&shared), events);
+        let actor = Actor::new(config, sink, Arc::clone(&shared), events, gates, turn);
         actors.spawn(actor.run(command_queue));
         let engine = Self {
             shared,
@@ -233,6 +242,7 @@ impl Engine {
                 records: Vec::new(),
                 room: Room::default(),
                 position,
+                rewinds: 0,
             };
             self.commands.try_send(command).ok();
         }
@@ -240,6 +250,7 @@ impl Engine {
             handle,
             commands: self.commands.clone(),
             has_gap: false,
+            rewinds: 0,
         }
     }
 
@@ -350,6 +361,13 @@ impl Engine {
     #[must_use]
     pub fn outages(&self) -> watch::Receiver<usize> {
         self.shared.outages.subscribe()
+    }
+
+    /// Whether routes wait for a limit that was throttled within the last minute, on account of whichever connector.
+    #[must_use]
+    pub fn is_slowed_down(&self) -> bool {
+        let now = Instant::now();
+        self.shared.routes.iter().any(|route| route.is_slowed_down(now))
     }
 
     /// What the engine does, and how it is.

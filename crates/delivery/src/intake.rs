@@ -64,6 +64,22 @@ pub struct IntakeClosed {
     pub topic_partition: TopicPartition,
 }
 
+/// Why records were not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// No more records are taken in.
+    #[error(transparent)]
+    Closed(#[from] IntakeClosed),
+    /// The worker's memory is short and the partition stands still, so what waited there was given back. Neither these
+    /// records nor those from `position` on are held any more: they are to be pushed again, best once the partition
+    /// moves ([`Intake::moved`]).
+    #[error("read again from offset {position}: the records that waited were given back")]
+    Rewound {
+        /// The offset to read next.
+        position: i64,
+    },
+}
+
 /// Takes in the records of one assignment of one partition.
 #[derive(Debug)]
 pub struct Intake {
@@ -71,6 +87,8 @@ pub struct Intake {
     pub(crate) commands: mpsc::Sender<Command>,
     /// Set while a chunk is on its way in: what a cancelled push held is a gap that no commit may pass.
     pub(crate) has_gap: bool,
+    /// Rewinds that the reader knows of.
+    pub(crate) rewinds: u64,
 }
 
 impl Intake {
@@ -78,14 +96,15 @@ impl Intake {
     /// past these records and past control, aborted and filtered ones; it may come without records.
     ///
     /// # Errors
-    /// The partition was revoked or lost, the engine has stopped or failed, or an earlier push was cancelled.
+    /// The partition was revoked or lost, the engine has stopped or failed, or an earlier push was cancelled; or the
+    /// reader has to go back.
     ///
     /// # Cancel safety
     /// Nothing is lost silently: if the future is dropped before it resolves, none of the records was taken in, and
     /// the intake is closed for good, so that nothing is ever committed past them.
-    pub async fn push(&mut self, records: Vec<Delivery>, position: i64) -> Result<(), IntakeClosed> {
+    pub async fn push(&mut self, records: Vec<Delivery>, position: i64) -> Result<(), PushError> {
         if self.has_gap {
-            return Err(self.closed());
+            return Err(self.closed().into());
         }
         self.has_gap = true;
         let room = Room {
@@ -93,21 +112,68 @@ impl Intake {
             bytes: records.iter().map(Delivery::size_bytes).sum(),
             window: records.len(),
         };
-        let Some(reservation) = reserve(&self.handle, room).await else {
-            return Err(self.closed());
+        let handle = Arc::clone(&self.handle);
+        let reservation = match reserve(&handle, room, self.rewinds).await {
+            Ok(reservation) => reservation,
+            Err(Refused::Closed) => return Err(self.closed().into()),
+            Err(Refused::Rewound) => return Err(self.go_back()),
         };
         let Ok(permit) = self.commands.reserve().await else {
-            return Err(self.closed());
+            return Err(self.closed().into());
         };
+        if handle.rewound(self.rewinds).is_some() {
+            drop((permit, reservation));
+            return Err(self.go_back());
+        }
         reservation.keep();
         permit.send(Command::Records {
             handle: Arc::clone(&self.handle),
             records,
             room,
             position,
+            rewinds: self.rewinds,
         });
         self.has_gap = false;
         Ok(())
+    }
+
+    /// Waits until records were given back, as [`PushError::Rewound`] tells who pushes, and answers with the offset to
+    /// read next. A reader that has nothing to push has to wait for this, too.
+    ///
+    /// # Cancel safety
+    /// Safe: it is told again until it was told.
+    pub async fn rewound(&mut self) -> i64 {
+        loop {
+            if let Some(position) = self.take_rewind() {
+                return position;
+            }
+            self.handle.rewinding().await;
+        }
+    }
+
+    /// Waits, after a rewind, until a record is done or none is held any more: then it is worth reading on.
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn moved(&mut self) {
+        while !self.handle.has_moved() {
+            self.handle.freed().await;
+        }
+    }
+
+    /// None of the records was taken in, so there is no gap.
+    fn go_back(&mut self) -> PushError {
+        self.has_gap = false;
+        match self.take_rewind() {
+            Some(position) => PushError::Rewound { position },
+            None => self.closed().into(),
+        }
+    }
+
+    fn take_rewind(&mut self) -> Option<i64> {
+        let (rewinds, position) = self.handle.rewound(self.rewinds)?;
+        self.rewinds = rewinds;
+        Some(position)
     }
 
     /// The partition.
@@ -160,14 +226,20 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// None if the intake was closed meanwhile.
-async fn reserve(handle: &PartitionHandle, room: Room) -> Option<Reservation<'_>> {
+/// Why there is no room, and will be none.
+enum Refused {
+    Closed,
+    Rewound,
+}
+
+async fn reserve(handle: &PartitionHandle, room: Room, rewinds: u64) -> Result<Reservation<'_>, Refused> {
     let is_first = loop {
-        match handle.try_enter(room) {
+        match handle.try_enter(room, rewinds) {
             Admission::First => break true,
             Admission::More => break false,
             Admission::Full => handle.freed().await,
-            Admission::Closed => return None,
+            Admission::Closed => return Err(Refused::Closed),
+            Admission::Rewound => return Err(Refused::Rewound),
         }
     };
     let mut reservation = Reservation {
@@ -189,7 +261,10 @@ async fn reserve(handle: &PartitionHandle, room: Room) -> Option<Reservation<'_>
                 () = &mut acquired => break,
                 () = handle.freed() => {
                     if handle.is_closed() {
-                        return None;
+                        return Err(Refused::Closed);
+                    }
+                    if handle.rewound(rewinds).is_some() {
+                        return Err(Refused::Rewound);
                     }
                     // The others were settled while this chunk waited: it is now the one that a partition may hold.
                     if handle.holds_only(room) {
@@ -201,5 +276,5 @@ async fn reserve(handle: &PartitionHandle, room: Room) -> Option<Reservation<'_>
         }
     }
     reservation.has_memory = true;
-    Some(reservation)
+    Ok(reservation)
 }

@@ -139,6 +139,18 @@ impl Lanes {
         }
     }
 
+    /// Takes out the records that wait from `offset` on.
+    pub(crate) fn take_from(&mut self, offset: i64, taken: &mut Vec<Item>) {
+        take_from(&mut self.arrived, offset, taken);
+        if let Kind::Key(KeyLanes { lanes, free }) = &mut self.kind {
+            lanes.retain(|_, lane| {
+                take_from(&mut lane.parked, offset, taken);
+                lane.hold.records > 0 || !lane.parked.is_empty()
+            });
+            free.retain(|key| lanes.contains_key(key));
+        }
+    }
+
     /// Takes out everything that waits, and frees all lanes.
     pub(crate) fn clear(&mut self, waiting: &mut Vec<Item>) {
         waiting.extend(std::mem::take(&mut self.arrived));
@@ -150,6 +162,12 @@ impl Lanes {
             Kind::None => {}
         }
     }
+}
+
+fn take_from(waiting: &mut VecDeque<Item>, offset: i64, taken: &mut Vec<Item>) {
+    taken.extend(std::iter::from_fn(|| {
+        waiting.pop_back_if(|item| item.origin.offset >= offset)
+    }));
 }
 
 impl KeyLanes {

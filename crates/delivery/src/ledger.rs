@@ -250,6 +250,18 @@ impl Ledger {
         true
     }
 
+    /// Forgets what arrived from `offset` on, none of it settled by a route: it will arrive again. Answers with how many
+    /// records were undone, and how many leave the window.
+    pub(crate) fn forget_from(&mut self, offset: i64) -> (usize, usize) {
+        let (mut undone, mut entries) = (0, 0);
+        while let Some(entry) = self.entries.pop_back_if(|entry| entry.offset >= offset) {
+            undone += usize::from(!entry.pending.is_done());
+            entries += 1;
+        }
+        self.position = self.position.min(offset);
+        (undone, entries)
+    }
+
     /// The offset to read next if everything before it is done, and nothing after it.
     pub(crate) fn commit(&self) -> i64 {
         self.entries.front().map_or(self.position, |entry| entry.offset)
@@ -357,6 +369,8 @@ mod tests {
             which: usize,
             route: usize,
         },
+        /// Forgets what no route has settled, at the end.
+        Forget,
     }
 
     fn step(routes: usize) -> impl Strategy<Value = Step> {
@@ -364,6 +378,7 @@ mod tests {
             3 => (0..4_i64, prop::collection::btree_set(0..routes, 0..3)).prop_map(|(gap, routes)| Step::Arrive { gap, routes }),
             1 => (0..5_i64).prop_map(|by| Step::Advance { by }),
             3 => any::<(usize, usize)>().prop_map(|(which, route)| Step::Complete { which, route }),
+            1 => Just(Step::Forget),
         ]
     }
 
@@ -400,6 +415,8 @@ mod tests {
             let mut ledger = Ledger::new(start, Progress::default());
             let mut naive = Naive { position: start, ..Naive::default() };
             let mut tickets: BTreeMap<i64, Ticket> = BTreeMap::new();
+            // One past the last record that a route has settled.
+            let mut settled_to = start;
             for step in steps {
                 match step {
                     Step::Arrive { gap, routes } => {
@@ -417,12 +434,25 @@ mod tests {
                         naive.position += by;
                         ledger.advance(naive.position);
                     }
+                    Step::Forget => {
+                        // What comes before the oldest undone record is committed.
+                        let Some((&oldest, _)) = naive.undone.iter().next() else { continue };
+                        let from = settled_to.max(oldest + 1);
+                        let forgotten = naive.undone.split_off(&from).len();
+                        tickets.split_off(&from);
+                        naive.read.retain(|offset, _| *offset < from);
+                        naive.position = naive.position.min(from);
+                        let window = ledger.window();
+                        let (undone, entries) = ledger.forget_from(from);
+                        prop_assert_eq!((undone, entries), (forgotten, window - ledger.window()));
+                    }
                     Step::Complete { which, route } => {
                         let Some((&offset, missing)) = naive.undone.iter_mut().nth(which % tickets.len().max(1)) else {
                             continue;
                         };
                         let Some(route) = missing.iter().copied().nth(route % missing.len()) else { continue };
                         missing.remove(&route);
+                        settled_to = settled_to.max(offset + 1);
                         let is_done = missing.is_empty();
                         let bit = ledger.bit(Some(RouteIndex(route)));
                         prop_assert_eq!(ledger.complete(tickets[&offset], bit), is_done);

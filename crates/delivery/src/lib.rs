@@ -8,12 +8,18 @@
 //! **Owns** lanes, batches, attempts, limits, the ledger.
 //! **Does not know** Kafka, Lambda, JSON, settings by name. Offsets are opaque numbers that only grow.
 //!
+//! Before each call a route takes three permits: its own, its function's and its account's. The latter two are
+//! [`WorkerLimits`]: all engines of a worker share them, and they adapt to what destinations take. They go back with the
+//! answer, so nothing that waits for another attempt holds one. A destination that takes nothing at all opens the
+//! route's breaker: then only probes go.
+//!
 //! **Invariants**
 //! - An offset is committable only when every record up to it is done on every route.
 //! - A lane never has two calls in flight.
 //! - A payload never exceeds the route's `batch_bytes`.
 //! - What is held never exceeds the bounds of partition and worker, except that a partition that holds nothing may
-//!   always take one chunk.
+//!   always take one chunk. While the worker's memory is short, a partition that stands still gives back what waits
+//!   there, and its reader goes back ([`PushError::Rewound`]).
 //! - Every record pushed counts exactly once: delivered, filtered, skipped, failed, dead-lettered, given back by a
 //!   revocation, or settled by an earlier assignment.
 //! - A record given up, or whose answer is kept, is done when its letter is acknowledged, and holds its lane until then.
@@ -32,12 +38,14 @@
 
 mod actor;
 mod batch;
+mod breaker;
 mod engine;
 mod event;
 mod intake;
 mod lanes;
 mod ledger;
 mod letters;
+mod limit;
 mod memory;
 mod partition;
 mod retry;
@@ -46,8 +54,9 @@ mod status;
 
 pub use engine::{Committable, Engine, EngineConfig, PartitionLimits, WallClock};
 pub use event::{EngineEvent, TaskFailure};
-pub use intake::{Delivery, Destinations, Intake, IntakeClosed};
+pub use intake::{Delivery, Destinations, Intake, IntakeClosed, PushError};
 pub use ledger::{Progress, RouteProgress};
 pub use letters::{About, GivenUp, LETTERS_AT_ONCE, Letter, LetterRefused, Letters};
+pub use limit::{LimitSettings, LimitStatus, LimitThrottled, WorkerLimits};
 pub use memory::{MemoryBudget, WorkerMemory};
 pub use status::{EngineStatus, PartitionStatus, RouteHealth, RouteStatus};

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use klamm_connect_api::BoxFuture;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Memory that all engines of a worker share. An engine takes bytes before it takes records in, and gives them back
 /// when the records are settled or dropped.
@@ -23,7 +26,13 @@ pub trait MemoryBudget: Send + Sync + fmt::Debug {
 
     /// Gives bytes back.
     fn release(&self, bytes: usize);
+
+    /// Whether somebody waits for bytes, or was refused some within the last second.
+    fn is_short(&self) -> bool;
 }
+
+/// How long a refusal counts.
+const REFUSED: Duration = Duration::from_secs(1);
 
 /// A [`MemoryBudget`] with a fixed bound.
 #[derive(Debug)]
@@ -31,6 +40,17 @@ pub struct WorkerMemory {
     bound_bytes: usize,
     used_bytes: AtomicUsize,
     released: Notify,
+    waiting: AtomicUsize,
+    refused: Mutex<Option<Instant>>,
+}
+
+/// Somebody who waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl WorkerMemory {
@@ -41,6 +61,8 @@ impl WorkerMemory {
             bound_bytes,
             used_bytes: AtomicUsize::new(0),
             released: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            refused: Mutex::new(None),
         }
     }
 
@@ -53,11 +75,16 @@ impl WorkerMemory {
 
 impl MemoryBudget for WorkerMemory {
     fn try_acquire(&self, bytes: usize) -> bool {
-        self.used_bytes
+        let is_acquired = self
+            .used_bytes
             .try_update(Ordering::AcqRel, Ordering::Acquire, |used| {
                 used.checked_add(bytes).filter(|sum| *sum <= self.bound_bytes)
             })
-            .is_ok()
+            .is_ok();
+        if !is_acquired {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        is_acquired
     }
 
     fn acquire_over(&self, bytes: usize) {
@@ -66,6 +93,8 @@ impl MemoryBudget for WorkerMemory {
 
     fn acquire(&self, bytes: usize) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            self.waiting.fetch_add(1, Ordering::AcqRel);
+            let _waiting = Waiting(&self.waiting);
             loop {
                 // Listens before it looks: a release in between is not missed.
                 let mut released = std::pin::pin!(self.released.notified());
@@ -83,5 +112,10 @@ impl MemoryBudget for WorkerMemory {
             self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
             self.released.notify_waiters();
         }
+    }
+
+    fn is_short(&self) -> bool {
+        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.load(Ordering::Acquire) > 0 || refused.is_some_and(|refused| refused.elapsed() < REFUSED)
     }
 }

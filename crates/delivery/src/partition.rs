@@ -26,6 +26,7 @@ pub(crate) struct PartitionHandle {
     ledger: Mutex<Ledger>,
     state: Mutex<State>,
     freed: Notify,
+    rewound: Notify,
 }
 
 /// Where the actor keeps its part of the state. Created when the first chunk comes.
@@ -48,6 +49,17 @@ struct State {
     window: usize,
     /// What the broker has acknowledged: the offset, and the revision of its ledger.
     confirmed: Option<(i64, u64)>,
+    rewinds: Rewinds,
+}
+
+/// How often the actor let go of records that are to be read again.
+#[derive(Debug, Default)]
+struct Rewinds {
+    count: u64,
+    /// Where the last one went.
+    position: i64,
+    /// A record was done since.
+    has_moved: bool,
 }
 
 /// Room that a chunk of records takes.
@@ -67,6 +79,8 @@ pub(crate) enum Admission {
     More,
     Full,
     Closed,
+    /// The reader has to go back first.
+    Rewound,
 }
 
 impl PartitionHandle {
@@ -92,8 +106,10 @@ impl PartitionHandle {
                 bytes: 0,
                 window: 0,
                 confirmed: None,
+                rewinds: Rewinds::default(),
             }),
             freed: Notify::new(),
+            rewound: Notify::new(),
         }
     }
 
@@ -112,10 +128,13 @@ impl PartitionHandle {
     }
 
     /// Takes room in the partition; the worker's memory is a second step.
-    pub(crate) fn try_enter(&self, room: Room) -> Admission {
+    pub(crate) fn try_enter(&self, room: Room, rewinds: u64) -> Admission {
         let mut state = self.state();
         if state.is_closed {
             return Admission::Closed;
+        }
+        if state.rewinds.count != rewinds {
+            return Admission::Rewound;
         }
         let is_first = state.records == 0;
         let fits = state.records + room.records <= self.limits.buffer_records
@@ -137,6 +156,38 @@ impl PartitionHandle {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.state().is_closed
+    }
+
+    /// Records from `position` on are given back to the reader, with their room: what it has read since is void.
+    pub(crate) fn rewind(&self, position: i64, room: Room) {
+        self.release(room);
+        let rewinds = &mut self.state().rewinds;
+        rewinds.count += 1;
+        rewinds.position = position;
+        rewinds.has_moved = false;
+        self.rewound.notify_one();
+    }
+
+    /// A record was done.
+    pub(crate) fn moved(&self) {
+        self.state().rewinds.has_moved = true;
+    }
+
+    /// How often that happened, and where the last one went, if it happened more often than `seen`.
+    pub(crate) fn rewound(&self, seen: u64) -> Option<(u64, i64)> {
+        let rewinds = &self.state().rewinds;
+        (rewinds.count != seen).then_some((rewinds.count, rewinds.position))
+    }
+
+    /// Waits until [`PartitionHandle::rewound`] may have another answer.
+    pub(crate) async fn rewinding(&self) {
+        self.rewound.notified().await;
+    }
+
+    /// Whether a record was done since the last rewind, or none is held.
+    pub(crate) fn has_moved(&self) -> bool {
+        let state = self.state();
+        state.is_closed || state.records == 0 || state.rewinds.has_moved
     }
 
     /// Gives back room that was taken without memory.

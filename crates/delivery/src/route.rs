@@ -5,18 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_connect_api::delivery::DeliverySettings;
+use klamm_connect_api::delivery::{DeliverySettings, Ordering};
 use klamm_connect_api::sink::PayloadBuilder;
 use tokio::time::Instant;
 
 use crate::batch::{BatchId, OpenBatch, Part};
+use crate::breaker::Breaker;
 use crate::lanes::Lanes;
-use crate::status::Outage;
+use crate::limit::Gate;
 
-/// At least one probe in this time while the destination is throttled or unreachable.
-const PROBE: Duration = Duration::from_secs(5);
-/// The same for an unusable destination.
-const SLOW_PROBE: Duration = Duration::from_secs(30);
 /// At most one line about skipped records of a route in this time.
 const SKIP_LOG: Duration = Duration::from_secs(1);
 /// At most one line about outages of a route in this time, and one for each such time that an outage lasts.
@@ -30,6 +27,8 @@ pub(crate) struct RouteState {
     pub(crate) builder: Box<dyn PayloadBuilder>,
     pub(crate) overhead_bytes: usize,
     pub(crate) permits: Permits,
+    pub(crate) gate: Gate,
+    pub(crate) breaker: Breaker,
     /// Parts that may go now.
     pub(crate) ready: VecDeque<Part>,
     /// Parts that may go later; the number keeps parts of the same time apart and in order.
@@ -46,12 +45,10 @@ pub(crate) struct RouteState {
     pub(crate) letters: usize,
     /// No call starts: too many answers wait to be kept.
     pub(crate) is_held_back: bool,
-    pub(crate) outage: Option<(Outage, Instant)>,
     /// When the last line about an outage was written, be it this one or an earlier one.
     pub(crate) outage_told: Option<Instant>,
     /// This outage has a line, so its end gets one too.
     pub(crate) is_outage_told: bool,
-    pub(crate) last_started: Option<Instant>,
     /// Not after the first time when a part of `ready` or `waiting` runs out of `retry.timeout`.
     pub(crate) expires: Option<Instant>,
     /// When this route next needs attention without anything happening.
@@ -80,12 +77,12 @@ pub(crate) struct Waiting {
 pub(crate) enum Cause {
     /// The records failed: it waits its time.
     Records,
-    /// The destination is throttled or unreachable: it waits until that is over, at most its time.
+    /// The destination is throttled or unreachable: it waits until an outage is over, at most its time.
     Destination,
 }
 
-/// Leave to call: one permit for each call in flight, given back before any backoff. The limits that routes share
-/// (function, account) are to be taken here too, after this one.
+/// The route's own leave to call: one permit for each call in flight, given back before any backoff. Those that routes
+/// share come after it, from the [`Gate`].
 #[derive(Debug)]
 pub(crate) struct Permits {
     in_flight: usize,
@@ -102,6 +99,10 @@ impl Permits {
 
     pub(crate) fn is_free(&self) -> bool {
         self.in_flight < self.max
+    }
+
+    pub(crate) fn free(&self) -> usize {
+        self.max.saturating_sub(self.in_flight)
     }
 
     pub(crate) fn take(&mut self) {
@@ -135,6 +136,7 @@ impl RouteState {
         destination: Arc<str>,
         mut settings: DeliverySettings,
         builder: Box<dyn PayloadBuilder>,
+        gate: Gate,
         open: BatchId,
     ) -> Self {
         // A call of no records would never end the queue.
@@ -145,6 +147,8 @@ impl RouteState {
             overhead_bytes: builder.overhead(),
             builder,
             permits: Permits::new(settings.max_in_flight),
+            gate,
+            breaker: Breaker::default(),
             settings,
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -154,10 +158,8 @@ impl RouteState {
             items: 0,
             letters: 0,
             is_held_back: false,
-            outage: None,
             outage_told: None,
             is_outage_told: false,
-            last_started: None,
             expires: None,
             due: None,
             is_touched: false,
@@ -166,17 +168,34 @@ impl RouteState {
         }
     }
 
-    pub(crate) fn is_unusable(&self) -> bool {
-        matches!(self.outage, Some((Outage::Unusable, _)))
+    /// Whether there may be something to send now. While the breaker is open only probes go, and while the engine ends
+    /// not even these: calls that take long to fail would hold the end, one after the other. Those that are out may still
+    /// show that the outage is over.
+    pub(crate) fn has_candidate(&self, is_ending: bool, now: Instant) -> bool {
+        let has_lingered = |oldest: Instant| is_ending || oldest + self.settings.linger <= now;
+        let is_at_hand =
+            !self.ready.is_empty() || !self.active.is_empty() || self.open.oldest().is_some_and(has_lingered);
+        match self.breaker.probe_at() {
+            None => is_at_hand,
+            Some(probe_at) => !is_ending && probe_at <= now && (is_at_hand || !self.waiting.is_empty()),
+        }
     }
 
-    /// When the next probe may go; none while the destination is fine.
-    pub(crate) fn probe_at(&self) -> Option<Instant> {
-        let interval = match self.outage.as_ref()?.0 {
-            Outage::Throttled(_) | Outage::Unreachable => PROBE,
-            Outage::Unusable => SLOW_PROBE,
+    /// How many calls it could send at once, or more: what it does not need it gives back.
+    pub(crate) fn wanted_calls(&self) -> usize {
+        if self.breaker.is_open() {
+            return 1;
+        }
+        let lanes = match self.settings.ordering {
+            Ordering::Partition => self.active.len(),
+            Ordering::Key | Ordering::None => self.items,
         };
-        self.last_started.map(|started| started + interval)
+        (self.ready.len() + lanes).min(self.permits.free())
+    }
+
+    /// Whether what it holds waits for a destination that takes nothing, or wants to be left alone.
+    pub(crate) fn waits_for_destination(&self) -> bool {
+        self.breaker.is_open() || self.gate.waits().is_some_and(|waits| waits.until.is_some())
     }
 
     /// A part that goes to `ready` or `waiting` may run out of time there.
@@ -230,16 +249,21 @@ impl RouteState {
         let due = min(self.waiting.keys().next().map(|(at, _)| *at), self.expires);
         let due = min(
             due,
-            self.outage.as_ref().and(self.outage_told).map(|told| told + OUTAGE_LOG),
+            self.outage_told
+                .filter(|_| self.breaker.is_open())
+                .map(|told| told + OUTAGE_LOG),
         );
-        if !self.permits.is_free() || self.is_held_back || is_ending && self.outage.is_some() {
+        if !self.permits.is_free() || self.is_held_back || is_ending && self.breaker.is_open() {
             return due;
+        }
+        if let Some(waits) = self.gate.waits() {
+            return min(due, waits.until);
         }
         let lingers = min(
             self.lingering.first().map(|(at, _)| *at),
             self.open.oldest().map(|oldest| oldest + self.settings.linger),
         );
-        let Some(probe_at) = self.probe_at() else {
+        let Some(probe_at) = self.breaker.probe_at() else {
             return min(due, lingers);
         };
         // With nothing at hand, the next record that has lingered is the probe.

@@ -9,6 +9,8 @@ use klamm_connect_api::TopicPartition;
 use klamm_connect_api::sink::{Failure, ThrottleScope};
 use tokio::time::Instant;
 
+use crate::limit::{Gate, Limit, LimitStatus};
+
 /// A snapshot of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineStatus {
@@ -67,8 +69,12 @@ pub struct RouteStatus {
     pub name: Arc<str>,
     /// The destination in words for people.
     pub destination: Arc<str>,
-    /// Whether it can be used.
+    /// Whether it can be used: the state of its breaker, which is open unless this is [`RouteHealth::Up`].
     pub health: RouteHealth,
+    /// How many calls its function takes, from all routes of the worker.
+    pub function_limit: LimitStatus,
+    /// The same of its account.
+    pub account_limit: LimitStatus,
     /// Calls that wait for their answer.
     pub calls_in_flight: usize,
     /// Batches, and parts of batches, that wait to be sent again.
@@ -110,7 +116,7 @@ pub struct PartitionStatus {
     pub buffered_bytes: usize,
 }
 
-/// Why a route is not up.
+/// Why the breaker of a route is open.
 #[derive(Debug, Clone)]
 pub(crate) enum Outage {
     Throttled(ThrottleScope),
@@ -135,6 +141,7 @@ pub(crate) struct RouteBoard {
     pub(crate) name: Arc<str>,
     pub(crate) destination: Arc<str>,
     outage: Mutex<Option<(Outage, Instant, Failure)>>,
+    limits: (Arc<Limit>, Arc<Limit>),
     pub(crate) calls_in_flight: AtomicUsize,
     pub(crate) batches_waiting: AtomicUsize,
     pub(crate) calls: AtomicU64,
@@ -148,11 +155,12 @@ pub(crate) struct RouteBoard {
 }
 
 impl RouteBoard {
-    pub(crate) fn new(name: Arc<str>, destination: Arc<str>) -> Self {
+    pub(crate) fn new(name: Arc<str>, destination: Arc<str>, gate: &Gate) -> Self {
         Self {
             name,
             destination,
             outage: Mutex::new(None),
+            limits: gate.limits(),
             calls_in_flight: AtomicUsize::new(0),
             batches_waiting: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
@@ -176,6 +184,11 @@ impl RouteBoard {
         outage.as_ref().map(|(_, _, failure)| failure.clone())
     }
 
+    pub(crate) fn is_slowed_down(&self, now: Instant) -> bool {
+        let (function, account) = &self.limits;
+        function.holds_back(now) || account.holds_back(now)
+    }
+
     pub(crate) fn status(&self, now: Instant) -> RouteStatus {
         let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner).clone();
         RouteStatus {
@@ -192,6 +205,8 @@ impl RouteBoard {
                     }
                 }
             },
+            function_limit: self.limits.0.status(now),
+            account_limit: self.limits.1.status(now),
             calls_in_flight: self.calls_in_flight.load(Ordering::Relaxed),
             batches_waiting: self.batches_waiting.load(Ordering::Relaxed),
             calls: self.calls.load(Ordering::Relaxed),

@@ -6,11 +6,16 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering};
-use klamm_connect_api::sink::Verdict;
-use klamm_delivery::{About, Committable, Delivery, Intake, PartitionLimits, Progress};
+use klamm_connect_api::sink::{ThrottleScope, Verdict};
+use klamm_delivery::{
+    About, Committable, Delivery, Intake, LimitSettings, PartitionLimits, Progress, PushError, WorkerLimits,
+    WorkerMemory,
+};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -155,7 +160,31 @@ fn accepting(seen: &Seen, failed: Option<Vec<usize>>, keeps_answers: bool) -> Ve
     }
 }
 
-fn faulty(seed: u64, faults: u32, keeps_answers: bool) -> impl FnMut(&Seen) -> Reply + Send {
+/// What the functions of two connectors, and their account, take at once. Beyond it they throttle.
+#[derive(Clone)]
+struct Shared {
+    functions: Vec<Arc<Mutex<Capacity>>>,
+    account: Arc<Mutex<Capacity>>,
+}
+
+impl Shared {
+    fn new(function: usize, account: usize) -> Self {
+        Self {
+            functions: vec![
+                Capacity::new(function, ThrottleScope::Function),
+                Capacity::new(function, ThrottleScope::Function),
+            ],
+            account: Capacity::new(account, ThrottleScope::Account),
+        }
+    }
+
+    fn take(&self, route: usize, takes: Duration) -> Result<(), Verdict> {
+        self.functions[route].lock().unwrap().take(takes)?;
+        self.account.lock().unwrap().take(takes)
+    }
+}
+
+fn faulty(seed: u64, faults: u32, keeps_answers: bool, shared: Option<Shared>) -> impl FnMut(&Seen) -> Reply + Send {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut counted: HashMap<(usize, i32, i64), u32> = HashMap::new();
     move |seen| {
@@ -165,6 +194,9 @@ fn faulty(seed: u64, faults: u32, keeps_answers: bool) -> impl FnMut(&Seen) -> R
             .iter()
             .any(|(partition, offset)| is_poison(*partition, *offset));
         if !rng.random_ratio(faults.min(100), 100) {
+            if let Some(Err(throttled)) = shared.as_ref().map(|shared| shared.take(seen.route, delay)) {
+                return Reply::After(delay, throttled);
+            }
             let verdict = if has_poison {
                 poison()
             } else {
@@ -220,14 +252,23 @@ struct Simulation {
 
 impl Simulation {
     fn new(case: Case) -> Self {
-        let sink = FakeSink::new(case.routes.clone(), faulty(case.seed, case.faults, case.keeps_answers));
+        let limits = Arc::new(WorkerLimits::new(LimitSettings::default()));
+        Self::on_worker(case, "test", &limits, None)
+    }
+
+    fn on_worker(case: Case, connector: &str, worker_limits: &Arc<WorkerLimits>, shared: Option<Shared>) -> Self {
+        let sink = FakeSink::new(
+            case.routes.clone(),
+            faulty(case.seed, case.faults, case.keeps_answers, shared),
+        );
         sink.log(|log| log.has_restarts = true);
         let limits = PartitionLimits {
             buffer_records: 60,
             buffer_bytes: 9_000,
             window_records: 150,
         };
-        let world = World::with(&sink, limits, MEMORY, case.seed);
+        let memory = Arc::new(WorkerMemory::new(MEMORY));
+        let world = World::on_worker(&sink, connector, limits, &memory, worker_limits, case.seed);
         let (mut rng, longest) = (StdRng::seed_from_u64(case.seed), case.letters_ms);
         world
             .letters
@@ -316,12 +357,14 @@ impl Simulation {
             .count();
         reader.position = position;
         let intake = reader.intake.as_mut().unwrap();
-        let pushed = tokio::time::timeout(Duration::from_secs(3600), intake.push(chunk, position)).await;
-        prop_assert!(
-            matches!(pushed, Ok(Ok(()))),
-            "a push never got in: {:#?}",
-            self.world.engine.status()
-        );
+        match tokio::time::timeout(Duration::from_secs(3600), intake.push(chunk, position)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(PushError::Rewound { position })) => {
+                reader.position = position;
+                return Ok(());
+            }
+            stuck => prop_assert!(false, "{stuck:?}, never got in: {:#?}", self.world.engine.status()),
+        }
         self.pushed += sent as u64;
         self.filtered += filtered as u64;
         Ok(())
@@ -410,6 +453,11 @@ impl Simulation {
         let most = MEMORY + chunk * usize::try_from(PARTITIONS).unwrap();
         let used = self.world.memory.used_bytes();
         prop_assert!(used <= most, "{used} bytes are held, at most {most} may be");
+        for route in self.world.engine.status().routes {
+            for limit in [&route.function_limit, &route.account_limit] {
+                prop_assert!((1..=limit.max).contains(&limit.limit), "{limit:?}");
+            }
+        }
         for partition in self.world.engine.status().partitions {
             prop_assert!(partition.buffered_records <= 60.max(LARGEST_CHUNK), "{partition:?}");
             prop_assert!(partition.buffered_bytes <= 9_000.max(chunk), "{partition:?}");
@@ -417,20 +465,29 @@ impl Simulation {
         Ok(())
     }
 
+    /// Readers that have nothing to push learn that they have to go back.
+    fn go_back(&mut self) {
+        for reader in self.readers.values_mut() {
+            let rewound = reader
+                .intake
+                .as_mut()
+                .and_then(|intake| intake.rewound().now_or_never());
+            reader.position = rewound.unwrap_or(reader.position);
+        }
+    }
+
     /// Waits until everything assigned is done.
-    async fn all_done(&self) -> Result<(), TestCaseError> {
-        let assigned: Vec<_> = self
-            .readers
-            .iter()
-            .filter(|(_, reader)| reader.intake.is_some())
-            .collect();
+    async fn all_done(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..100_000 {
+            self.go_back();
             let status = self.world.engine.status();
-            let is_done = assigned.iter().all(|(partition, reader)| {
+            let is_done = |(partition, reader): (&i32, &Reader)| {
                 let mut found = status.partitions.iter();
-                found.any(|status| status.topic_partition == tp(**partition) && status.committable == reader.position)
-            });
-            if is_done {
+                reader.intake.is_none()
+                    || found
+                        .any(|status| status.topic_partition == tp(*partition) && status.committable == reader.position)
+            };
+            if self.readers.iter().all(is_done) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -446,6 +503,7 @@ impl Simulation {
         if self.case.waits_for_the_end {
             self.all_done().await?;
         }
+        self.go_back();
         let commits = self.world.engine.shutdown(Duration::from_secs(100_000)).await;
         self.note_commits(&commits)?;
         self.check()?;
@@ -516,5 +574,29 @@ proptest! {
     fn the_invariants_hold_whatever_happens(case in case()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async { Simulation::new(case).run().await })?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn they_hold_for_connectors_that_share_functions_and_an_account(
+        cases in (case(), case()),
+        function in 1..6_usize,
+        account in 1..8_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let limits = Arc::new(WorkerLimits::new(LimitSettings::default()));
+            let shared = Shared::new(function, account);
+            let a = Simulation::on_worker(cases.0, "a", &limits, Some(shared.clone()));
+            let b = Simulation::on_worker(cases.1, "b", &limits, Some(shared));
+            tokio::try_join!(a.run(), b.run())?;
+            // What was abandoned ends at the next chance.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            prop_assert_eq!(limits.in_use(), (0, 0));
+            Ok(())
+        })?;
     }
 }

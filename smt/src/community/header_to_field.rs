@@ -230,9 +230,12 @@ fn decimal(header: &SchemaAndValue, scale: i32) -> Result<BigDecimal, DataError>
         ),
         Value::String(text) => digits(text)?,
         // As a double, integers too, and of that the shortest digits, as in Connect.
-        Value::Int8(_) | Value::Int16(_) | Value::Int32(_) | Value::Int64(_) | Value::Float32(_) | Value::Float64(_) => {
-            digits(&number::f64_to_string(float(header)?))?
-        }
+        Value::Int8(_)
+        | Value::Int16(_)
+        | Value::Int32(_)
+        | Value::Int64(_)
+        | Value::Float32(_)
+        | Value::Float64(_) => digits(&number::f64_to_string(float(header)?))?,
         other => return Err(no_form(other)),
     };
     let (_, own) = number.as_bigint_and_exponent();

@@ -105,9 +105,12 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
         "max.poll.interval.ms" | "max.poll.records" => {
             Ignored("there is no poll loop here: the `delivery.*` settings bound what is held and sent")
         }
-        "delivery.buffer.bytes" | "delivery.buffer.records" | "delivery.window.records" => {
-            Ignored("it is a setting of the worker")
-        }
+        "delivery.buffer.bytes"
+        | "delivery.buffer.records"
+        | "delivery.window.records"
+        | "delivery.limit.function.max"
+        | "delivery.limit.account.max"
+        | "delivery.limit.latency" => Ignored("it is a setting of the worker"),
         "aws.lambda.user.agent" => Ignored("the user agent is fixed"),
         _ if is_role_alias(key) => return None,
         _ if key.starts_with("aws.credentials.provider.") => {

@@ -13,6 +13,7 @@ pub(crate) struct FunctionRef {
     name: String,
     qualifier: Option<String>,
     region: Option<String>,
+    account: Option<String>,
 }
 
 const ACCEPTED: &str = "accepted are a function's name, `<account>:function:<name>` or an ARN, \
@@ -26,7 +27,7 @@ impl FunctionRef {
             return invalid("is longer than 256 characters");
         }
         let parts: Vec<&str> = text.split(':').collect();
-        let (region, name, qualifier) = match parts.as_slice() {
+        let (region, account, name, qualifier) = match parts.as_slice() {
             [
                 "arn",
                 partition,
@@ -40,17 +41,17 @@ impl FunctionRef {
                 if !partition.starts_with("aws") || !is_region(region) || !is_account(account) {
                     return invalid("is not the ARN of a function");
                 }
-                (Some((*region).to_owned()), *name, qualifier.first())
+                (Some(*region), Some(*account), *name, qualifier.first())
             }
             ["arn", ..] => return invalid("is not the ARN of a function"),
             [account, "function", name, qualifier @ ..] if qualifier.len() < 2 => {
                 if !is_account(account) {
                     return invalid("does not begin with an account's twelve digits");
                 }
-                (None, *name, qualifier.first())
+                (None, Some(*account), *name, qualifier.first())
             }
-            [name] => (None, *name, None),
-            [name, qualifier] => (None, *name, Some(qualifier)),
+            [name] => (None, None, *name, None),
+            [name, qualifier] => (None, None, *name, Some(qualifier)),
             _ => return invalid("names no function"),
         };
         if name.is_empty() || name.len() > 64 || !name.bytes().all(is_name_byte) {
@@ -63,7 +64,8 @@ impl FunctionRef {
             text: text.to_owned(),
             name: name.to_owned(),
             qualifier: qualifier.map(|&qualifier| qualifier.to_owned()),
-            region,
+            region: region.map(str::to_owned),
+            account: account.map(str::to_owned),
         })
     }
 
@@ -73,6 +75,16 @@ impl FunctionRef {
             Some(qualifier) => format!("{}:{qualifier}", self.name),
             None => self.name.clone(),
         }
+    }
+
+    /// Name without version or alias.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Account of an ARN, full or partial.
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// Region of a full ARN.

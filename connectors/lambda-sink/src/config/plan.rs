@@ -12,6 +12,7 @@ use http::HeaderValue;
 use klamm_aws::{CredentialsPlan, Environment, parse_endpoint, regional_endpoint};
 use klamm_connect_api::config::Scope;
 use klamm_connect_api::delivery::{DeliveryDefaults, DeliverySettings, ErrorPolicy, Ordering};
+use klamm_connect_api::sink::{LimitKey, LimitKeys};
 use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Rendering};
 use klamm_java_compat::Pattern;
 
@@ -132,6 +133,23 @@ pub(crate) enum Topics {
     All,
     Named(Vec<String>),
     Matching { text: String, pattern: Box<Pattern> },
+}
+
+impl RoutePlan {
+    /// What Lambda limits together: the calls of a function, whatever its version or alias, and those of an account in a
+    /// region. Which account that is, credentials tell, or the function's ARN; both as they are written, since only
+    /// Lambda knows whose they are. The functions of a template are one.
+    pub(crate) fn limit_keys(&self) -> LimitKeys {
+        let (owner, function) = match &self.function {
+            Callee::Function(function) => (function.account().unwrap_or_default(), function.name().to_owned()),
+            Callee::ByTopic(template) => ("", template.to_string()),
+        };
+        let account = [self.credentials.identity(), &self.region, &self.endpoint, owner].join("\n");
+        LimitKeys {
+            function: LimitKey::new(format!("{account}\n{function}")),
+            account: LimitKey::new(account),
+        }
+    }
 }
 
 impl Topics {

@@ -979,3 +979,74 @@ fn harmless_keys_of_other_connectors_and_unknown_ones_are_accepted_and_named() {
         }
     );
 }
+
+#[test]
+fn routes_are_limited_together_if_lambda_limits_them_together() {
+    let keys = |entries: Pairs<'_>| {
+        let entries: Vec<_> = [("topics", "t")].iter().chain(entries).copied().collect();
+        plan_in(&no_environment(), &raw(&BASE[..1], &entries)).unwrap().routes[0].limit_keys()
+    };
+    let (function, region) = ("aws.lambda.function.name", "aws.lambda.region");
+    let first = keys(&[(function, "f"), (region, "us-east-2")]);
+    let cases: [(Pairs<'_>, (bool, bool), &str); 7] = [
+        (
+            &[(function, "f:prod"), (region, "us-east-2")],
+            (true, true),
+            "another alias",
+        ),
+        (
+            &[
+                (function, "f:7"),
+                (region, "us-east-2"),
+                ("aws.lambda.invocation.type", "async"),
+            ],
+            (true, true),
+            "another type",
+        ),
+        (
+            &[(function, "g"), (region, "us-east-2")],
+            (false, true),
+            "another function",
+        ),
+        (
+            &[(function, "f"), (region, "us-east-1")],
+            (false, false),
+            "another region",
+        ),
+        (
+            &[
+                (function, "f"),
+                (region, "us-east-2"),
+                ("aws.lambda.endpoint", "http://e"),
+            ],
+            (false, false),
+            "another endpoint",
+        ),
+        (
+            &[
+                (function, "f"),
+                (region, "us-east-2"),
+                ("aws.access.key.id", "a"),
+                ("aws.secret.access.key", "b"),
+            ],
+            (false, false),
+            "other credentials",
+        ),
+        (
+            &[(function, ARN)],
+            (false, false),
+            "an account that only Lambda could compare",
+        ),
+    ];
+    for (entries, wanted, why) in cases {
+        let other = keys(entries);
+        let shared = (first.function == other.function, first.account == other.account);
+        assert_eq!(shared, wanted, "{why}");
+    }
+    let (full, partial) = (
+        keys(&[(function, ARN)]),
+        keys(&[(function, "123456789012:function:f:prod"), (region, "us-east-2")]),
+    );
+    assert_eq!(full, partial, "both forms of an ARN");
+    assert!(!format!("{full:?}").contains("123456789012"), "keys are not shown");
+}

@@ -298,6 +298,37 @@ fn a_throttle_slows_whom_its_reason_names_and_waits_as_asked_within_bounds() {
 }
 
 #[test]
+fn a_function_without_concurrency_is_told_from_a_busy_one_by_how_long_that_lasts() {
+    let rows = [
+        (
+            r#"{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded"}"#,
+            true,
+            "that of the function itself",
+        ),
+        (
+            r#"{"Reason":"ReservedFunctionInvocationRateLimitExceeded"}"#,
+            false,
+            "a rate ends by itself",
+        ),
+        (
+            r#"{"Reason":"ConcurrentInvocationLimitExceeded"}"#,
+            false,
+            "the account's",
+        ),
+    ];
+    for (body, wanted, why) in rows {
+        let verdict = judged(InvocationType::Sync, Answers::Failures, answer(429, body));
+        let Verdict::Throttled { lasting, failure, .. } = verdict else {
+            panic!("{body} is a throttle");
+        };
+        let is_switched_off =
+            lasting.is_some_and(|text| text.starts_with("function switched off (reserved concurrency 0)"));
+        assert_eq!(is_switched_off, wanted, "{body}: {why}");
+        assert!(failure.message.contains("LimitExceeded)"), "{failure}");
+    }
+}
+
+#[test]
 fn missing_functions_and_permissions_are_named_with_what_to_do() {
     let rows = [
         (

@@ -13,8 +13,10 @@ use klamm_connect_api::sink::{Call, Failure, RouteIndex, Sink, Verdict};
 use super::outcome::Attempted;
 use super::{Actor, Phase};
 use crate::batch::{Item, OpenBatch, Part};
+use crate::breaker::CallNumber;
+use crate::limit::Passage;
 use crate::route::{Cause, Queue, RouteState};
-use crate::status::{Outage, count};
+use crate::status::count;
 
 /// What is said of a panic. Its own words may quote a record, so they stay where Rust writes them: on standard error.
 const PANICKED: &str = "the sink panicked, and standard error says where";
@@ -23,6 +25,8 @@ const PANICKED: &str = "the sink panicked, and standard error says where";
 #[derive(Debug)]
 pub(super) struct Called {
     pub(super) part: Part,
+    pub(super) number: CallNumber,
+    pub(super) passage: Passage,
     pub(super) answer: Answer,
 }
 
@@ -44,6 +48,8 @@ struct Filled {
     too_large: Vec<(Item, usize)>,
     /// The payload builder panicked.
     panic: Option<String>,
+    /// Largest offset that left its lane.
+    taken_to: Option<i64>,
 }
 
 impl Actor {
@@ -57,40 +63,36 @@ impl Actor {
 
     /// Sends what may be sent now.
     fn dispatch(&mut self, route: usize) {
-        while !self.has_failed && self.routes[route].permits.is_free() && !self.routes[route].is_held_back {
+        let is_ending = self.ending.is_some();
+        while !self.has_failed && !self.routes[route].is_held_back {
+            let state = &mut self.routes[route];
+            if !state.permits.is_free() || !state.has_candidate(is_ending, self.now) {
+                break;
+            }
+            // Before the batch is sealed, which fills up while the route waits.
+            let wanted = state.wanted_calls();
+            let Some(passage) = state.gate.try_pass(wanted, self.now) else {
+                return;
+            };
             let Some(part) = self.next_part(route) else { break };
             // A record too large for any call, met while the part was filled, may have failed the task.
             if self.has_failed {
-                return self.abandon(part);
+                self.abandon(part);
+                break;
             }
-            self.start(part);
+            self.start(part, passage);
         }
+        self.routes[route].gate.leave(self.now);
     }
 
     fn next_part(&mut self, route: usize) -> Option<Part> {
         let state = &mut self.routes[route];
-        let Some((outage, _)) = &state.outage else {
-            return state.ready.pop_front().or_else(|| self.seal(route));
-        };
-        // Calls that take long to fail would hold the end, one after the other. Those that are out may still show that
-        // the outage is over.
-        if self.ending.is_some() {
-            return None;
-        }
-        // Parts that are ready waited their own time. New batches, and everything while the destination is unusable,
-        // wait for a probe to succeed.
-        if !matches!(outage, Outage::Unusable)
-            && let Some(part) = state.ready.pop_front()
-        {
-            return Some(part);
-        }
-        if state.probe_at().is_some_and(|at| at > self.now) {
-            return None;
-        }
+        let is_probe = state.breaker.is_open();
+        let waiting = |state: &mut RouteState| state.waiting.pop_first().map(|(_, waiting)| waiting.part);
         state
             .ready
             .pop_front()
-            .or_else(|| state.waiting.pop_first().map(|(_, waiting)| waiting.part))
+            .or_else(|| if is_probe { waiting(state) } else { None })
             .or_else(|| self.seal(route))
     }
 
@@ -158,7 +160,7 @@ impl Actor {
                 }
                 None
             };
-            self.after_fill(route, filled);
+            self.after_fill(route, index, filled);
             if sealed.is_some() {
                 return sealed;
             }
@@ -182,7 +184,7 @@ impl Actor {
                 state.active.push_back(index);
             }
             let is_broken = filled.panic.is_some();
-            self.after_fill(route, filled);
+            self.after_fill(route, index, filled);
             if is_broken {
                 break;
             }
@@ -194,7 +196,9 @@ impl Actor {
         None
     }
 
-    fn after_fill(&mut self, route: usize, filled: Filled) {
+    fn after_fill(&mut self, route: usize, partition: usize, filled: Filled) {
+        let taken_to = &mut self.partitions[partition].taken_to;
+        *taken_to = filled.taken_to.map_or(*taken_to, |offset| offset.max(*taken_to));
         for (item, size) in filled.too_large {
             let failure = Failure {
                 class: "RecordTooLarge".into(),
@@ -220,7 +224,7 @@ impl Actor {
     }
 
     /// Sends a part, unless its records have grown too old.
-    fn start(&mut self, part: Part) {
+    fn start(&mut self, part: Part, passage: Passage) {
         let route = part.route;
         if self.routes[route].is_expired(&part, self.now) {
             return self.give_up_late(part);
@@ -228,7 +232,9 @@ impl Actor {
         let Some(mut part) = self.drop_aged(part) else { return };
         let state = &mut self.routes[route];
         state.permits.take();
-        state.last_started = Some(self.now);
+        let number = self.next_call;
+        self.next_call += 1;
+        state.breaker.sent(number, self.now);
         part.first_call.get_or_insert(self.now);
         for run in part.items.chunk_by(|a, b| a.partition == b.partition) {
             self.partitions[run[0].partition].sent += run.len();
@@ -238,11 +244,20 @@ impl Actor {
         if part.last_failure.is_some() {
             count(&board.retried_calls, 1);
         }
-        let limits = CallLimits {
+        let bounds = Bounds {
             timeout: state.settings.call_timeout,
             body_bytes: state.settings.batch_bytes,
         };
-        self.calls.spawn(call(Arc::clone(&self.sink), part, limits));
+        let sink = Arc::clone(&self.sink);
+        self.calls.spawn(async move {
+            let answer = call(&*sink, &part, bounds).await;
+            Called {
+                part,
+                number,
+                passage,
+                answer,
+            }
+        });
     }
 
     /// Hands records older than `record_max_age` to the error policy; answers with what is left to send.
@@ -351,6 +366,7 @@ fn fill(state: &RouteState, lanes: &mut crate::lanes::Lanes, open: &mut OpenBatc
             open.is_full |= does_not_fit;
             break;
         };
+        filled.taken_to = filled.taken_to.max(Some(item.origin.offset));
         let alone = state.overhead_bytes.saturating_add(cost);
         if alone > limit {
             filled.too_large.push((item, alone));
@@ -370,22 +386,21 @@ fn is_sealed(state: &RouteState, open: &OpenBatch, is_ending: bool, now: tokio::
 }
 
 #[derive(Debug, Clone, Copy)]
-struct CallLimits {
+struct Bounds {
     timeout: Duration,
     body_bytes: usize,
 }
 
 /// Builds the payload and sends it. A panic of the sink ends here.
-async fn call(sink: Arc<dyn Sink>, part: Part, limits: CallLimits) -> Called {
-    let attempt = AssertUnwindSafe(attempt(&*sink, &part, limits)).catch_unwind().await;
-    let answer = attempt.unwrap_or_else(|_| Answer::Broken {
+async fn call(sink: &dyn Sink, part: &Part, bounds: Bounds) -> Answer {
+    let attempt = AssertUnwindSafe(attempt(sink, part, bounds)).catch_unwind().await;
+    attempt.unwrap_or_else(|_| Answer::Broken {
         class: "Panic",
         what: PANICKED.to_owned(),
-    });
-    Called { part, answer }
+    })
 }
 
-async fn attempt(sink: &dyn Sink, part: &Part, limits: CallLimits) -> Answer {
+async fn attempt(sink: &dyn Sink, part: &Part, bounds: Bounds) -> Answer {
     let route = RouteIndex(part.route);
     let body = {
         let mut builder = sink.payload_builder(route);
@@ -394,18 +409,18 @@ async fn attempt(sink: &dyn Sink, part: &Part, limits: CallLimits) -> Answer {
         }
         builder.finish()
     };
-    if body.len() > limits.body_bytes {
+    if body.len() > bounds.body_bytes {
         return Answer::Broken {
             class: "PayloadTooLarge",
             what: format!(
                 "the payload has {} bytes, above the {} that its parts were said to need at most",
                 body.len(),
-                limits.body_bytes
+                bounds.body_bytes
             ),
         };
     }
     let origins: Arc<[Origin]> = part.items.iter().map(|item| item.origin.clone()).collect();
-    match tokio::time::timeout(limits.timeout, sink.send(Call { route, body, origins })).await {
+    match tokio::time::timeout(bounds.timeout, sink.send(Call { route, body, origins })).await {
         Ok(verdict) => Answer::Verdict(verdict),
         Err(_) => Answer::TimedOut,
     }

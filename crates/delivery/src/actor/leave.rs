@@ -239,7 +239,7 @@ impl Actor {
                 self.calls.is_empty() && (is_late || self.writes.is_empty())
             } else {
                 let waits_in_vain = |route: &RouteState| {
-                    route.outage.is_some()
+                    route.waits_for_destination()
                         || is_late
                             && route.letters > 0
                             && (route.is_held_back || route.ready.is_empty() && route.waiting.is_empty())

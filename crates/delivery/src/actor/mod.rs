@@ -1,7 +1,7 @@
 //! The task that owns all state of an engine.
 //!
 //! `mod.rs` wakes up and takes records in, `dispatch.rs` packs and sends, `outcome.rs` acts on answers, `outage.rs`
-//! knows which destinations take none, `letters.rs` hands over what was given up, `leave.rs` gives partitions back and
+//! shows which destinations take none, `reclaim.rs` gives memory back that others want, `letters.rs` hands over what was given up, `leave.rs` gives partitions back and
 //! ends.
 
 mod dispatch;
@@ -9,6 +9,7 @@ mod leave;
 mod letters;
 mod outage;
 mod outcome;
+mod reclaim;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,17 +18,19 @@ use klamm_connect_api::sink::{Encoded, RouteIndex, Sink};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::batch::{BatchId, Item, OpenBatch};
+use crate::breaker::CallNumber;
 use crate::engine::{EngineConfig, Shared};
 use crate::event::EngineEvent;
 use crate::intake::Delivery;
 use crate::lanes::Lanes;
 use crate::ledger::Pending;
 use crate::letters::About;
+use crate::limit::Gate;
 use crate::partition::{PartitionHandle, Room, Slot};
 use crate::route::{Queue, RouteState};
 use crate::status::count;
@@ -48,6 +51,8 @@ pub(crate) enum Command {
         records: Vec<Delivery>,
         room: Room,
         position: i64,
+        /// Of the partition, when room was taken: what was read before another one is void.
+        rewinds: u64,
     },
     /// Give partitions back; their intakes are closed.
     Revoke {
@@ -61,11 +66,17 @@ pub(crate) enum Command {
 
 /// Everything that can wake the actor.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, for one turn of the loop; a box for each call costs more"
+)]
 enum Event {
     Called(Result<Called, JoinError>),
     /// Dead letters were acknowledged or refused.
     Written(Result<Written, JoinError>),
     Command(Command),
+    /// A shared limit lets go a route that waited for it.
+    Turn,
     /// A time that something waits for has come.
     Due,
     /// There is room for an event.
@@ -88,6 +99,12 @@ struct Partition {
     writing: Option<Writing>,
     /// Room that its records take.
     held: Room,
+    /// Largest offset that ever left its lanes, for a batch or the dead letters.
+    taken_to: i64,
+    /// When a record was last done.
+    moved_at: Instant,
+    /// How often records were given back to the reader.
+    rewinds: u64,
 }
 
 /// Running => Draining (revoked) => `GivenBack`; Running => `GivenBack` (lost).
@@ -130,6 +147,11 @@ pub(crate) struct Actor {
     all_unusable_at: Option<Instant>,
     /// It was sent, and [`EngineEvent::Usable`] was not.
     is_unusable_announced: bool,
+    /// Wakes when a route's turn has come at a shared limit.
+    turn: Arc<Notify>,
+    /// When to see again whether partitions that stand still hold memory that others want.
+    reclaim_at: Instant,
+    next_call: CallNumber,
     next_batch: u64,
     next_wait: u64,
     now: Instant,
@@ -141,19 +163,23 @@ impl Actor {
         sink: Arc<dyn Sink>,
         shared: Arc<Shared>,
         events: mpsc::Sender<EngineEvent>,
+        gates: Vec<Gate>,
+        turn: Arc<Notify>,
     ) -> Self {
         let mut next_batch = 0;
         let routes = sink
             .routes()
             .iter()
+            .zip(gates)
             .enumerate()
-            .map(|(index, route)| {
+            .map(|(index, (route, gate))| {
                 next_batch += 1;
                 RouteState::new(
                     Arc::clone(&route.name),
                     Arc::clone(&route.destination),
                     route.delivery.clone(),
                     sink.payload_builder(RouteIndex(index)),
+                    gate,
                     BatchId(next_batch),
                 )
             })
@@ -180,6 +206,9 @@ impl Actor {
             has_failed: false,
             all_unusable_at: None,
             is_unusable_announced: false,
+            turn,
+            reclaim_at: Instant::now(),
+            next_call: 0,
             next_batch,
             next_wait: 0,
             now: Instant::now(),
@@ -200,6 +229,7 @@ impl Actor {
                 biased;
                 Some(called) = self.calls.join_next() => Event::Called(called),
                 Some(written) = self.writes.join_next() => Event::Written(written),
+                () = self.turn.notified() => Event::Turn,
                 command = commands.recv() => command.map_or(Event::Abandoned, Event::Command),
                 () = &mut sleep, if due.is_some() => Event::Due,
                 Ok(permit) = self.events.reserve(), if !self.outbox.is_empty() => {
@@ -214,6 +244,7 @@ impl Actor {
                 Event::Called(called) => self.on_called(called),
                 Event::Written(written) => self.on_written(written),
                 Event::Command(command) => self.on_command(command),
+                Event::Turn => self.take_turns(),
                 Event::Due => {}
                 Event::Outbox => {}
                 Event::Abandoned => return,
@@ -231,6 +262,9 @@ impl Actor {
             while let Some(written) = self.writes.try_join_next() {
                 self.on_written(written);
             }
+            if self.reclaim_at <= self.now {
+                self.reclaim();
+            }
             self.dispatch_touched();
             self.finish_drains();
             if self.has_ended() {
@@ -243,10 +277,13 @@ impl Actor {
         let routes = self.due.first().map(|(at, _)| *at);
         let drains = self.drains.iter().map(|drain| drain.due(self.now));
         let ending = self.ending.as_ref().map(|ending| ending.due(self.now));
+        let holds_records = self.routes.iter().any(|route| route.items > 0);
+        let reclaim = (holds_records && !self.has_failed && self.ending.is_none()).then_some(self.reclaim_at);
         routes
             .into_iter()
             .chain(drains)
             .chain(ending)
+            .chain(reclaim)
             .chain(self.all_unusable_at)
             .min()
     }
@@ -270,7 +307,8 @@ impl Actor {
                 records,
                 room,
                 position,
-            } => self.take_in(&handle, records, room, position),
+                rewinds,
+            } => self.take_in(&handle, records, room, position, rewinds),
             Command::Revoke { handles, until, reply } => self.revoke(&handles, until, reply),
             Command::Shutdown { until, reply } => self.begin_end(until, reply),
         }
@@ -310,6 +348,9 @@ impl Actor {
                     letters: VecDeque::new(),
                     writing: None,
                     held: Room::default(),
+                    taken_to: i64::MIN,
+                    moved_at: self.now,
+                    rewinds: 0,
                 });
                 handle.slot.get_or_init(|| Slot::Entry(index));
                 Some(index)
@@ -317,8 +358,16 @@ impl Actor {
         }
     }
 
-    fn take_in(&mut self, handle: &Arc<PartitionHandle>, records: Vec<Delivery>, room: Room, position: i64) {
-        let Some(index) = self.entry(handle) else {
+    fn take_in(
+        &mut self,
+        handle: &Arc<PartitionHandle>,
+        records: Vec<Delivery>,
+        room: Room,
+        position: i64,
+        rewinds: u64,
+    ) {
+        let entry = self.entry(handle);
+        let Some(index) = entry.filter(|index| self.partitions[*index].rewinds == rewinds) else {
             count(&self.shared.dropped_records, records.iter().map(ways).sum());
             handle.release(room);
             return;
@@ -347,7 +396,12 @@ impl Actor {
                 };
                 record.dead_letter.take_if(|_| is_settled(None));
                 record.routes.retain(|(route, _)| !is_settled(Some(*route)));
-                resumed += ways_before - ways(&record);
+                let settled = ways_before - ways(&record);
+                if settled > 0 {
+                    // Known to be settled only as long as it is not read again.
+                    partition.taken_to = partition.taken_to.max(offset);
+                }
+                resumed += settled;
                 freed_bytes += bytes_before - record.size_bytes();
             }
             for (route, _) in &record.routes {
@@ -383,6 +437,7 @@ impl Actor {
                 arrived: self.now,
             };
             if let Some(letter) = record.dead_letter {
+                partition.taken_to = partition.taken_to.max(record.origin.offset);
                 letters.push(Outgoing {
                     item: item(record.origin.clone(), Encoded { bytes: Vec::new() }, Some(letter)),
                     route: None,
@@ -438,6 +493,15 @@ impl Actor {
         }
         if let Some((origin, class, what)) = broken {
             self.fail_internally(Some(origin), None, class, &what);
+        }
+    }
+
+    /// Routes that wait for a shared limit ask again.
+    fn take_turns(&mut self) {
+        for route in 0..self.routes.len() {
+            if self.routes[route].gate.waits().is_some() {
+                self.touch(route);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! When a destination takes no calls, and when it takes them again.
+//! What the breaker of a route means for the others: its status, its log lines, and what waited for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,38 +7,71 @@ use klamm_connect_api::sink::Failure;
 use tracing::{info, warn};
 
 use super::Actor;
+use crate::breaker::{CallNumber, Open};
 use crate::engine::UNUSABLE_FOR;
 use crate::event::EngineEvent;
+use crate::retry;
 use crate::route::{Cause, OUTAGE_LOG};
 use crate::status::Outage;
 
+/// A throttle that has let nothing pass for so long is no passing peak.
+const LASTING: Duration = Duration::from_secs(30);
+
 impl Actor {
-    /// The destination takes no calls.
-    pub(super) fn begin_outage(&mut self, route: usize, outage: Outage, failure: &Failure) {
+    /// A call failed because of the destination. Says whether its breaker is open now.
+    pub(super) fn note_outage(
+        &mut self,
+        route: usize,
+        call: CallNumber,
+        why: Outage,
+        after: Option<Duration>,
+        failure: &Failure,
+    ) -> bool {
         let state = &mut self.routes[route];
-        let same = |other: &Outage| std::mem::discriminant(other) == std::mem::discriminant(&outage);
-        let since = match &state.outage {
-            Some((before, since)) if same(before) => *since,
-            _ => self.now,
-        };
-        self.shared.routes[route].set_outage(Some((outage.clone(), since, failure.clone())));
-        if state.outage.replace((outage, since)).is_none() {
+        let was_open = state.breaker.is_open();
+        let (settings, rng) = (&state.settings.retry, &mut self.rng);
+        let backoff = |probes| retry::delay(settings, probes, after, rng);
+        if !state.breaker.fail(call, self.next_call, why, backoff, self.now) {
+            return false;
+        }
+        if let Some(Open { why, since, .. }) = state.breaker.open() {
+            self.shared.routes[route].set_outage(Some((why.clone(), *since, failure.clone())));
+        }
+        if !was_open {
             self.shared.outages.send_modify(|outages| *outages += 1);
         }
         self.tell_of_outage(route);
-        if self.routes.iter().all(crate::route::RouteState::is_unusable) {
+        if self.routes.iter().all(|route| route.breaker.is_unusable()) {
             if !self.is_unusable_announced {
                 self.all_unusable_at.get_or_insert(self.now + UNUSABLE_FOR);
             }
         } else {
             self.all_unusable_at = None;
         }
+        true
+    }
+
+    /// A throttle that lasts and lets no call pass is shown as what it most likely is.
+    pub(super) fn lasting_throttle(&self, route: usize, failure: Failure, lasting: Option<&'static str>) -> Failure {
+        let has_lasted = self.routes[route]
+            .breaker
+            .open()
+            .is_some_and(|open| matches!(open.why, Outage::Throttled(_)) && open.since + LASTING <= self.now);
+        match lasting.filter(|_| has_lasted) {
+            Some(lasting) => Failure {
+                message: format!("{lasting}; {}", failure.message).into(),
+                ..failure
+            },
+            None => failure,
+        }
     }
 
     /// Writes the line about an outage if it is time for one: at its start and again while it lasts.
     pub(super) fn tell_of_outage(&mut self, route: usize) {
         let state = &mut self.routes[route];
-        let Some((outage, since)) = &state.outage else { return };
+        let Some(Open { why, since, .. }) = state.breaker.open() else {
+            return;
+        };
         if state.outage_told.is_some_and(|last| self.now < last + OUTAGE_LOG) {
             return;
         }
@@ -53,7 +86,7 @@ impl Actor {
             route = &*state.name,
             destination = &*state.destination,
             error = %failure,
-            state = outage.name(),
+            state = why.name(),
             waited_ms,
             "the destination takes nothing now, delivery to it waits"
         );
@@ -61,10 +94,10 @@ impl Actor {
         state.is_outage_told = true;
     }
 
-    /// The destination has run: what waits for it goes at once.
+    /// The destination has run: what waits for it goes as soon as the limits let it.
     pub(super) fn recover(&mut self, route: usize) {
         let state = &mut self.routes[route];
-        let Some((outage, since)) = state.outage.take() else {
+        let Some(Open { why, since, .. }) = state.breaker.succeed() else {
             return;
         };
         self.shared.outages.send_modify(|outages| *outages -= 1);
@@ -85,7 +118,7 @@ impl Actor {
                 connector,
                 task,
                 route = &*state.name,
-                state = outage.name(),
+                state = why.name(),
                 waited_ms,
                 "the destination takes calls again"
             );
@@ -100,7 +133,7 @@ impl Actor {
 
     pub(super) fn announce_unusable(&mut self) {
         self.all_unusable_at = None;
-        let since = |route: &usize| self.routes[*route].outage.as_ref().map(|(_, since)| *since);
+        let since = |route: &usize| self.routes[*route].breaker.open().map(|open| open.since);
         let longest = (0..self.routes.len())
             .filter(|route| since(route).is_some())
             .min_by_key(since);

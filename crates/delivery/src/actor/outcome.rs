@@ -16,8 +16,10 @@ use super::dispatch::{Answer, Called};
 use super::letters::Outgoing;
 use super::{Actor, Phase};
 use crate::batch::{Item, Part};
+use crate::breaker::CallNumber;
 use crate::event::{EngineEvent, TaskFailure};
 use crate::letters::{About, GivenUp};
+use crate::limit::Signal;
 use crate::partition::Room;
 use crate::retry::{self, Next};
 use crate::route::Cause;
@@ -43,7 +45,12 @@ pub(super) struct Attempted {
 
 impl Actor {
     pub(super) fn on_called(&mut self, called: Result<Called, JoinError>) {
-        let Called { part, answer } = match called {
+        let Called {
+            part,
+            number,
+            passage,
+            answer,
+        } = match called {
             Ok(called) => called,
             Err(error) => {
                 // The call catches panics, so this one came from dropping what the sink left behind.
@@ -51,13 +58,14 @@ impl Actor {
             }
         };
         let route = part.route;
+        passage.end(&signal(&answer), self.now);
         self.routes[route].permits.give_back();
         self.touch(route);
         for run in part.items.chunk_by(|a, b| a.partition == b.partition) {
             self.partitions[run[0].partition].sent -= run.len();
         }
         match answer {
-            Answer::Verdict(verdict) => self.on_verdict(part, verdict),
+            Answer::Verdict(verdict) => self.on_verdict(part, number, verdict),
             Answer::TimedOut => {
                 let timeout_ms = self.routes[route].settings.call_timeout.as_millis();
                 let failure = Failure {
@@ -82,7 +90,7 @@ impl Actor {
         self.reap();
     }
 
-    fn on_verdict(&mut self, mut part: Part, verdict: Verdict) {
+    fn on_verdict(&mut self, mut part: Part, number: CallNumber, verdict: Verdict) {
         let route = part.route;
         match verdict {
             Verdict::Accepted => {
@@ -124,11 +132,17 @@ impl Actor {
                 if outcome == Outcome::Unknown {
                     count(&self.shared.routes[route].possible_duplicates, part.items.len());
                 }
-                self.wait_for_destination(part, Outage::Unreachable, after, failure);
+                self.wait_for_destination(part, number, Outage::Unreachable, after, failure);
             }
-            Verdict::Throttled { by, after, failure } => {
+            Verdict::Throttled {
+                by,
+                after,
+                failure,
+                lasting,
+            } => {
                 count(&self.shared.routes[route].throttled_calls, 1);
-                self.wait_for_destination(part, Outage::Throttled(by), after, failure);
+                let failure = self.lasting_throttle(route, failure, lasting);
+                self.wait_for_destination(part, number, Outage::Throttled(by), after, failure);
             }
             Verdict::Poison { failure } => {
                 self.recover(route);
@@ -137,13 +151,7 @@ impl Actor {
                 self.go_on(part, next, None);
             }
             Verdict::Unusable { failure } => {
-                self.begin_outage(route, Outage::Unusable, &failure);
-                part.last_failure = Some(failure);
-                if let Some(part) = self.shed(part) {
-                    let state = &mut self.routes[route];
-                    state.watch_expiry(&part);
-                    state.ready.push_back(part);
-                }
+                self.wait_for_destination(part, number, Outage::Unusable, None, failure);
             }
         }
     }
@@ -225,17 +233,29 @@ impl Actor {
         }
     }
 
-    /// A call failed because of the destination's state: not an attempt.
-    fn wait_for_destination(&mut self, mut part: Part, outage: Outage, after: Option<Duration>, failure: Failure) {
-        self.begin_outage(part.route, outage, &failure);
+    /// A call failed because of the destination's state: not an attempt. While the breaker is open the part waits for a
+    /// probe to succeed, perhaps as the next probe itself; else it waits its own time.
+    fn wait_for_destination(
+        &mut self,
+        mut part: Part,
+        number: CallNumber,
+        outage: Outage,
+        after: Option<Duration>,
+        failure: Failure,
+    ) {
+        let is_throttled = matches!(outage, Outage::Throttled(_));
+        let is_open = self.note_outage(part.route, number, outage, after, &failure);
         part.last_failure = Some(failure);
         let Some(mut part) = self.shed(part) else { return };
-        let delay = retry::delay(
-            &self.routes[part.route].settings.retry,
-            part.delays,
-            after,
-            &mut self.rng,
-        );
+        let state = &mut self.routes[part.route];
+        if is_open {
+            state.watch_expiry(&part);
+            state.ready.push_back(part);
+            return;
+        }
+        // A throttled destination's own wish is its limit's: that closes.
+        let after = after.filter(|_| !is_throttled);
+        let delay = retry::delay(&state.settings.retry, part.delays, after, &mut self.rng);
         part.delays = part.delays.saturating_add(1);
         self.put_aside(part, delay, Cause::Destination);
     }
@@ -488,6 +508,10 @@ impl Actor {
             }
             freed.window = window_before - ledger.window();
             drop(ledger);
+            if freed.records > 0 {
+                partition.moved_at = self.now;
+                partition.handle.moved();
+            }
             partition.held.records -= freed.records;
             partition.held.bytes -= freed.bytes;
             partition.held.window -= freed.window;
@@ -557,4 +581,25 @@ fn take_accepted(part: &mut Part, failed: &[usize]) -> Vec<(usize, Item)> {
         .partition(|(index, _)| failed.next_if_eq(&index).is_some());
     part.items = refused.into_iter().map(|(_, item)| item).collect();
     accepted
+}
+
+/// What the answer tells about the limits that the call went through.
+fn signal(answer: &Answer) -> Signal<'_> {
+    match answer {
+        Answer::Verdict(
+            Verdict::Accepted
+            | Verdict::Answered { .. }
+            | Verdict::PartlyAccepted { .. }
+            | Verdict::Failed { .. }
+            | Verdict::Poison { .. },
+        ) => Signal::Took,
+        Answer::Verdict(Verdict::Throttled { by, after, failure, .. }) => Signal::Throttled {
+            by: *by,
+            after: after.map(|after| after.min(retry::MAX_RETRY_AFTER)),
+            failure,
+        },
+        Answer::Verdict(Verdict::Retry { .. } | Verdict::Unusable { .. })
+        | Answer::TimedOut
+        | Answer::Broken { .. } => Signal::Nothing,
+    }
 }

@@ -11,13 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering, RetrySettings};
 use klamm_connect_api::sink::{
-    Call, EncodeError, Encoded, Failure, Outcome, PayloadBuilder, Route, RouteError, RouteIndex, Sink, ThrottleScope,
-    Verdict,
+    Call, EncodeError, Encoded, Failure, LimitKey, LimitKeys, Outcome, PayloadBuilder, Route, RouteError, RouteIndex,
+    Sink, ThrottleScope, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Origin, Record, TopicPartition};
 use klamm_delivery::{
     About, Committable, Delivery, Engine, EngineConfig, EngineEvent, LETTERS_AT_ONCE, Letter, LetterRefused, Letters,
-    PartitionLimits, Progress, WorkerMemory,
+    LimitSettings, PartitionLimits, Progress, WorkerLimits, WorkerMemory,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -52,10 +52,15 @@ pub fn failed() -> Verdict {
 }
 
 pub fn throttled() -> Verdict {
+    throttled_by(ThrottleScope::Function, None)
+}
+
+pub fn throttled_by(by: ThrottleScope, after: Option<Duration>) -> Verdict {
     Verdict::Throttled {
-        by: ThrottleScope::Function,
-        after: None,
+        by,
+        after,
         failure: failure("TooManyRequests"),
+        lasting: Some("switched off"),
     }
 }
 
@@ -155,6 +160,7 @@ pub struct FakeSink {
     log: Mutex<Log>,
     started: Instant,
     changed: Notify,
+    key_of: fn(i64) -> Option<u64>,
 }
 
 impl fmt::Debug for FakeSink {
@@ -167,8 +173,78 @@ pub fn key_of(offset: i64) -> Option<u64> {
     (offset % 4 != 3).then(|| (offset as u64).wrapping_mul(7) % 5)
 }
 
+/// What records and routes of a [`FakeSink`] look like.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    /// A record's key, by offset.
+    pub key_of: fn(i64) -> Option<u64>,
+    /// A route's function, by index.
+    pub function_of: fn(usize) -> usize,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            key_of,
+            function_of: |route| route,
+        }
+    }
+}
+
+/// Something that takes so many calls at once, and throttles the others.
+pub struct Capacity {
+    pub calls: usize,
+    pub by: ThrottleScope,
+    ends: Vec<Instant>,
+    /// Most calls at once that it was asked for since this was last reset.
+    pub most: usize,
+    pub throttled: usize,
+}
+
+impl Capacity {
+    pub fn new(calls: usize, by: ThrottleScope) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            calls,
+            by,
+            ends: Vec::new(),
+            most: 0,
+            throttled: 0,
+        }))
+    }
+
+    /// Whether it takes one more call, which is then out for so long.
+    pub fn take(&mut self, takes: Duration) -> Result<(), Verdict> {
+        let now = Instant::now();
+        self.ends.retain(|end| *end > now);
+        self.most = self.most.max(self.ends.len() + 1);
+        if self.ends.len() >= self.calls {
+            self.throttled += 1;
+            return Err(throttled_by(self.by, None));
+        }
+        self.ends.push(now + takes);
+        Ok(())
+    }
+}
+
+/// A function that takes its time, within a capacity.
+pub fn limited(capacity: &Arc<Mutex<Capacity>>, takes: Duration) -> impl FnMut(&Seen) -> Reply + Send + use<> {
+    let capacity = Arc::clone(capacity);
+    move |_| match capacity.lock().unwrap().take(takes) {
+        Ok(()) => Reply::After(takes, Verdict::Accepted),
+        Err(throttled) => Reply::After(Duration::from_millis(2), throttled),
+    }
+}
+
 impl FakeSink {
     pub fn new(settings: Vec<DeliverySettings>, script: impl FnMut(&Seen) -> Reply + Send + 'static) -> Arc<Self> {
+        Self::shaped(settings, Shape::default(), script)
+    }
+
+    pub fn shaped(
+        settings: Vec<DeliverySettings>,
+        shape: Shape,
+        script: impl FnMut(&Seen) -> Reply + Send + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             routes: settings
                 .into_iter()
@@ -178,12 +254,17 @@ impl FakeSink {
                     destination: format!("function-{index}").into(),
                     resource: format!("function-{index}").into(),
                     delivery,
+                    limits: LimitKeys {
+                        function: LimitKey::new(format!("function-{}", (shape.function_of)(index))),
+                        account: LimitKey::new("account"),
+                    },
                 })
                 .collect(),
             script: Mutex::new(Box::new(script)),
             log: Mutex::default(),
             started: Instant::now(),
             changed: Notify::new(),
+            key_of: shape.key_of,
         })
     }
 
@@ -228,7 +309,7 @@ impl FakeSink {
         let partition = origin.topic_partition.partition();
         match self.routes[route].delivery.ordering {
             Ordering::Partition => (partition, None, None),
-            Ordering::Key => match key_of(origin.offset) {
+            Ordering::Key => match (self.key_of)(origin.offset) {
                 Some(key) => (partition, Some(key), None),
                 None => (partition, None, Some(origin.offset)),
             },
@@ -649,6 +730,7 @@ impl Letters for FakeLetters {
 
 /// An engine with its surroundings.
 pub struct World {
+    pub limits: Arc<WorkerLimits>,
     pub letters: Arc<FakeLetters>,
     pub engine: Engine,
     pub events: mpsc::Receiver<EngineEvent>,
@@ -680,6 +762,32 @@ impl World {
         reports_skipped: bool,
     ) -> Self {
         let memory = Arc::new(WorkerMemory::new(memory_bytes));
+        let worker_limits = Arc::new(WorkerLimits::new(LimitSettings::default()));
+        Self::build(sink, "test", limits, &memory, &worker_limits, seed, reports_skipped)
+    }
+
+    /// One of several connectors of a worker.
+    pub fn on_worker(
+        sink: &Arc<FakeSink>,
+        connector: &str,
+        limits: PartitionLimits,
+        memory: &Arc<WorkerMemory>,
+        worker_limits: &Arc<WorkerLimits>,
+        seed: u64,
+    ) -> Self {
+        Self::build(sink, connector, limits, memory, worker_limits, seed, false)
+    }
+
+    fn build(
+        sink: &Arc<FakeSink>,
+        connector: &str,
+        limits: PartitionLimits,
+        memory: &Arc<WorkerMemory>,
+        worker_limits: &Arc<WorkerLimits>,
+        seed: u64,
+        reports_skipped: bool,
+    ) -> Self {
+        let memory = Arc::clone(memory);
         let clock = Arc::new(AtomicI64::new(0));
         let time = Arc::clone(&clock);
         let letters = Arc::new(FakeLetters {
@@ -689,9 +797,10 @@ impl World {
             writing: Mutex::default(),
         });
         let config = EngineConfig {
-            connector: "test".into(),
+            connector: connector.into(),
             task: 0,
             limits,
+            worker_limits: Arc::clone(worker_limits),
             seed,
             wall_clock: Arc::new(move || time.load(Atomic::Relaxed)),
             letters: Some(Arc::<FakeLetters>::clone(&letters)),
@@ -705,6 +814,7 @@ impl World {
             &mut actors,
         );
         Self {
+            limits: Arc::clone(worker_limits),
             letters,
             engine,
             events,

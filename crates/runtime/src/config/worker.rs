@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use klamm_connect_api::config::{KeysOnly, Scope, Validator};
 use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, RawConfig};
+use klamm_delivery::LimitSettings;
 use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, UnknownKey};
 
 use super::connector::check_worker;
@@ -36,6 +37,8 @@ pub struct WorkerConfig {
     pub(crate) partition_buffer_records: usize,
     /// `delivery.window.records`, per partition
     pub(crate) partition_window_records: usize,
+    /// `delivery.limit.*`
+    pub(crate) limits: LimitSettings,
     /// Everything as given: converters with their sub-keys and `consumer.*` are read from here for each connector.
     pub(crate) raw: RawConfig,
     /// One line each, for the log: keys that mean nothing here.
@@ -199,6 +202,36 @@ pub fn worker_config_def() -> ConfigDef {
         )
         .key(
             key(
+                "delivery.limit.function.max",
+                ConfigType::Int,
+                Importance::Low,
+                "Most calls of a function at once, from all connectors of the worker. The limit adapts below it.",
+            )
+            .default("10000")
+            .validator(Validator::at_least(1)),
+        )
+        .key(
+            key(
+                "delivery.limit.account.max",
+                ConfigType::Int,
+                Importance::Low,
+                "Most calls of an account in a region at once, from all connectors of the worker. The limit adapts below it.",
+            )
+            .default("10000")
+            .validator(Validator::at_least(1)),
+        )
+        .key(
+            key(
+                "delivery.limit.latency",
+                ConfigType::Boolean,
+                Importance::Low,
+                "Whether calls that take more than twice as long as the fastest lower the limit of their function. Throttles \
+                 always do.",
+            )
+            .default("false"),
+        )
+        .key(
+            key(
                 "connector.client.config.override.policy",
                 ConfigType::String,
                 Importance::Medium,
@@ -327,6 +360,11 @@ impl WorkerConfig {
             partition_buffer_bytes: size("delivery.buffer.bytes"),
             partition_buffer_records: size("delivery.buffer.records"),
             partition_window_records: size("delivery.window.records"),
+            limits: LimitSettings {
+                function_max: size("delivery.limit.function.max"),
+                account_max: size("delivery.limit.account.max"),
+                by_latency: config.bool("delivery.limit.latency").unwrap_or_default(),
+            },
             raw: with_defaults(raw, &def),
             warnings: ignored
                 .iter()

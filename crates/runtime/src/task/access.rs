@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use klamm_delivery::{EngineStatus, RouteHealth};
+use klamm_delivery::{EngineStatus, LimitThrottled, RouteHealth, RouteStatus};
 use klamm_kafka::{ClusterHealth, MemberPhase, MemberState};
 use tokio::time::Instant;
 
@@ -63,19 +63,44 @@ impl Membership {
     }
 }
 
-/// What destinations are waited for.
+/// What destinations are waited for, and what slows the others down.
 pub(super) fn destinations(status: &EngineStatus) -> Option<String> {
     let told = status.routes.iter().filter_map(|route| {
         let (why, since, failure) = match &route.health {
-            RouteHealth::Up => return None,
+            RouteHealth::Up => return slowed_down(route),
             RouteHealth::Throttled { since, failure, .. } => ("is throttled", since, failure),
             RouteHealth::Unreachable { since, failure } => ("cannot be reached", since, failure),
             RouteHealth::Unusable { since, failure } => ("cannot be used", since, failure),
         };
         (*since >= WORTH_TELLING).then(|| {
             format!(
-                "route `{}` waits and tries again, no record is skipped: {} {why}: {failure}",
-                route.name, route.destination
+                "route `{}` waits and tries again, no record is skipped: {} {why} for {} s: {failure}",
+                route.name,
+                route.destination,
+                since.as_secs()
+            )
+        })
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// Which limits are held down by throttles.
+fn slowed_down(route: &RouteStatus) -> Option<String> {
+    let limits = [
+        (&route.function_limit, ""),
+        (&route.account_limit, "the account and region of "),
+    ];
+    let told = limits.into_iter().filter_map(|(limit, whose)| {
+        let LimitThrottled { since, failure } = limit.throttled.as_ref()?;
+        (*since >= WORTH_TELLING && limit.routes_waiting > 0).then(|| {
+            format!(
+                "route `{}` is slowed down, no record is skipped: {whose}{} is throttled for {} s, {} calls at once go \
+                 there now: {failure}",
+                route.name,
+                route.destination,
+                since.as_secs(),
+                limit.limit
             )
         })
     });
@@ -87,10 +112,77 @@ pub(super) fn destinations(status: &EngineStatus) -> Option<String> {
 mod tests {
     use std::sync::Arc;
 
+    use klamm_connect_api::sink::Failure;
+    use klamm_delivery::LimitStatus;
     use klamm_kafka::KafkaError;
     use tokio::time::{Instant, advance};
 
     use super::*;
+
+    fn limit(throttled_s: Option<u64>, routes_waiting: usize) -> LimitStatus {
+        LimitStatus {
+            limit: 7,
+            max: 100,
+            calls_in_flight: 7,
+            routes_waiting,
+            closed_for: None,
+            throttled: throttled_s.map(|since| LimitThrottled {
+                since: Duration::from_secs(since),
+                failure: Failure {
+                    class: "TooMany".into(),
+                    message: "why".into(),
+                    request_id: None,
+                    answered: None,
+                },
+            }),
+        }
+    }
+
+    #[test]
+    fn what_slows_a_route_down_is_told_after_a_while_and_only_while_it_waits() {
+        let told = |function_limit, account_limit| {
+            destinations(&EngineStatus {
+                routes: vec![RouteStatus {
+                    name: "orders".into(),
+                    destination: "order-fn (sync)".into(),
+                    health: RouteHealth::Up,
+                    function_limit,
+                    account_limit,
+                    calls_in_flight: 7,
+                    batches_waiting: 0,
+                    calls: 0,
+                    retried_calls: 0,
+                    throttled_calls: 0,
+                    delivered_records: 0,
+                    skipped_records: 0,
+                    dead_lettered_records: 0,
+                    letters_waiting: 0,
+                    possible_duplicates: 0,
+                }],
+                partitions: Vec::new(),
+                filtered_records: 0,
+                resumed_records: 0,
+                dead_lettered_records: 0,
+                failed_records: 0,
+                dropped_records: 0,
+                late_records: 0,
+            })
+        };
+        let open = || limit(None, 0);
+        assert_eq!(
+            told(limit(Some(12), 1), open()).unwrap(),
+            "route `orders` is slowed down, no record is skipped: order-fn (sync) is throttled for 12 s, 7 calls at once \
+             go there now: TooMany: why"
+        );
+        let of_account = told(open(), limit(Some(12), 1)).unwrap();
+        assert!(
+            of_account.contains("the account and region of order-fn (sync) is throttled"),
+            "{of_account}"
+        );
+        assert_eq!(told(limit(Some(4), 1), open()), None, "it may pass");
+        assert_eq!(told(limit(Some(12), 0), open()), None, "nothing waits");
+        assert_eq!(told(limit(None, 1), open()), None, "the setting's maximum is no fault");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_keeps_a_member_out_is_told_after_a_while() {

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use klamm_connect_api::sink::Sink;
 use klamm_connect_api::{BoxFuture, ConfigErrors, RawConfig, TopicPartition};
-use klamm_delivery::{Engine, EngineConfig, EngineEvent, Letters, MemoryBudget, PartitionLimits, WorkerMemory};
+use klamm_delivery::{
+    Engine, EngineConfig, EngineEvent, Letters, MemoryBudget, PartitionLimits, WorkerLimits, WorkerMemory,
+};
 use klamm_kafka::{
     Assigned, ClusterHealth, GroupEvent, GroupEvents, GroupMember, KafkaClient, MemberPhase, MemberState,
     PartitionRequest, RevokeAck, StartPosition,
@@ -65,6 +67,8 @@ struct Shared {
     clusters: Arc<Clusters>,
     /// Encoded records of all tasks.
     memory: Arc<WorkerMemory>,
+    /// How many calls destinations take, from all tasks.
+    limits: Arc<WorkerLimits>,
     state_dir: Option<Arc<StateDir>>,
 }
 
@@ -76,11 +80,13 @@ impl SinkTasks {
         memory: Arc<WorkerMemory>,
         state_dir: Option<Arc<StateDir>>,
     ) -> Self {
+        let limits = Arc::new(WorkerLimits::new(worker.limits));
         Self {
             shared: Arc::new(Shared {
                 worker,
                 clusters,
                 memory,
+                limits,
                 state_dir,
             }),
             plugins,
@@ -159,6 +165,8 @@ struct SinkTask {
     membership: Membership,
     /// How many destinations take nothing now.
     outages: watch::Receiver<usize>,
+    /// What is shown says that a destination is slowed down, or could say it soon.
+    is_slowed_down: bool,
     /// Ticks while something is waited for: only what lasts is shown.
     look: Interval,
     rng: StdRng,
@@ -232,6 +240,7 @@ impl SinkTask {
                 buffer_bytes: shared.worker.partition_buffer_bytes,
                 window_records: shared.worker.partition_window_records,
             },
+            worker_limits: Arc::clone(&shared.limits),
             seed: rng.random(),
             wall_clock: Arc::new(crate::wall_clock::now_ms),
             reports_skipped: letters.as_ref().is_some_and(|letters| letters.reports_skipped()),
@@ -287,6 +296,7 @@ impl SinkTask {
             access: Access::Fine,
             membership: Membership::default(),
             outages,
+            is_slowed_down: false,
             look,
             rng,
         })
@@ -349,7 +359,7 @@ impl SinkTask {
             () = self.commits.due(&self.engine) => Event::CommitDue,
             () = self.waits.changed() => Event::Look,
             Ok(()) = self.outages.changed() => Event::Look,
-            _ = self.look.tick(), if self.membership.waits() || *self.outages.borrow() > 0 => Event::Look,
+            _ = self.look.tick(), if self.is_worth_a_look() => Event::Look,
             Some(opened) = self.opening.join_next() => Event::Letters(opened),
             Ok(()) = self.kafka.changed() => Event::Kafka,
         }
@@ -372,8 +382,14 @@ impl SinkTask {
         None
     }
 
+    /// Whether what is shown changes with time alone.
+    fn is_worth_a_look(&self) -> bool {
+        self.membership.waits() || *self.outages.borrow() > 0 || self.is_slowed_down || self.engine.is_slowed_down()
+    }
+
     /// Shows the task as what it is now.
-    fn show(&self) {
+    fn show(&mut self) {
+        self.is_slowed_down = self.engine.is_slowed_down();
         let (refused, away) = match &self.access {
             Access::Refused(error) => (Some(error), None),
             Access::Waiting(reason) => (None, Some(reason.clone())),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::{DataErrorKind, TopicPartition};
-use klamm_delivery::{About, Delivery, Engine, Intake, IntakeClosed, Letter, Letters as _, Progress};
+use klamm_delivery::{About, Delivery, Engine, Intake, Letter, Letters as _, Progress, PushError};
 use klamm_kafka::records::Records;
 use klamm_kafka::{AssignmentEpoch, ConsumedRecord, FetchedSection, PartitionReader};
 use rand::Rng;
@@ -90,12 +90,6 @@ enum End {
     Failed(String),
 }
 
-impl From<IntakeClosed> for End {
-    fn from(_: IntakeClosed) -> Self {
-        Self::DeliveryClosed
-    }
-}
-
 /// Records to hand over in one step, the reader's position after them, and what comes then.
 struct Chunk {
     deliveries: Vec<Delivery>,
@@ -171,6 +165,10 @@ impl Partition {
             let section = tokio::select! {
                 section = self.reader.next() => section,
                 _ = self.paused.changed() => continue,
+                to = intake.rewound() => {
+                    position = self.go_back(to, &mut intake).await;
+                    continue;
+                }
             };
             let section = match section {
                 Ok(section) => section,
@@ -221,18 +219,16 @@ impl Partition {
         loop {
             let chunk = self.next_chunk(&mut records, section.next_offset()).await;
             let position = chunk.position;
-            self.settled.take_if(|settled| settled.end <= position);
             let leader_epoch = match &self.settled {
-                Some(settled) => Some(settled.leader_epoch),
-                None => self.leader_epoch,
+                Some(settled) if settled.end > position => Some(settled.leader_epoch),
+                _ => self.leader_epoch,
             };
             self.handed_over.note(self.epoch, leader_epoch);
-            {
+            let pushed = {
                 let mut push = std::pin::pin!(intake.push(chunk.deliveries, position));
                 let pushed = timeout(GIVE_BACK_AFTER, &mut push).await;
-                let is_pushed = pushed.is_ok();
-                pushed.unwrap_or(Ok(()))?;
-                if is_pushed && matches!(chunk.then, Then::GoOn) {
+                if matches!(pushed, Ok(Ok(()))) && matches!(chunk.then, Then::GoOn) {
+                    self.settled.take_if(|settled| settled.end <= position);
                     continue;
                 }
                 // Kafka is the buffer: what waits here would take memory from partitions that move.
@@ -243,9 +239,17 @@ impl Partition {
                     self.reader.pause();
                     self.reader.seek(position);
                 }
-                if !is_pushed {
-                    push.await?;
+                match pushed {
+                    Ok(pushed) => pushed,
+                    Err(_) => push.await,
                 }
+            };
+            match pushed {
+                Ok(()) => drop(self.settled.take_if(|settled| settled.end <= position)),
+                // The partition was given up, or delivery has failed.
+                Err(PushError::Closed(_)) => return Err(End::DeliveryClosed),
+                // Whatever comes after this chunk comes again.
+                Err(PushError::Rewound { position }) => return Ok(self.go_back(position, intake).await),
             }
             return match chunk.then {
                 Then::GoOn => {
@@ -270,6 +274,17 @@ impl Partition {
                 Then::Fail(failed) => Err(self.fail(failed).await),
             };
         }
+    }
+
+    /// Delivery gave back what waited there, since the partition stands still and others need the memory: it is read again
+    /// when the partition moves.
+    async fn go_back(&mut self, position: i64, intake: &mut Intake) -> i64 {
+        debug!(partition = %self.topic_partition, position, "records are read again once the partition moves");
+        self.reader.pause();
+        self.reader.seek(position);
+        intake.moved().await;
+        self.reader.resume();
+        position
     }
 
     /// The next records of a section that ends at `end`. What comes before a bad record is handed over, so that the

@@ -269,6 +269,7 @@ mod tests {
     use std::time::Duration;
 
     use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering, RetrySettings};
+    use klamm_connect_api::sink::{LimitKey, LimitKeys};
     use proptest::prelude::*;
 
     use super::*;
@@ -280,6 +281,10 @@ mod tests {
             name: name.into(),
             destination: destination.into(),
             resource: destination.into(),
+            limits: LimitKeys {
+                function: LimitKey::new("function"),
+                account: LimitKey::new("account"),
+            },
             delivery: DeliverySettings {
                 ordering: Ordering::None,
                 batch_records: 1,
