@@ -12,8 +12,8 @@ pub struct Map(Entries);
 
 #[derive(Debug, Clone)]
 enum Entries {
-    /// At most [`FEW`], searched from the front. Most objects are so small that a hash costs more than it saves.
-    Few(Vec<(Value, Value)>),
+    /// At most [`FEW`]. Most objects are so small that a hash of each key costs more than it saves.
+    Few(Few),
     /// Once there have been more.
     Many(Box<IndexMap<Value, Value>>),
 }
@@ -21,9 +21,65 @@ enum Entries {
 /// Entries that are searched from the front.
 const FEW: usize = 16;
 
+/// A list of entries, no two of one key.
+#[derive(Debug, Clone, Default)]
+struct Few {
+    entries: Vec<(Value, Value)>,
+    /// The [marks](mark) of all keys, and maybe of some that are gone: a key whose mark is missing is not there.
+    marks: u64,
+}
+
+impl Few {
+    #[inline]
+    fn position(&self, key: &Value) -> Option<usize> {
+        if self.marks & mark(key) == 0 {
+            return None;
+        }
+        self.entries.iter().position(|(known, _)| known == key)
+    }
+
+    #[inline]
+    fn position_of_text(&self, key: &str) -> Option<usize> {
+        if self.marks & mark_of_text(key) == 0 {
+            return None;
+        }
+        self.entries.iter().position(|(known, _)| known.as_str() == Some(key))
+    }
+
+    /// Makes one entry of those of one key: in the place of the first, with the value of the last.
+    fn merge_equal(&mut self) {
+        let mut at = 1;
+        while at < self.entries.len() {
+            let (before, rest) = self.entries.split_at(at);
+            let earlier = rest.first().and_then(|(key, _)| before.iter().position(|(known, _)| known == key));
+            match earlier {
+                None => at += 1,
+                Some(earlier) => self.entries[earlier].1 = self.entries.remove(at).1,
+            }
+        }
+    }
+}
+
+/// One of 64 bits, by what is cheap to look at.
+#[inline]
+fn mark(key: &Value) -> u64 {
+    match key {
+        Value::String(text) => mark_of_text(text),
+        _ => 1,
+    }
+}
+
+#[inline]
+fn mark_of_text(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    let byte = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
+    let sum = byte(bytes.first()) * 7 + byte(bytes.last()) * 29 + bytes.len();
+    1 << (sum % 64)
+}
+
 impl Default for Map {
     fn default() -> Self {
-        Self(Entries::Few(Vec::new()))
+        Self(Entries::Few(Few::default()))
     }
 }
 
@@ -38,10 +94,7 @@ impl Map {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         match &self.0 {
-            Entries::Few(entries) => {
-                let found = entries.iter().find(|(known, _)| is_text(known, key));
-                found.map(|(_, value)| value)
-            }
+            Entries::Few(few) => few.position_of_text(key).map(|index| &few.entries[index].1),
             Entries::Many(entries) => entries.get(&Text(key)),
         }
     }
@@ -50,10 +103,7 @@ impl Map {
     #[must_use]
     pub fn get_value(&self, key: &Value) -> Option<&Value> {
         match &self.0 {
-            Entries::Few(entries) => {
-                let index = position(entries, key)?;
-                Some(&entries[index].1)
-            }
+            Entries::Few(few) => few.position(key).map(|index| &few.entries[index].1),
             Entries::Many(entries) => entries.get(key),
         }
     }
@@ -61,9 +111,9 @@ impl Map {
     /// The value of a key of any type, to be changed in place.
     pub fn get_mut(&mut self, key: &Value) -> Option<&mut Value> {
         match &mut self.0 {
-            Entries::Few(entries) => {
-                let index = position(entries, key)?;
-                Some(&mut entries[index].1)
+            Entries::Few(few) => {
+                let index = few.position(key)?;
+                Some(&mut few.entries[index].1)
             }
             Entries::Many(entries) => entries.get_mut(key),
         }
@@ -73,14 +123,15 @@ impl Map {
     pub fn insert(&mut self, key: impl Into<Value>, value: Value) -> Option<Value> {
         let key = key.into();
         match &mut self.0 {
-            Entries::Few(entries) => {
-                if let Some(index) = position(entries, &key) {
-                    return Some(std::mem::replace(&mut entries[index].1, value));
+            Entries::Few(few) => {
+                if let Some(index) = few.position(&key) {
+                    return Some(std::mem::replace(&mut few.entries[index].1, value));
                 }
-                if entries.len() < FEW {
-                    entries.push((key, value));
+                if few.entries.len() < FEW {
+                    few.marks |= mark(&key);
+                    few.entries.push((key, value));
                 } else {
-                    let mut many: IndexMap<_, _> = std::mem::take(entries).into_iter().collect();
+                    let mut many: IndexMap<_, _> = std::mem::take(&mut few.entries).into_iter().collect();
                     many.insert(key, value);
                     self.0 = Entries::Many(Box::new(many));
                 }
@@ -93,9 +144,9 @@ impl Map {
     /// Removes the string key `key`, keeping the order of the others.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         match &mut self.0 {
-            Entries::Few(entries) => {
-                let index = entries.iter().position(|(known, _)| is_text(known, key))?;
-                Some(entries.remove(index).1)
+            Entries::Few(few) => {
+                let index = few.position_of_text(key)?;
+                Some(few.entries.remove(index).1)
             }
             Entries::Many(entries) => entries.shift_remove(&Text(key)),
         }
@@ -104,7 +155,7 @@ impl Map {
     /// Keeps the entries that `keeps` says yes to, in their order.
     pub fn retain(&mut self, mut keeps: impl FnMut(&Value, &Value) -> bool) {
         match &mut self.0 {
-            Entries::Few(entries) => entries.retain(|(key, value)| keeps(key, value)),
+            Entries::Few(few) => few.entries.retain(|(key, value)| keeps(key, value)),
             Entries::Many(entries) => entries.retain(|key, value| keeps(key, value)),
         }
     }
@@ -113,16 +164,17 @@ impl Map {
     /// key, the first keeps its place and takes the value of the last.
     pub fn rename(&mut self, mut rename: impl FnMut(&Value) -> Option<Value>) {
         match &mut self.0 {
-            Entries::Few(entries) => {
-                let mut is_renamed = false;
-                for (key, _) in &mut *entries {
+            Entries::Few(few) => {
+                let mut may_be_twice = false;
+                for (key, _) in &mut few.entries {
                     if let Some(new) = rename(key) {
+                        may_be_twice |= few.marks & mark(&new) != 0;
+                        few.marks |= mark(&new);
                         *key = new;
-                        is_renamed = true;
                     }
                 }
-                if is_renamed {
-                    merge_equal(entries);
+                if may_be_twice {
+                    few.merge_equal();
                 }
             }
             Entries::Many(entries) => {
@@ -138,7 +190,7 @@ impl Map {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Value, &Value)> {
         match &self.0 {
             // As the tuples of the hashed form: of references.
-            Entries::Few(entries) => Either::Few(entries.iter().map(|(key, value)| (key, value))),
+            Entries::Few(few) => Either::Few(few.entries.iter().map(|(key, value)| (key, value))),
             Entries::Many(entries) => Either::Many(entries.iter()),
         }
     }
@@ -147,7 +199,7 @@ impl Map {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
-            Entries::Few(entries) => entries.len(),
+            Entries::Few(few) => few.entries.len(),
             Entries::Many(entries) => entries.len(),
         }
     }
@@ -156,31 +208,6 @@ impl Map {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-/// Whether the key is that text. Most texts differ in their length.
-#[inline]
-fn is_text(key: &Value, text: &str) -> bool {
-    matches!(key, Value::String(known) if known.len() == text.len() && **known == *text)
-}
-
-#[inline]
-fn position(entries: &[(Value, Value)], key: &Value) -> Option<usize> {
-    match key {
-        Value::String(text) => entries.iter().position(|(known, _)| is_text(known, text)),
-        key => entries.iter().position(|(known, _)| known == key),
-    }
-}
-
-/// Makes one entry of those of one key: in the place of the first, with the value of the last.
-fn merge_equal(entries: &mut Vec<(Value, Value)>) {
-    let mut at = 1;
-    while at < entries.len() {
-        match position(&entries[..at], &entries[at].0) {
-            None => at += 1,
-            Some(earlier) => entries[earlier].1 = entries.remove(at).1,
-        }
     }
 }
 
@@ -232,7 +259,7 @@ impl IntoIterator for Map {
 
     fn into_iter(self) -> IntoIter {
         match self.0 {
-            Entries::Few(entries) => IntoIter(Either::Few(entries.into_iter())),
+            Entries::Few(few) => IntoIter(Either::Few(few.entries.into_iter())),
             Entries::Many(entries) => IntoIter(Either::Many(entries.into_iter())),
         }
     }
