@@ -51,7 +51,9 @@ impl Few {
         let mut at = 1;
         while at < self.entries.len() {
             let (before, rest) = self.entries.split_at(at);
-            let earlier = rest.first().and_then(|(key, _)| before.iter().position(|(known, _)| known == key));
+            let earlier = rest
+                .first()
+                .and_then(|(key, _)| before.iter().position(|(known, _)| known == key));
             match earlier {
                 None => at += 1,
                 Some(earlier) => self.entries[earlier].1 = self.entries.remove(at).1,
