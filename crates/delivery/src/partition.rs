@@ -160,11 +160,14 @@ impl PartitionHandle {
 
     /// Records from `position` on are given back to the reader, with their room: what it has read since is void.
     pub(crate) fn rewind(&self, position: i64, room: Room) {
+        {
+            let rewinds = &mut self.state().rewinds;
+            rewinds.count += 1;
+            rewinds.position = position;
+            rewinds.has_moved = false;
+        }
+        // Afterwards: whoever waits for the room must see that it is void.
         self.release(room);
-        let rewinds = &mut self.state().rewinds;
-        rewinds.count += 1;
-        rewinds.position = position;
-        rewinds.has_moved = false;
         self.rewound.notify_one();
     }
 

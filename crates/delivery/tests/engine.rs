@@ -1177,3 +1177,25 @@ async fn progress_alone_is_worth_a_commit() {
     world.engine.committed(&next);
     assert_eq!(world.engine.committable(), []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_starts_no_call_whose_answer_it_may_not_wait_for() {
+    let settings = with(|s| (s.ordering, s.batch_records, s.max_in_flight) = (Ordering::None, 1, 2));
+    let sink = FakeSink::new(settings, |_| Reply::After(ms(2_000), Verdict::Accepted));
+    let world = World::new(&sink);
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..100), 100)
+        .await
+        .unwrap();
+    sink.until("calls", |log| log.calls.len() == 2).await;
+    let stopped = tokio::time::Instant::now();
+    world.engine.shutdown(ms(10_000)).await;
+    assert!(
+        (ms(4_000)..ms(8_000)).contains(&stopped.elapsed()),
+        "{:?}",
+        stopped.elapsed()
+    );
+    assert!(sink.log(|log| log.unknown.is_empty() && log.calls.len() == log.accepted.len()));
+}

@@ -109,8 +109,12 @@ pub(super) fn judge(client: &Client, place: &Place, answer: &Answer) -> Result<(
         .find(|(name, _)| *name == code)
         .map_or_else(|| fate_of_status(status), |(_, fate)| *fate);
     // SQS and SNS have one code for all values that they do not like.
-    let is_value = code.contains("InvalidParameter") || code.contains("InvalidMessageContents");
-    if is_value && (message.contains("shorter than") || message.contains("too long") || message.contains("bytes")) {
+    let is_value = code.contains("InvalidParameter");
+    // The payload is what may hold characters that SQS refuses.
+    let is_content = code.contains("InvalidMessageContents");
+    if is_content
+        || is_value && (message.contains("shorter than") || message.contains("too long") || message.contains("bytes"))
+    {
         fate = Fate::TooLong;
     }
     let code = if code.is_empty() {

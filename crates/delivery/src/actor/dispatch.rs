@@ -64,7 +64,7 @@ impl Actor {
     /// Sends what may be sent now.
     fn dispatch(&mut self, route: usize) {
         let is_ending = self.ending.is_some();
-        while !self.has_failed && !self.routes[route].is_held_back {
+        while self.may_call() && !self.routes[route].is_held_back {
             let state = &mut self.routes[route];
             if !state.permits.is_free() || !state.has_candidate(is_ending, self.now) {
                 break;

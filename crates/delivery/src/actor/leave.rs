@@ -41,6 +41,8 @@ impl Drain {
 #[derive(Debug)]
 pub(super) struct Ending {
     until: Instant,
+    /// No call starts after it, so that those that are out by then have as long again.
+    calls_until: Instant,
     letters_until: Instant,
     replies: Vec<oneshot::Sender<()>>,
 }
@@ -48,11 +50,8 @@ pub(super) struct Ending {
 impl Ending {
     /// When it looks again by itself.
     pub(super) fn due(&self, now: Instant) -> Instant {
-        if self.letters_until > now {
-            self.letters_until
-        } else {
-            self.until
-        }
+        let times = [self.letters_until, self.calls_until];
+        times.into_iter().filter(|at| *at > now).min().unwrap_or(self.until)
     }
 }
 
@@ -215,10 +214,12 @@ impl Actor {
     pub(super) fn begin_end(&mut self, until: Instant, reply: oneshot::Sender<()>) {
         let ending = self.ending.get_or_insert(Ending {
             until,
+            calls_until: until,
             letters_until: until.min(self.now + LETTERS),
             replies: Vec::new(),
         });
         ending.until = ending.until.min(until);
+        ending.calls_until = self.now + ending.until.saturating_duration_since(self.now) / 2;
         ending.replies.push(reply);
         // What lingers goes now.
         for route in 0..self.routes.len() {
@@ -235,20 +236,27 @@ impl Actor {
     pub(super) fn has_ended(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| {
             let is_late = ending.letters_until <= self.now;
+            let is_over = !self.may_call();
             let is_done = if self.has_failed {
                 self.calls.is_empty() && (is_late || self.writes.is_empty())
             } else {
                 let waits_in_vain = |route: &RouteState| {
                     route.waits_for_destination()
+                        || is_over
                         || is_late
-                            && route.letters > 0
-                            && (route.is_held_back || route.ready.is_empty() && route.waiting.is_empty())
+                            && (route.is_held_back
+                                || route.letters > 0 && route.ready.is_empty() && route.waiting.is_empty())
                 };
                 let is_left = |route: &RouteState| route.items == 0 || self.calls.is_empty() && waits_in_vain(route);
                 (is_late || self.letters == 0) && self.routes.iter().all(is_left)
             };
             is_done || ending.until <= self.now
         })
+    }
+
+    /// Whether calls may start: not in the second half of the time that there is for an end, which is for their answers.
+    pub(super) fn may_call(&self) -> bool {
+        !self.has_failed && self.ending.as_ref().is_none_or(|ending| ending.calls_until > self.now)
     }
 
     /// Abandons calls that are out, and gives back all memory.

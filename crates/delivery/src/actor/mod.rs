@@ -478,6 +478,10 @@ impl Actor {
             // Done at once and behind no undone record: such a record never enters the window.
             window: room.window - (ledger.window() - window_before),
         };
+        if partition.held.records == 0 {
+            // It had nothing to move.
+            partition.moved_at = self.now;
+        }
         partition.held.records += room.records - freed.records;
         partition.held.bytes += room.bytes - freed.bytes;
         partition.held.window += room.window - freed.window;

@@ -47,6 +47,11 @@ impl Actor {
             }
         } else {
             self.all_unusable_at = None;
+            // What stands against it now may pass.
+            if std::mem::take(&mut self.is_unusable_announced) {
+                let route = Arc::clone(&self.routes[route].name);
+                self.tell(EngineEvent::Usable { route });
+            }
         }
         true
     }

@@ -377,7 +377,10 @@ impl Passage {
                     ThrottleScope::Function => function,
                     ThrottleScope::Account | ThrottleScope::Caller => account,
                 };
-                limit.state().adaptive.throttled(*stamp, after, failure, now);
+                let mut state = limit.state();
+                state.adaptive.throttled(*stamp, after, failure, now);
+                // Whoever waits must learn until when, since nobody else may come to open it again.
+                state.turns.wake_all();
             }
             Signal::Nothing => {}
         }
@@ -406,6 +409,37 @@ mod tests {
     fn gate(limits: &WorkerLimits, function: &str, connector: &str) -> (Gate, Arc<Notify>) {
         let wake = Arc::new(Notify::new());
         (limits.gate(&keys(function), &connector.into(), &wake), wake)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_learns_that_a_limit_is_closed_and_until_when() {
+        let limits = limits(1, 10);
+        let now = Instant::now();
+        let (mut a, _) = gate(&limits, "f", "a");
+        let (mut b, b_wake) = gate(&limits, "f", "b");
+        let passage = a.try_pass(1, now).unwrap();
+        assert!(b.try_pass(1, now).is_none());
+        assert_eq!(b.waits().unwrap().until, None);
+        let failure = Failure {
+            class: "TooMany".into(),
+            message: "scripted".into(),
+            request_id: None,
+            answered: None,
+        };
+        let after = Duration::from_secs(60);
+        let signal = Signal::Throttled {
+            by: ThrottleScope::Function,
+            after: Some(after),
+            failure: &failure,
+        };
+        passage.end(&signal, now);
+        // Its connector is stopped: it never asks again.
+        drop(a);
+        b_wake.notified().await;
+        assert!(b.try_pass(1, now).is_none());
+        let until = b.waits().unwrap().until;
+        assert!(until.is_some_and(|at| at > now && at <= now + after), "{until:?}");
+        assert!(b.try_pass(1, now + after).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -70,6 +70,13 @@ impl Turns {
         Some(seat)
     }
 
+    /// Wakes all, who keep their places: there is something new to know.
+    pub(super) fn wake_all(&self) {
+        for waiter in self.waiting.values().flatten() {
+            waiter.wake.notify_one();
+        }
+    }
+
     pub(super) fn remove(&mut self, connector: &Arc<str>, seat: u64) {
         let Some(waiting) = self.waiting.get_mut(connector) else {
             return;

@@ -245,9 +245,10 @@ impl PartitionReader {
 
     /// Goes on at `offset`; what was fetched before is dropped.
     pub fn seek(&mut self, offset: i64) {
+        // If it is known, a log that is cut meanwhile is noticed (KIP-320).
+        let epoch = self.epochs.before(offset);
         self.intake.update(|state| {
-            // Nothing is known of the record before it.
-            state.go_to(Position::At(offset), None);
+            state.go_to(Position::At(offset), epoch);
             state.ready = None;
             state.failure = None;
             state.is_shelved = false;

@@ -375,6 +375,9 @@ impl LetterBox {
     }
 }
 
+/// Bytes of values that are made for one write: an answer that a whole batch shares is in the report of each record.
+const WRITE_BYTES: usize = 1024 * 1024;
+
 /// Writes what `form` makes of letters to a topic.
 async fn write(
     topic: &TopicWriter,
@@ -382,16 +385,22 @@ async fn write(
     form: impl Fn(&Letter) -> Option<ProduceRecord>,
     shorter: impl Fn(&ProduceRecord) -> Option<ProduceRecord> + Send + Sync,
 ) -> Result<(), Refused> {
-    let (indices, records): (Vec<usize>, Vec<ProduceRecord>) = letters
-        .iter()
-        .enumerate()
-        .filter_map(|(index, letter)| Some((index, form(letter)?)))
-        .unzip();
-    if records.is_empty() {
-        return Ok(());
+    let (mut indices, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (index, letter) in letters.iter().enumerate() {
+        if let Some(record) = form(letter) {
+            bytes += record.value.as_ref().map_or(0, Bytes::len);
+            indices.push(index);
+            records.push(record);
+        }
+        let is_last = index + 1 == letters.len();
+        if !records.is_empty() && (is_last || bytes >= WRITE_BYTES) {
+            let written = topic.write(std::mem::take(&mut records), &shorter).await;
+            written.map_err(|refused| of_letter(refused, &indices))?;
+            indices.clear();
+            bytes = 0;
+        }
     }
-    let written = topic.write(records, shorter).await;
-    written.map_err(|refused| of_letter(refused, &indices))
+    Ok(())
 }
 
 /// The refusal of a record as that of the letter that it was made of.
