@@ -58,11 +58,13 @@ impl Router {
         router
     }
 
-    /// Appends the routes of a record. Says whether there are any for its topic: a record that none of them wants is
-    /// filtered on purpose.
+    /// Appends the routes of a record. A record that none of its topic's routes wants is filtered on purpose. Says whether
+    /// there are any for its topic: a route that makes the function's name of the topic takes only those with a function
+    /// that it allows.
     ///
     /// # Errors
-    /// A condition that cannot look at the record, or a topic of whose name no function can be made.
+    /// A condition of a required route that cannot look at the record, or a topic that no route takes and of whose name a
+    /// function is made that is not allowed.
     pub(crate) fn routes(&self, record: &Record, routes: &mut Vec<RouteIndex>) -> Result<bool, RouteError> {
         let topic = &*record.topic;
         let named = self.named.get(topic).map_or(&[][..], Vec::as_slice);
@@ -73,22 +75,32 @@ impl Router {
             .chain(named)
             .chain(matching.map(|(_, index)| index));
         let mut has_any = false;
+        let mut disallowed = None;
         let mut look = Look {
             record,
             decoded: None,
             hash: None,
         };
         for index in candidates {
-            has_any = true;
             let passes = match self.routes.get(index.0) {
-                Some(gate) => gate.passes(&mut look)?,
+                Some(gate) => {
+                    if let Err(why) = gate.function_of(record) {
+                        disallowed.get_or_insert(why);
+                        continue;
+                    }
+                    gate.passes(&mut look)?
+                }
                 None => true,
             };
+            has_any = true;
             if passes {
                 routes.push(*index);
             }
         }
-        Ok(has_any)
+        match disallowed {
+            Some(why) if !has_any => Err(RouteError::NoRoute(why)),
+            _ => Ok(has_any),
+        }
     }
 }
 
@@ -101,6 +113,18 @@ struct Look<'a> {
 }
 
 impl Gate {
+    /// Whether there is a function for the record's topic.
+    fn function_of(&self, record: &Record) -> Result<(), String> {
+        let Some(template) = &self.by_topic else {
+            return Ok(());
+        };
+        let topic = record.origin().topic_partition.topic();
+        match template.of(topic) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(format!("topic `{topic}` has no function: {why}")),
+        }
+    }
+
     fn passes(&self, look: &mut Look<'_>) -> Result<bool, RouteError> {
         let record = look.record;
         for Condition { predicate, wanted } in &self.conditions {
@@ -124,12 +148,6 @@ impl Gate {
             if !range.contains(&(hash % of)) {
                 return Ok(false);
             }
-        }
-        if let Some(template) = &self.by_topic {
-            let topic = record.origin().topic_partition.topic();
-            template
-                .of(topic)
-                .map_err(|why| RouteError::NoRoute(format!("topic `{topic}` has no function: {why}")))?;
         }
         Ok(true)
     }

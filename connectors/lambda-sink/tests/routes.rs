@@ -195,6 +195,24 @@ async fn a_topic_chooses_its_function_within_what_is_allowed() {
     );
 }
 
+// Such a topic took the record away from the routes beside it.
+#[tokio::test]
+async fn a_topic_that_a_route_does_not_allow_still_goes_to_the_others() {
+    let lambda = FakeLambda::start().await.unwrap();
+    let entries = [
+        ("routes", "all,each"),
+        ("routes.all.topics.regex", "s.*"),
+        ("routes.all.function", "audit"),
+        ("routes.each.topics.regex", ".*"),
+        ("routes.each.function", "fn-${topic}"),
+        ("routes.each.function.allow", "fn-(orders|shops)"),
+    ];
+    let sink = open(&raw(&lambda, &entries));
+    assert_eq!(routes(&*sink, "shops"), Ok(vec![0, 1]));
+    assert_eq!(routes(&*sink, "secrets"), Ok(vec![0]));
+    assert!(matches!(routes(&*sink, "refunds"), Err(RouteError::NoRoute(_))));
+}
+
 #[tokio::test]
 async fn a_call_carries_tenant_execution_and_client_context() {
     let lambda = FakeLambda::start().await.unwrap();
