@@ -55,6 +55,7 @@ fn sink(endpoint: &str, format: &str) -> Arc<dyn Sink> {
             raw: &raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            bootstrap_servers: &[],
             keeps_results: false,
         })
         .unwrap()

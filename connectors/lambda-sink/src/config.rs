@@ -141,8 +141,6 @@ pub(crate) enum EventFormat {
     Esm {
         /// `eventSourceArn`; with it the event is that of a managed cluster.
         source_arn: Option<String>,
-        /// `bootstrapServers`; empty if the configuration does not name them.
-        bootstrap_servers: String,
     },
     /// Nordstrom's records.
     Nordstrom(Formatter),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{
-    Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, Verdict,
+    Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, SinkContext, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Record};
 
@@ -22,6 +22,8 @@ use crate::verdict::{Destination, judge};
 #[derive(Debug)]
 pub(crate) struct LambdaSink {
     connector: String,
+    /// Of the cluster that the records come from.
+    bootstrap_servers: String,
     routes: Vec<Route>,
     functions: Vec<Function>,
     router: Router,
@@ -49,15 +51,14 @@ enum Address {
 }
 
 impl LambdaSink {
-    /// The sink of a plan. `keeps_results` says that answers are read to the end, `client` gives a route its client,
-    /// `conditions` makes what its filter asks for.
+    /// The sink of a plan. `client` gives a route its client, `conditions` makes what its filter asks for.
     pub(crate) fn new<E>(
-        connector: &str,
+        context: &SinkContext<'_>,
         plan: Plan,
-        keeps_results: bool,
         client: impl Fn(&RoutePlan) -> Arc<dyn Invoke>,
         conditions: impl Fn(&RoutePlan) -> Result<Vec<Condition>, E>,
     ) -> Result<Self, E> {
+        let keeps_results = context.keeps_results;
         let Plan {
             routes: plans,
             unrouted,
@@ -114,7 +115,8 @@ impl LambdaSink {
             });
         }
         Ok(Self {
-            connector: connector.to_owned(),
+            connector: context.connector.to_owned(),
+            bootstrap_servers: context.bootstrap_servers.join(","),
             routes,
             functions,
             router: Router::new(gates),
@@ -233,7 +235,7 @@ impl Sink for LambdaSink {
 
     fn payload_builder(&self, route: RouteIndex) -> Box<dyn PayloadBuilder> {
         let function = self.function(route);
-        let builder = envelope::payload_builder(&function.payload);
+        let builder = envelope::payload_builder(&function.payload, &self.bootstrap_servers);
         if function.context.describes_batch {
             envelope::traced(builder)
         } else {

@@ -39,6 +39,7 @@ async fn child(endpoint: &str) {
             raw: &raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            bootstrap_servers: &[],
             keeps_results: false,
         })
         .unwrap();

@@ -41,6 +41,7 @@ fn open(connector: &LambdaSinkConnector, raw: &RawConfig) -> Arc<dyn Sink> {
             raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            bootstrap_servers: &[],
             keeps_results: false,
         })
         .unwrap()

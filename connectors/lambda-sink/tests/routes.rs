@@ -75,6 +75,7 @@ fn open(raw: &RawConfig) -> Arc<dyn Sink> {
             raw,
             config: &parsed,
             predicates: &predicates,
+            bootstrap_servers: &["b1:9092".into(), "b2:9092".into()],
             keeps_results: false,
         })
         .unwrap()
@@ -267,6 +268,18 @@ async fn a_call_carries_tenant_execution_and_client_context() {
 }
 
 #[tokio::test]
+async fn the_esm_event_names_the_cluster_of_its_records() {
+    let lambda = FakeLambda::start().await.unwrap();
+    lambda.function("f");
+    let entries = [("aws.lambda.function.name", "f"), ("event.format", "esm")];
+    let sink = open(&raw(&lambda, &entries));
+    assert_eq!(send(&*sink, 0, &[record("orders", 7)]).await, Verdict::Accepted);
+    let event: serde_json::Value = serde_json::from_slice(&last(&lambda).body).unwrap();
+    assert_eq!(event["eventSource"], "aws:SelfManagedKafka");
+    assert_eq!(event["bootstrapServers"], "b1:9092,b2:9092");
+}
+
+#[tokio::test]
 async fn a_compressed_payload_says_so_and_holds_the_records() {
     let lambda = FakeLambda::start().await.unwrap();
     lambda.function("f");
@@ -329,6 +342,7 @@ async fn preflight(raw: &RawConfig) -> Vec<PreflightError> {
             raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            bootstrap_servers: &[],
             keeps_results: false,
         })
         .await
@@ -349,7 +363,7 @@ async fn a_preflight_names_each_function_that_cannot_be_called_and_runs_none() {
         .function("busy")
         .respond(Answer::exception(Exception::ServiceException));
     let entries = [
-        ("routes", "fine,slow,denied,busy,missing,queued"),
+        ("routes", "fine,slow,denied,busy,missing,shadow,queued"),
         ("routes.fine.topics", "a"),
         ("routes.fine.function", "fine"),
         ("routes.slow.topics", "a"),
@@ -360,6 +374,9 @@ async fn a_preflight_names_each_function_that_cannot_be_called_and_runs_none() {
         ("routes.busy.function", "busy"),
         ("routes.missing.topics", "a"),
         ("routes.missing.function", "missing:live"),
+        ("routes.shadow.topics", "a"),
+        ("routes.shadow.function", "shadow"),
+        ("routes.shadow.required", "false"),
         ("routes.queued.topics", "b"),
         ("routes.queued.function", "slow"),
         ("routes.queued.invocation.type", "async"),
@@ -375,7 +392,7 @@ async fn a_preflight_names_each_function_that_cannot_be_called_and_runs_none() {
     let found = preflight(&raw(&lambda, &asked)).await;
     let found: Vec<_> = found
         .iter()
-        .map(|found| (found.error.key.as_str(), found.error.message.as_str(), found.may_pass))
+        .map(|found| (found.error.key.as_str(), found.error.message.as_str(), found.is_certain))
         .collect();
     let starts = [
         (
@@ -386,22 +403,27 @@ async fn a_preflight_names_each_function_that_cannot_be_called_and_runs_none() {
         (
             "routes.denied.function",
             "AccessDeniedException: function `denied` in eu-west-1 answered 403",
-            false,
+            true,
         ),
         (
             "routes.busy.function",
             "ServiceException: function `busy` in eu-west-1 answered 500",
-            true,
+            false,
         ),
         (
             "routes.missing.function",
             "ResourceNotFoundException: function `missing:live` in eu-west-1 answered 404",
+            true,
+        ),
+        (
+            "routes.shadow.function",
+            "ResourceNotFoundException: function `shadow` in eu-west-1 answered 404",
             false,
         ),
     ];
     assert_eq!(found.len(), starts.len(), "{found:?}");
-    for ((key, message, may_pass), (wanted_key, start, wanted_may_pass)) in found.into_iter().zip(starts) {
-        assert_eq!((key, may_pass), (wanted_key, wanted_may_pass), "{message}");
+    for ((key, message, is_certain), (wanted_key, start, wanted_is_certain)) in found.into_iter().zip(starts) {
+        assert_eq!((key, is_certain), (wanted_key, wanted_is_certain), "{message}");
         assert!(message.starts_with(start), "{message}");
     }
     lambda.with_log(|log| {

@@ -32,7 +32,7 @@ pub trait SinkConnector: Send + Sync + fmt::Debug {
     fn validate(&self, raw: &RawConfig, parsed: &ParsedConfig) -> Vec<ConfigError>;
 
     /// Asks the destinations whether they would take deliveries, where the configuration wants that known beforehand:
-    /// when it is checked or stored, and when a task starts.
+    /// when it is checked or stored, and when the connector starts, which only writes to the log what comes of it.
     ///
     /// # Cancel safety
     /// Safe: nothing is delivered.
@@ -47,13 +47,13 @@ pub trait SinkConnector: Send + Sync + fmt::Debug {
     fn open(&self, context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors>;
 }
 
-/// Why deliveries would not be accepted.
+/// Why deliveries would not be accepted, or not as wished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreflightError {
     /// What is wrong, under the setting that leads there.
     pub error: ConfigError,
-    /// Whether it may pass without anybody changing anything, so that a task need not fail for it.
-    pub may_pass: bool,
+    /// Whether no delivery would be accepted until somebody changes something: the configuration is refused then.
+    pub is_certain: bool,
 }
 
 /// What a sink is opened with.
@@ -69,6 +69,8 @@ pub struct SinkContext<'a> {
     pub config: &'a ParsedConfig,
     /// The predicates that the configuration declares in `predicates`, by name.
     pub predicates: &'a Predicates,
+    /// Bootstrap servers of the cluster that the records come from, `host:port` each.
+    pub bootstrap_servers: &'a [Arc<str>],
     /// Whether anybody keeps what destinations answer: if so, accepted calls are told as [`Verdict::Answered`].
     pub keeps_results: bool,
 }

@@ -385,13 +385,9 @@ impl Planner<'_> {
 
     fn format(&self, scope: &Scope<'_>) -> EventFormat {
         match scope.str("event.format") {
-            Some("esm") => {
-                let servers = self.raw.get("consumer.override.bootstrap.servers");
-                EventFormat::Esm {
-                    source_arn: scope.str("esm.event.source.arn").map(str::to_owned),
-                    bootstrap_servers: servers.map_or_else(String::new, |text| text.trim().to_owned()),
-                }
-            }
+            Some("esm") => EventFormat::Esm {
+                source_arn: scope.str("esm.event.source.arn").map(str::to_owned),
+            },
             Some("nordstrom") => EventFormat::Nordstrom(match scope.str("payload.formatter.class") {
                 Some(class) if parse_formatter(class) == Ok(true) => Formatter::Json {
                     key: visibility(scope, "payload.formatter.key.schema.visibility"),

@@ -375,7 +375,6 @@ fn a_route_overrides_what_the_connector_sets() {
         ("routes.audit.topics.regex", ".*"),
         ("routes.audit.function", "audit-fn"),
         ("routes.audit.aws.lambda.region", "us-west-2"),
-        ("consumer.override.bootstrap.servers", "b1:9092"),
         ("topics", "orders,refunds"),
     ])
     .unwrap();
@@ -403,10 +402,7 @@ fn a_route_overrides_what_the_connector_sets() {
         (orders.region.as_str(), audit.region.as_str()),
         ("eu-west-1", "us-west-2")
     );
-    let esm = EventFormat::Esm {
-        source_arn: None,
-        bootstrap_servers: "b1:9092".to_owned(),
-    };
+    let esm = EventFormat::Esm { source_arn: None };
     assert_eq!(&orders.payload.format, &esm);
     assert_eq!((orders.answer_bytes, orders.answers.bytes(false)), (None, 6_291_456));
     assert_eq!(
