@@ -9,7 +9,7 @@ use klamm_connect_api::sink::{Call, Failure, PreflightError, RouteIndex, Verdict
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Callee, FunctionRef, InvocationType, RoutePlan, Standing};
+use crate::config::{Callee, FunctionRef, InvocationType, RoutePlan};
 use crate::invoke::{Invoke, Request, Target};
 use crate::verdict::{Destination, judge};
 
@@ -58,7 +58,13 @@ pub(crate) async fn preflight(
 
 /// Whether asking for one of the routes answers for the other.
 fn asks_the_same(one: &RoutePlan, other: &RoutePlan) -> bool {
-    let question = |route: &RoutePlan| (route.invocation, route.standing, route.delivery.call_timeout);
+    let question = |route: &RoutePlan| {
+        (
+            route.invocation,
+            route.delivery.is_required,
+            route.delivery.call_timeout,
+        )
+    };
     one.function == other.function
         && one.region == other.region
         && one.endpoint == other.endpoint
@@ -74,7 +80,7 @@ async fn ask(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke) -> 
     };
     if let Some((failure, is_certain)) = dry_run(route, function, client).await {
         // A shadow need not exist.
-        let is_certain = is_certain && route.standing == Standing::Required;
+        let is_certain = is_certain && route.delivery.is_required;
         return Some(error(&route.function_key, failure.to_string(), is_certain));
     }
     if route.invocation != InvocationType::Sync {

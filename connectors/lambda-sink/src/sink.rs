@@ -10,12 +10,10 @@ use klamm_connect_api::sink::{
 use klamm_connect_api::{BoxFuture, Record};
 
 use crate::batch;
-use crate::config::{
-    CallContext, Callee, Compression, FunctionRef, FunctionTemplate, PayloadPlan, Plan, RoutePlan, Standing,
-};
+use crate::config::{CallContext, Callee, Compression, FunctionRef, FunctionTemplate, PayloadPlan, Plan, RoutePlan};
 use crate::envelope;
 use crate::invoke::{Answer, Invoke, InvokeError, Request, Target};
-use crate::route::{Condition, Gate, Router};
+use crate::route::{Condition, Gate, Router, Shadow};
 use crate::verdict::{Destination, judge};
 
 /// The sink of one task.
@@ -40,7 +38,6 @@ struct Function {
     destination: Destination,
     payload: PayloadPlan,
     context: CallContext,
-    standing: Standing,
 }
 
 /// Path and query of a route's calls.
@@ -69,6 +66,7 @@ impl LambdaSink {
             let client = client(&plan);
             let limits = plan.limit_keys();
             let conditions = conditions(&plan)?;
+            let is_required = plan.delivery.is_required;
             let send_within = plan.delivery.call_timeout * 3 / 4;
             let (address, by_topic) = match &plan.function {
                 Callee::Function(function) => (Address::Fixed(function.path_and_query()), None),
@@ -78,6 +76,7 @@ impl LambdaSink {
                 plan.topics,
                 Gate {
                     conditions,
+                    shadow: (!is_required).then(|| Shadow::new(&plan.name)),
                     share: plan.share,
                     by_topic,
                 },
@@ -107,11 +106,10 @@ impl LambdaSink {
                     invocation: plan.invocation,
                     answers: plan.answers,
                     // A shadow holds no offsets, so nothing waits for what it says.
-                    keeps_results: keeps_results && plan.standing == Standing::Required,
+                    keeps_results: keeps_results && is_required,
                 },
                 payload: plan.payload,
                 context: plan.context,
-                standing: plan.standing,
             });
         }
         Ok(Self {
@@ -186,20 +184,6 @@ impl LambdaSink {
     }
 }
 
-/// A shadow's destination is not waited for: whatever keeps it from taking records is a failed attempt.
-fn of_shadow(verdict: Verdict) -> Verdict {
-    match verdict {
-        Verdict::Retry { failure, .. } | Verdict::Throttled { failure, .. } | Verdict::Unusable { failure } => {
-            Verdict::Failed { failure }
-        }
-        Verdict::Accepted
-        | Verdict::Answered { .. }
-        | Verdict::PartlyAccepted { .. }
-        | Verdict::Failed { .. }
-        | Verdict::Poison { .. } => verdict,
-    }
-}
-
 /// The function of a call's topic, which is one: such a route's batches hold a partition.
 fn function_of(template: &FunctionTemplate, call: &Call) -> Result<FunctionRef, String> {
     let first = call.origins.first().ok_or("the call has no record")?;
@@ -246,12 +230,8 @@ impl Sink for LambdaSink {
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
             let (destination, result) = self.invoke(&call).await;
-            let Function { client, standing, .. } = self.function(call.route);
-            let verdict = judge(&destination, &call, result, || client.refuse_credentials());
-            match standing {
-                Standing::Required => verdict,
-                Standing::Shadow => of_shadow(verdict),
-            }
+            let Function { client, .. } = self.function(call.route);
+            judge(&destination, &call, result, || client.refuse_credentials())
         })
     }
 

@@ -305,32 +305,6 @@ async fn a_compressed_payload_says_so_and_holds_the_records() {
     }
 }
 
-#[tokio::test]
-async fn a_shadow_is_never_waited_for() {
-    let lambda = FakeLambda::start().await.unwrap();
-    let shadow = lambda.function("shadow");
-    let entries = [
-        ("routes", "s"),
-        ("routes.s.topics", "t"),
-        ("routes.s.function", "shadow"),
-        ("routes.s.required", "false"),
-    ];
-    let sink = open(&raw(&lambda, &entries));
-    for exception in [
-        Exception::TooManyRequestsException,
-        Exception::ServiceException,
-        Exception::AccessDeniedException,
-    ] {
-        shadow.script([Answer::exception(exception)]);
-        let verdict = send(&*sink, 0, &[record("t", 1)]).await;
-        let Verdict::Failed { failure } = &verdict else {
-            panic!("{verdict:?}")
-        };
-        assert_eq!(&*failure.class, exception.name());
-    }
-    assert_eq!(send(&*sink, 0, &[record("t", 1)]).await, Verdict::Accepted);
-}
-
 async fn preflight(raw: &RawConfig) -> Vec<PreflightError> {
     let connector = connector();
     let parsed = connector.config_def(raw).parse(raw).unwrap();

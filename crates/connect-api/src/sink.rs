@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::BoxFuture;
 use crate::config::{ConfigDef, ParsedConfig, RawConfig};
 use crate::delivery::{DeliverySettings, ErrorPolicy};
-use crate::error::{ConfigError, ConfigErrors, DataError};
+use crate::error::{ConfigError, ConfigErrors, DataError, DataErrorKind};
 use crate::plugin::{PluginInfo, Predicate};
 use crate::record::{Origin, Record};
 
@@ -205,6 +205,18 @@ pub enum RouteError {
     /// A lazy datum had to be decoded and could not be.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+}
+
+impl RouteError {
+    /// Whether the record can be looked at when its converter has fetched what it lacks: see
+    /// [`NotReady`](crate::DataErrorKind::NotReady).
+    #[must_use]
+    pub fn is_not_ready(&self) -> bool {
+        match self {
+            Self::NoRoute(_) => false,
+            Self::Encode(error) => error.data_error().kind() == DataErrorKind::NotReady,
+        }
+    }
 }
 
 /// Which lazy part of a record could not be read while it was encoded, so that the failure is reported with the stage

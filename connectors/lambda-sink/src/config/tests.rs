@@ -690,13 +690,13 @@ fn a_shadow_gives_up_at_once_unless_its_route_says_otherwise() {
     ];
     let of_shadow = |more: Pairs<'_>| {
         let mut routes = plan(&[base, more].concat()).unwrap().routes;
-        assert_eq!(routes[0].standing, Standing::Required);
+        assert!(routes[0].delivery.is_required);
         assert_eq!(
             (routes[0].delivery.retry.max_attempts, routes[0].delivery.bisect),
             (7, true)
         );
-        let RoutePlan { standing, delivery, .. } = routes.remove(1);
-        assert_eq!(standing, Standing::Shadow);
+        let RoutePlan { delivery, .. } = routes.remove(1);
+        assert!(!delivery.is_required);
         (delivery.retry.max_attempts, delivery.bisect, delivery.error_policy)
     };
     assert_eq!(of_shadow(&[]), (1, false, ErrorPolicy::Log));

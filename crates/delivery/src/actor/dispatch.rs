@@ -72,6 +72,7 @@ impl Actor {
             // Before the batch is sealed, which fills up while the route waits.
             let wanted = state.wanted_calls();
             let Some(passage) = state.gate.try_pass(wanted, self.now) else {
+                self.skip_in_outage(route);
                 return;
             };
             let Some(part) = self.next_part(route) else { break };
@@ -82,7 +83,22 @@ impl Actor {
             }
             self.start(part, passage);
         }
+        self.skip_in_outage(route);
         self.routes[route].gate.leave(self.now);
+    }
+
+    /// What a route that is not required has at hand while its destination takes nothing goes to the error policy, with
+    /// what is known of the outage.
+    fn skip_in_outage(&mut self, route: usize) {
+        while !self.has_failed && !self.routes[route].is_held_back && self.routes[route].skips() {
+            let Some(mut part) = self.next_part(route) else {
+                return;
+            };
+            if part.last_failure.is_none() {
+                part.last_failure = self.shared.routes[route].failure();
+            }
+            self.give_up(part);
+        }
     }
 
     fn next_part(&mut self, route: usize) -> Option<Part> {

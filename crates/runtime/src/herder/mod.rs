@@ -493,7 +493,12 @@ impl Herder {
         let found = config.preflight(name, 0, raw).await;
         let (certain, uncertain): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.is_certain);
         for PreflightError { error, .. } in uncertain {
-            warn!(connector = name, setting = error.key, error = error.message, "a destination may not take deliveries");
+            warn!(
+                connector = name,
+                setting = error.key,
+                error = error.message,
+                "a destination may not take deliveries"
+            );
         }
         certain.into_iter().map(|found| found.error).collect()
     }

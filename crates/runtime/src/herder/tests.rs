@@ -39,10 +39,12 @@ impl SinkConnector for FakeSink {
 
     fn preflight<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
         let target = context.config.str("target");
-        let found = ["refuses", "is away"].contains(&target.unwrap_or_default()).then(|| PreflightError {
-            error: ConfigError::new("target", format!("takes nothing from {}", context.connector)),
-            is_certain: target == Some("refuses"),
-        });
+        let found = ["refuses", "is away"]
+            .contains(&target.unwrap_or_default())
+            .then(|| PreflightError {
+                error: ConfigError::new("target", format!("takes nothing from {}", context.connector)),
+                is_certain: target == Some("refuses"),
+            });
         Box::pin(std::future::ready(found.into_iter().collect()))
     }
 

@@ -194,7 +194,12 @@ enum Event {
 async fn tell_of_preflight(config: Arc<ConnectorConfig>, spec: TaskSpec) {
     for PreflightError { error, .. } in config.preflight(&spec.connector, spec.task, &spec.config).await {
         let connector = &*spec.connector;
-        warn!(connector, setting = error.key, error = error.message, "a destination may not take deliveries");
+        warn!(
+            connector,
+            setting = error.key,
+            error = error.message,
+            "a destination may not take deliveries"
+        );
     }
 }
 
