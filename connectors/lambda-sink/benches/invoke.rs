@@ -202,6 +202,7 @@ fn call(c: &mut Criterion) {
                     route: ROUTE,
                     body: body.clone(),
                     origins: Arc::clone(&origins),
+                    timestamps: origins.iter().map(|_| None).collect(),
                 },
                 |call| runtime.block_on(sink.send(call)),
                 BatchSize::SmallInput,

@@ -190,6 +190,7 @@ mod tests {
             route: RouteIndex(0),
             body: Bytes::new(),
             origins: origins.into(),
+            timestamps: [None; 3].into(),
         }
     }
 

@@ -132,6 +132,7 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         route: RouteIndex(0),
         body: Bytes::new(),
         origins: Arc::new([]),
+        timestamps: Arc::new([]),
     };
     match judge(&destination, &call, result, || client.refuse_credentials()) {
         Verdict::Accepted | Verdict::Answered { .. } => None,

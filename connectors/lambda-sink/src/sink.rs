@@ -165,7 +165,7 @@ impl LambdaSink {
         };
         let route = self.routes.get(call.route.0).map_or("", |route| &route.name);
         let needs_id = context.names_execution || context.describes_batch;
-        let batch_id = needs_id.then(|| batch::id(&self.connector, route, &call.origins));
+        let batch_id = needs_id.then(|| batch::id(&self.connector, route, call));
         let client_context = context.describes_batch.then(|| {
             let batch_id = batch_id.as_deref().unwrap_or_default();
             batch::client_context(&self.connector, route, batch_id, &call.origins, trace)

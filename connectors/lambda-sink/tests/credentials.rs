@@ -56,6 +56,7 @@ async fn child(endpoint: &str) {
                 route: RouteIndex(0),
                 body: builder.finish(),
                 origins: [origin].into(),
+                timestamps: [None].into(),
             })
             .await;
         match verdict {

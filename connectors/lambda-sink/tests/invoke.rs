@@ -70,6 +70,7 @@ fn call(sink: &dyn Sink) -> Call {
         route,
         body: builder.finish(),
         origins: origins.into(),
+        timestamps: [None; 2].into(),
     }
 }
 

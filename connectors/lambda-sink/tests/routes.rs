@@ -101,6 +101,7 @@ async fn send(sink: &dyn Sink, route: usize, records: &[Record]) -> Verdict {
         route,
         body: builder.finish(),
         origins,
+        timestamps: records.iter().map(|record| record.timestamp).collect(),
     })
     .await
 }

@@ -16,7 +16,7 @@ use crate::config::{ConfigDef, ParsedConfig, RawConfig};
 use crate::delivery::{DeliverySettings, ErrorPolicy};
 use crate::error::{ConfigError, ConfigErrors, DataError, DataErrorKind};
 use crate::plugin::{PluginInfo, Predicate};
-use crate::record::{Origin, Record};
+use crate::record::{Origin, Record, Timestamp};
 
 /// A kind of sink that users name in `connector.class`.
 pub trait SinkConnector: Send + Sync + fmt::Debug {
@@ -165,6 +165,8 @@ pub struct Call {
     pub body: Bytes,
     /// The records in the body, in the order they were pushed.
     pub origins: Arc<[Origin]>,
+    /// Their timestamps as consumed: a topic that is made again has the coordinates once more, but not these.
+    pub timestamps: Arc<[Option<Timestamp>]>,
 }
 
 /// The sink of one task.

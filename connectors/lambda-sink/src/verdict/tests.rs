@@ -25,6 +25,7 @@ fn call() -> Call {
         route: RouteIndex(0),
         body: Bytes::new(),
         origins: origins.collect(),
+        timestamps: [None; 3].into(),
     }
 }
 
@@ -209,6 +210,7 @@ fn every_way(result: impl Fn() -> Result<Answer, InvokeError>) -> Vec<(&'static 
     let batch = call();
     let single = Call {
         origins: batch.origins.iter().take(1).cloned().collect(),
+        timestamps: [None].into(),
         ..call()
     };
     let ways = [

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use klamm_connect_api::Origin;
 use klamm_connect_api::delivery::BatchScope;
 use klamm_connect_api::sink::{Call, Failure, RouteIndex, Sink, Verdict};
 
@@ -435,8 +434,13 @@ async fn attempt(sink: &dyn Sink, part: &Part, bounds: Bounds) -> Answer {
             ),
         };
     }
-    let origins: Arc<[Origin]> = part.items.iter().map(|item| item.origin.clone()).collect();
-    match tokio::time::timeout(bounds.timeout, sink.send(Call { route, body, origins })).await {
+    let call = Call {
+        route,
+        body,
+        origins: part.items.iter().map(|item| item.origin.clone()).collect(),
+        timestamps: part.items.iter().map(|item| item.timestamp).collect(),
+    };
+    match tokio::time::timeout(bounds.timeout, sink.send(call)).await {
         Ok(verdict) => Answer::Verdict(verdict),
         Err(_) => Answer::TimedOut,
     }
