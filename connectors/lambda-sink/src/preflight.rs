@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use klamm_aws::CredentialsPlan;
 use klamm_connect_api::ConfigError;
 use klamm_connect_api::sink::{Call, Failure, PreflightError, RouteIndex, Verdict};
 use serde::Deserialize;
@@ -118,6 +119,7 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         invocation: InvocationType::Dry,
         answers: crate::config::Answers::Ignored,
         keeps_results: false,
+        assumes_role: matches!(route.credentials, CredentialsPlan::Role(..)),
     };
     let path_and_query = function.path_and_query();
     let request = Request {

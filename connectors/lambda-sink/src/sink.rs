@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use klamm_aws::CredentialsPlan;
 use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{
     Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, SinkContext, Verdict,
@@ -107,6 +108,7 @@ impl LambdaSink {
                     answers: plan.answers,
                     // A shadow holds no offsets, so nothing waits for what it says.
                     keeps_results: keeps_results && is_required,
+                    assumes_role: matches!(plan.credentials, CredentialsPlan::Role(..)),
                 },
                 payload: plan.payload,
                 context: plan.context,

@@ -12,6 +12,7 @@ fn destination(invocation: InvocationType, answers: Answers) -> Destination {
         invocation,
         answers,
         keeps_results: false,
+        assumes_role: false,
     }
 }
 
@@ -590,6 +591,26 @@ fn without_an_answer_only_a_broken_connection_counts_as_an_attempt() {
         );
         assert_eq!(short(&verdict), wanted);
         assert!(failure(&verdict).message.contains(text), "{verdict:?}");
+    }
+}
+
+#[test]
+fn what_to_do_about_a_role_is_said_of_the_role() {
+    let of_role = Destination {
+        assumes_role: true,
+        ..destination(InvocationType::Sync, Answers::Ignored)
+    };
+    let denied = answer(403, r#"{"__type":"AccessDeniedException"}"#);
+    let unavailable = Err(InvokeError::Credentials("the role was refused".to_owned()));
+    for (result, wanted) in [
+        (unavailable, "trust policy name them, and set `aws.role.external.id`"),
+        (
+            Ok(denied),
+            "grant `lambda:InvokeFunction` on it to the role `aws.role.arn`",
+        ),
+    ] {
+        let verdict = judge(&of_role, &call(), result, || false);
+        assert!(failure(&verdict).message.contains(wanted), "{verdict:?}");
     }
 }
 
