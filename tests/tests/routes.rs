@@ -106,4 +106,25 @@ async fn a_configuration_whose_functions_refuse_calls_is_not_stored() {
     );
     lambda.function("preflight-fn");
     create(&worker, "preflight", &config).await;
+
+    // A start refuses nothing: the function may come back.
+    lambda.remove_function("preflight-fn");
+    worker
+        .rest()
+        .post(
+            "/connectors/preflight/restart?includeTasks=true",
+            &serde_json::Value::Null,
+        )
+        .await
+        .unwrap()
+        .expect(202)
+        .unwrap();
+    let told = wait::until("the preflight to be told", wait::LIMIT, || async {
+        worker
+            .log()
+            .contains("a destination may not take deliveries")
+            .then_some(())
+    });
+    told.await.unwrap();
+    tasks_are(&worker, "preflight", &["RUNNING"]).await;
 }

@@ -55,6 +55,7 @@ fn sink(endpoint: &str, format: &str) -> Arc<dyn Sink> {
             raw: &raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            bootstrap_servers: &[],
             keeps_results: false,
         })
         .unwrap()
@@ -201,6 +202,7 @@ fn call(c: &mut Criterion) {
                     route: ROUTE,
                     body: body.clone(),
                     origins: Arc::clone(&origins),
+                    timestamps: origins.iter().map(|_| None).collect(),
                 },
                 |call| runtime.block_on(sink.send(call)),
                 BatchSize::SmallInput,

@@ -2,7 +2,7 @@
 //!
 //! Three shapes are understood: `batchItemFailures` of Lambda's event source mappings with the identifiers of its Kafka
 //! mapping, the same with a text as other sources have it, and the list of results that Confluent's reporter takes. A
-//! function says with an empty answer that it handled everything. An answer that cannot be understood fails the whole
+//! function says with nothing, or with `null`, that it handled everything. An answer that cannot be understood fails the whole
 //! batch: it may have meant to name records.
 
 use std::borrow::Cow;
@@ -143,16 +143,14 @@ struct Coordinates<'a> {
     offset: i64,
 }
 
-/// The records that a list of results leaves out.
+/// The records that a list of results leaves out: all of them if it is empty. A function that answers nothing says nothing
+/// about records.
 fn results(call: &Call, body: &[u8]) -> Result<Vec<usize>, &'static str> {
-    if matches!(body.trim_ascii(), b"" | b"null" | b"{}" | b"[]") {
+    if matches!(body.trim_ascii(), b"" | b"null") {
         return Ok(Vec::new());
     }
     let results: Vec<Handled<'_>> = serde_json::from_slice(body)
         .map_err(|_| "the answer is not a list of `{\"payload\":{\"topic\",\"partition\",\"offset\",\"result\"}}`")?;
-    if results.is_empty() {
-        return Ok(Vec::new());
-    }
     let indexes: HashMap<(&str, i32, i64), usize> = call
         .origins
         .iter()
@@ -192,6 +190,7 @@ mod tests {
             route: RouteIndex(0),
             body: Bytes::new(),
             origins: origins.into(),
+            timestamps: [None; 3].into(),
         }
     }
 
@@ -260,8 +259,9 @@ mod tests {
         let cases = [
             (String::new(), "whole", "an empty answer"),
             ("null".to_owned(), "whole", "null"),
-            ("[]".to_owned(), "whole", "an empty list is an empty answer"),
-            (" [ ] ".to_owned(), "whole", "the same with spaces"),
+            ("[]".to_owned(), "[0, 1, 2]", "an empty list leaves all out"),
+            (" [ ] ".to_owned(), "[0, 1, 2]", "the same with spaces"),
+            ("{}".to_owned(), "malformed", "not a list either"),
             (format!("[{all}]"), "whole", "every record, in any order"),
             (
                 format!("[{}]", result("orders", 0, 41)),

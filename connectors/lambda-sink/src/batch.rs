@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use klamm_connect_api::Origin;
+use klamm_connect_api::sink::Call;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -21,8 +22,8 @@ pub(crate) struct Trace<'a> {
 }
 
 /// The batch's id, which is a valid name of a durable execution: the same records of the same route have the same, whoever
-/// sends them, and other records have another.
-pub(crate) fn id(connector: &str, route: &str, origins: &[Origin]) -> String {
+/// sends them, and other records have another, also those at the same offsets of a topic that was made again.
+pub(crate) fn id(connector: &str, route: &str, call: &Call) -> String {
     let mut hasher = Sha256::new();
     let mut text = |text: &str| {
         hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -30,9 +31,10 @@ pub(crate) fn id(connector: &str, route: &str, origins: &[Origin]) -> String {
     };
     text(connector);
     text(route);
-    for origin in origins {
+    for (origin, timestamp) in call.origins.iter().zip(&*call.timestamps) {
         text(origin.topic_partition.topic());
-        text(&format!("{}@{}", origin.topic_partition.partition(), origin.offset));
+        let partition = origin.topic_partition.partition();
+        text(&format!("{partition}@{}@{}", origin.offset, timestamp.unwrap_or(-1)));
     }
     let digest: [u8; 32] = hasher.finalize().into();
     let mut id = "klamm-".to_owned();
@@ -130,7 +132,9 @@ fn coordinates(origins: &[Origin]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use klamm_connect_api::TopicPartition;
+    use klamm_connect_api::sink::RouteIndex;
 
     use super::*;
 
@@ -142,23 +146,36 @@ mod tests {
         coordinates.iter().map(origin).collect()
     }
 
+    /// A call with the records, each written at the time of its offset in seconds after `start_s`.
+    fn call(coordinates: &[(&str, i32, i64)], start_s: i64) -> Call {
+        let timestamp = |(_, _, offset): &(&str, i32, i64)| Some((start_s + offset) * 1000);
+        Call {
+            route: RouteIndex(0),
+            body: Bytes::new(),
+            origins: origins(coordinates).into(),
+            timestamps: coordinates.iter().map(timestamp).collect(),
+        }
+    }
+
     #[test]
     fn a_batch_keeps_its_id_and_no_other_has_it() {
-        let batch = origins(&[("a", 0, 1), ("a", 0, 2)]);
+        let coordinates = [("a", 0, 1), ("a", 0, 2)];
+        let batch = call(&coordinates, 0);
         let same = id("c", "r", &batch);
         assert_eq!(same, id("c", "r", &batch));
         assert_eq!(
-            same, "klamm-cfa996592c68fc5c0e48d42c563c72bec91dd4fc",
+            same, "klamm-e88e5297732e4bebaaf5f5abb15fbf793d11a7fc",
             "and through versions"
         );
         let others = [
             id("c2", "r", &batch),
             id("c", "r2", &batch),
             id("cr", "", &batch),
-            id("c", "r", &origins(&[("a", 0, 1)])),
-            id("c", "r", &origins(&[("a", 0, 1), ("a", 0, 3)])),
-            id("c", "r", &origins(&[("a", 0, 1), ("a", 1, 2)])),
-            id("c", "r", &origins(&[("b", 0, 1), ("a", 0, 2)])),
+            id("c", "r", &call(&[("a", 0, 1)], 0)),
+            id("c", "r", &call(&[("a", 0, 1), ("a", 0, 3)], 0)),
+            id("c", "r", &call(&[("a", 0, 1), ("a", 1, 2)], 0)),
+            id("c", "r", &call(&[("b", 0, 1), ("a", 0, 2)], 0)),
+            id("c", "r", &call(&coordinates, 1)),
         ];
         assert!(others.iter().all(|other| *other != same), "{others:?}");
         let is_name =

@@ -16,7 +16,7 @@ use crate::template::Template;
 pub(crate) use function::{FunctionRef, FunctionTemplate};
 pub(crate) use keys::{PREFLIGHT, definition};
 pub(crate) use notices::{Notices, notices, skips_by_default};
-pub(crate) use plan::{CallContext, Callee, Plan, RoutePlan, Share, Standing, Topics};
+pub(crate) use plan::{CallContext, Callee, Plan, RoutePlan, Share, Topics};
 
 /// Longest answer of a synchronous invoke: 6 MiB (Lambda quotas).
 pub(crate) const MAX_ANSWER_BYTES: i64 = 6 * 1024 * 1024;
@@ -141,8 +141,6 @@ pub(crate) enum EventFormat {
     Esm {
         /// `eventSourceArn`; with it the event is that of a managed cluster.
         source_arn: Option<String>,
-        /// `bootstrapServers`; empty if the configuration does not name them.
-        bootstrap_servers: String,
     },
     /// Nordstrom's records.
     Nordstrom(Formatter),

@@ -57,6 +57,7 @@ const INFO: PluginInfo = PluginInfo {
 ///     raw: &raw,
 ///     config: &config,
 ///     predicates: &predicates,
+///     bootstrap_servers: &[],
 ///     keeps_results: false,
 /// };
 /// let sink = connector.open(context)?;
@@ -189,7 +190,7 @@ impl SinkConnector for LambdaSinkConnector {
         }
         let client = |route: &RoutePlan| self.clients.client(route);
         let conditions = |route: &RoutePlan| self.conditions(route, context.predicates);
-        let sink = LambdaSink::new(context.connector, plan, context.keeps_results, client, conditions)?;
+        let sink = LambdaSink::new(&context, plan, client, conditions)?;
         Ok(Arc::new(sink))
     }
 }

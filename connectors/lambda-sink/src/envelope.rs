@@ -36,14 +36,12 @@ pub(crate) fn encode(plan: &PayloadPlan, record: &Record) -> Result<Encoded, Enc
     }
 }
 
-/// A builder of payloads, before they are compressed.
-pub(crate) fn payload_builder(plan: &PayloadPlan) -> Box<dyn PayloadBuilder> {
+/// A builder of payloads, before they are compressed. The bootstrap servers are those of the cluster that the records come
+/// from.
+pub(crate) fn payload_builder(plan: &PayloadPlan, bootstrap_servers: &str) -> Box<dyn PayloadBuilder> {
     let builder: Box<dyn PayloadBuilder> = match &plan.format {
         EventFormat::Confluent(_) => Box::new(ArrayBuilder::new(Packing::Array)),
-        EventFormat::Esm {
-            source_arn,
-            bootstrap_servers,
-        } => Box::new(esm::Builder::new(source_arn.as_deref(), bootstrap_servers)),
+        EventFormat::Esm { source_arn } => Box::new(esm::Builder::new(source_arn.as_deref(), bootstrap_servers)),
         EventFormat::Nordstrom(_) | EventFormat::Raw | EventFormat::CloudEvents(_) => {
             Box::new(ArrayBuilder::new(plan.packing))
         }

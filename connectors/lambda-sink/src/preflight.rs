@@ -1,10 +1,10 @@
 //! Asks functions whether they may be called, before there are records for them (`aws.lambda.preflight`).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use klamm_aws::CredentialsPlan;
 use klamm_connect_api::ConfigError;
 use klamm_connect_api::sink::{Call, Failure, PreflightError, RouteIndex, Verdict};
 use serde::Deserialize;
@@ -26,25 +26,16 @@ pub(crate) async fn preflight(
     client: impl Fn(&RoutePlan) -> Arc<dyn Invoke>,
 ) -> Vec<PreflightError> {
     let by = Instant::now() + WITHIN;
-    let mut asked = HashSet::new();
+    let mut asked: Vec<&RoutePlan> = Vec::new();
     let mut errors = Vec::new();
     for route in routes {
         let Callee::Function(function) = &route.function else {
             continue;
         };
-        let key = (
-            function,
-            &route.region,
-            &route.endpoint,
-            &route.credentials,
-            &route.context.tenant_id,
-        );
-        if !asked.insert(format!(
-            "{key:?} {:?} {:?}",
-            route.invocation, route.delivery.call_timeout
-        )) {
+        if asked.iter().any(|other| asks_the_same(route, other)) {
             continue;
         }
+        asked.push(route);
         let client = client(route);
         match timeout_at(by, ask(route, function, &*client)).await {
             Ok(found) => errors.extend(found),
@@ -57,7 +48,7 @@ pub(crate) async fn preflight(
                             "function `{function}` could not be asked: not all functions answered within {seconds} s"
                         ),
                     ),
-                    may_pass: true,
+                    is_certain: false,
                 });
                 break;
             }
@@ -66,13 +57,32 @@ pub(crate) async fn preflight(
     errors
 }
 
-async fn ask(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke) -> Option<PreflightError> {
-    let error = |key: &str, message: String, may_pass| PreflightError {
-        error: ConfigError::new(key, message),
-        may_pass,
+/// Whether asking for one of the routes answers for the other.
+fn asks_the_same(one: &RoutePlan, other: &RoutePlan) -> bool {
+    let question = |route: &RoutePlan| {
+        (
+            route.invocation,
+            route.delivery.is_required,
+            route.delivery.call_timeout,
+        )
     };
-    if let Some((failure, may_pass)) = dry_run(route, function, client).await {
-        return Some(error(&route.function_key, failure.to_string(), may_pass));
+    one.function == other.function
+        && one.region == other.region
+        && one.endpoint == other.endpoint
+        && one.credentials == other.credentials
+        && one.context.tenant_id == other.context.tenant_id
+        && question(one) == question(other)
+}
+
+async fn ask(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke) -> Option<PreflightError> {
+    let error = |key: &str, message: String, is_certain| PreflightError {
+        error: ConfigError::new(key, message),
+        is_certain,
+    };
+    if let Some((failure, is_certain)) = dry_run(route, function, client).await {
+        // A shadow need not exist.
+        let is_certain = is_certain && route.delivery.is_required;
+        return Some(error(&route.function_key, failure.to_string(), is_certain));
     }
     if route.invocation != InvocationType::Sync {
         return None;
@@ -93,7 +103,8 @@ async fn ask(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke) -> 
     })
 }
 
-/// A call that does not run the function: why it would be refused, and whether that may pass.
+/// A call that does not run the function: why it would be refused, and whether it certainly would until somebody changes
+/// something, as for a function, version or permission that is missing there.
 async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke) -> Option<(Failure, bool)> {
     let target = Target {
         invocation: InvocationType::Dry,
@@ -108,6 +119,7 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         invocation: InvocationType::Dry,
         answers: crate::config::Answers::Ignored,
         keeps_results: false,
+        assumes_role: matches!(route.credentials, CredentialsPlan::Role(..)),
     };
     let path_and_query = function.path_and_query();
     let request = Request {
@@ -122,14 +134,19 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         route: RouteIndex(0),
         body: Bytes::new(),
         origins: Arc::new([]),
+        timestamps: Arc::new([]),
     };
     match judge(&destination, &call, result, || client.refuse_credentials()) {
         Verdict::Accepted | Verdict::Answered { .. } => None,
-        Verdict::Retry { failure, .. } | Verdict::Throttled { failure, .. } => Some((failure, true)),
-        Verdict::PartlyAccepted { failure, .. }
+        Verdict::Unusable { failure } => {
+            let status = failure.answered.as_ref().map(|answered| answered.status);
+            Some((failure, matches!(status, Some(403 | 404))))
+        }
+        Verdict::Retry { failure, .. }
+        | Verdict::Throttled { failure, .. }
+        | Verdict::PartlyAccepted { failure, .. }
         | Verdict::Failed { failure }
-        | Verdict::Poison { failure }
-        | Verdict::Unusable { failure } => Some((failure, false)),
+        | Verdict::Poison { failure } => Some((failure, false)),
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use klamm_connect_api::sink::{EncodeError, RouteError, RouteIndex};
 use klamm_connect_api::{Datum, Predicate, Record, Rendering};
 use klamm_java_compat::Pattern;
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 
 use crate::config::{FunctionTemplate, Share, Topics};
 
@@ -30,9 +33,36 @@ pub(crate) struct Condition {
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     pub(crate) conditions: Vec<Condition>,
+    /// Set for a route that takes nothing from the others by failing.
+    pub(crate) shadow: Option<Shadow>,
     pub(crate) share: Option<Share>,
     /// Makes the function's name of the topic.
     pub(crate) by_topic: Option<Box<FunctionTemplate>>,
+}
+
+/// A route that is not required. A record that its conditions cannot look at passes it by.
+#[derive(Debug, Default)]
+pub(crate) struct Shadow {
+    route: String,
+    unreadable: AtomicU64,
+}
+
+impl Shadow {
+    pub(crate) fn new(route: &str) -> Self {
+        Self {
+            route: route.to_owned(),
+            unreadable: AtomicU64::new(0),
+        }
+    }
+
+    /// A line at the first such record, and whenever there are twice as many.
+    fn pass_by(&self, record: &Record, error: &RouteError) {
+        let records = self.unreadable.fetch_add(1, Relaxed) + 1;
+        if records.is_power_of_two() {
+            let (route, record) = (&*self.route, record.origin());
+            warn!(route, %record, records, %error, "records that its conditions cannot look at pass a shadow by");
+        }
+    }
 }
 
 impl Router {
@@ -58,11 +88,13 @@ impl Router {
         router
     }
 
-    /// Appends the routes of a record. Says whether there are any for its topic: a record that none of them wants is
-    /// filtered on purpose.
+    /// Appends the routes of a record. A record that none of its topic's routes wants is filtered on purpose. Says whether
+    /// there are any for its topic: a route that makes the function's name of the topic takes only those with a function
+    /// that it allows.
     ///
     /// # Errors
-    /// A condition that cannot look at the record, or a topic of whose name no function can be made.
+    /// A condition of a required route that cannot look at the record, or a topic that no route takes and of whose name a
+    /// function is made that is not allowed.
     pub(crate) fn routes(&self, record: &Record, routes: &mut Vec<RouteIndex>) -> Result<bool, RouteError> {
         let topic = &*record.topic;
         let named = self.named.get(topic).map_or(&[][..], Vec::as_slice);
@@ -73,22 +105,38 @@ impl Router {
             .chain(named)
             .chain(matching.map(|(_, index)| index));
         let mut has_any = false;
+        let mut disallowed = None;
         let mut look = Look {
             record,
             decoded: None,
             hash: None,
         };
         for index in candidates {
-            has_any = true;
             let passes = match self.routes.get(index.0) {
-                Some(gate) => gate.passes(&mut look)?,
+                Some(gate) => {
+                    if let Err(why) = gate.function_of(record) {
+                        disallowed.get_or_insert(why);
+                        continue;
+                    }
+                    match (gate.passes(&mut look), &gate.shadow) {
+                        (Err(error), Some(shadow)) if !error.is_not_ready() => {
+                            shadow.pass_by(record, &error);
+                            false
+                        }
+                        (passes, _) => passes?,
+                    }
+                }
                 None => true,
             };
+            has_any = true;
             if passes {
                 routes.push(*index);
             }
         }
-        Ok(has_any)
+        match disallowed {
+            Some(why) if !has_any => Err(RouteError::NoRoute(why)),
+            _ => Ok(has_any),
+        }
     }
 }
 
@@ -101,6 +149,18 @@ struct Look<'a> {
 }
 
 impl Gate {
+    /// Whether there is a function for the record's topic.
+    fn function_of(&self, record: &Record) -> Result<(), String> {
+        let Some(template) = &self.by_topic else {
+            return Ok(());
+        };
+        let topic = record.origin().topic_partition.topic();
+        match template.of(topic) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(format!("topic `{topic}` has no function: {why}")),
+        }
+    }
+
     fn passes(&self, look: &mut Look<'_>) -> Result<bool, RouteError> {
         let record = look.record;
         for Condition { predicate, wanted } in &self.conditions {
@@ -124,12 +184,6 @@ impl Gate {
             if !range.contains(&(hash % of)) {
                 return Ok(false);
             }
-        }
-        if let Some(template) = &self.by_topic {
-            let topic = record.origin().topic_partition.topic();
-            template
-                .of(topic)
-                .map_err(|why| RouteError::NoRoute(format!("topic `{topic}` has no function: {why}")))?;
         }
         Ok(true)
     }
@@ -260,6 +314,44 @@ mod tests {
             routes(&router, &record("orders", -1, None)),
             Err(RouteError::Encode(EncodeError::Value(_)))
         ));
+    }
+
+    #[test]
+    fn a_shadow_that_cannot_look_at_a_record_takes_it_from_nobody() {
+        let gate = |conditions: Vec<Condition>| Gate {
+            conditions,
+            shadow: Some(Shadow::new("shadow")),
+            ..Gate::default()
+        };
+        let even = || Condition {
+            predicate: Arc::new(Even),
+            wanted: true,
+        };
+        let router = Router::new([
+            (named(&["orders"]), gate(vec![even()])),
+            (named(&["orders"]), Gate::default()),
+        ]);
+        assert_eq!(routes(&router, &record("orders", -1, None)), Ok((true, vec![1])));
+        assert_eq!(routes(&router, &record("orders", 2, None)), Ok((true, vec![0, 1])));
+        let not_ready = Condition {
+            predicate: Arc::new(NotReady),
+            wanted: true,
+        };
+        let router = Router::new([(named(&["orders"]), gate(vec![not_ready]))]);
+        assert!(
+            routes(&router, &record("orders", 2, None)).is_err(),
+            "it can be looked at when its schema has come"
+        );
+    }
+
+    /// Waits for something.
+    #[derive(Debug)]
+    struct NotReady;
+
+    impl Predicate for NotReady {
+        fn test(&self, _: &mut Record) -> Result<bool, DataError> {
+            Err(DataError::new(klamm_connect_api::DataErrorKind::NotReady, "a schema"))
+        }
     }
 
     /// Decodes the value, as most predicates do.

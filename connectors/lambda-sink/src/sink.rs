@@ -3,25 +3,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use klamm_aws::CredentialsPlan;
 use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{
-    Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, Verdict,
+    Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, SinkContext, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Record};
 
 use crate::batch;
-use crate::config::{
-    CallContext, Callee, Compression, FunctionRef, FunctionTemplate, PayloadPlan, Plan, RoutePlan, Standing,
-};
+use crate::config::{CallContext, Callee, Compression, FunctionRef, FunctionTemplate, PayloadPlan, Plan, RoutePlan};
 use crate::envelope;
 use crate::invoke::{Answer, Invoke, InvokeError, Request, Target};
-use crate::route::{Condition, Gate, Router};
+use crate::route::{Condition, Gate, Router, Shadow};
 use crate::verdict::{Destination, judge};
 
 /// The sink of one task.
 #[derive(Debug)]
 pub(crate) struct LambdaSink {
     connector: String,
+    /// Of the cluster that the records come from.
+    bootstrap_servers: String,
     routes: Vec<Route>,
     functions: Vec<Function>,
     router: Router,
@@ -38,7 +39,6 @@ struct Function {
     destination: Destination,
     payload: PayloadPlan,
     context: CallContext,
-    standing: Standing,
 }
 
 /// Path and query of a route's calls.
@@ -49,15 +49,14 @@ enum Address {
 }
 
 impl LambdaSink {
-    /// The sink of a plan. `keeps_results` says that answers are read to the end, `client` gives a route its client,
-    /// `conditions` makes what its filter asks for.
+    /// The sink of a plan. `client` gives a route its client, `conditions` makes what its filter asks for.
     pub(crate) fn new<E>(
-        connector: &str,
+        context: &SinkContext<'_>,
         plan: Plan,
-        keeps_results: bool,
         client: impl Fn(&RoutePlan) -> Arc<dyn Invoke>,
         conditions: impl Fn(&RoutePlan) -> Result<Vec<Condition>, E>,
     ) -> Result<Self, E> {
+        let keeps_results = context.keeps_results;
         let Plan {
             routes: plans,
             unrouted,
@@ -68,6 +67,7 @@ impl LambdaSink {
             let client = client(&plan);
             let limits = plan.limit_keys();
             let conditions = conditions(&plan)?;
+            let is_required = plan.delivery.is_required;
             let send_within = plan.delivery.call_timeout * 3 / 4;
             let (address, by_topic) = match &plan.function {
                 Callee::Function(function) => (Address::Fixed(function.path_and_query()), None),
@@ -77,6 +77,7 @@ impl LambdaSink {
                 plan.topics,
                 Gate {
                     conditions,
+                    shadow: (!is_required).then(|| Shadow::new(&plan.name)),
                     share: plan.share,
                     by_topic,
                 },
@@ -106,15 +107,16 @@ impl LambdaSink {
                     invocation: plan.invocation,
                     answers: plan.answers,
                     // A shadow holds no offsets, so nothing waits for what it says.
-                    keeps_results: keeps_results && plan.standing == Standing::Required,
+                    keeps_results: keeps_results && is_required,
+                    assumes_role: matches!(plan.credentials, CredentialsPlan::Role(..)),
                 },
                 payload: plan.payload,
                 context: plan.context,
-                standing: plan.standing,
             });
         }
         Ok(Self {
-            connector: connector.to_owned(),
+            connector: context.connector.to_owned(),
+            bootstrap_servers: context.bootstrap_servers.join(","),
             routes,
             functions,
             router: Router::new(gates),
@@ -165,7 +167,7 @@ impl LambdaSink {
         };
         let route = self.routes.get(call.route.0).map_or("", |route| &route.name);
         let needs_id = context.names_execution || context.describes_batch;
-        let batch_id = needs_id.then(|| batch::id(&self.connector, route, &call.origins));
+        let batch_id = needs_id.then(|| batch::id(&self.connector, route, call));
         let client_context = context.describes_batch.then(|| {
             let batch_id = batch_id.as_deref().unwrap_or_default();
             batch::client_context(&self.connector, route, batch_id, &call.origins, trace)
@@ -181,20 +183,6 @@ impl LambdaSink {
         };
         let result = client.invoke(request).await;
         (destination, result)
-    }
-}
-
-/// A shadow's destination is not waited for: whatever keeps it from taking records is a failed attempt.
-fn of_shadow(verdict: Verdict) -> Verdict {
-    match verdict {
-        Verdict::Retry { failure, .. } | Verdict::Throttled { failure, .. } | Verdict::Unusable { failure } => {
-            Verdict::Failed { failure }
-        }
-        Verdict::Accepted
-        | Verdict::Answered { .. }
-        | Verdict::PartlyAccepted { .. }
-        | Verdict::Failed { .. }
-        | Verdict::Poison { .. } => verdict,
     }
 }
 
@@ -233,7 +221,7 @@ impl Sink for LambdaSink {
 
     fn payload_builder(&self, route: RouteIndex) -> Box<dyn PayloadBuilder> {
         let function = self.function(route);
-        let builder = envelope::payload_builder(&function.payload);
+        let builder = envelope::payload_builder(&function.payload, &self.bootstrap_servers);
         if function.context.describes_batch {
             envelope::traced(builder)
         } else {
@@ -244,12 +232,8 @@ impl Sink for LambdaSink {
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
             let (destination, result) = self.invoke(&call).await;
-            let Function { client, standing, .. } = self.function(call.route);
-            let verdict = judge(&destination, &call, result, || client.refuse_credentials());
-            match standing {
-                Standing::Required => verdict,
-                Standing::Shadow => of_shadow(verdict),
-            }
+            let Function { client, .. } = self.function(call.route);
+            judge(&destination, &call, result, || client.refuse_credentials())
         })
     }
 

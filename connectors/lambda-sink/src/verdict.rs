@@ -36,6 +36,8 @@ pub(crate) struct Destination {
     pub(crate) answers: Answers,
     /// Answers are kept: see [`Verdict::Answered`].
     pub(crate) keeps_results: bool,
+    /// The credentials are those of a role that is assumed.
+    pub(crate) assumes_role: bool,
 }
 
 /// What becomes of a call that the Invoke API refused.
@@ -69,6 +71,8 @@ const MOUNT: &str = "correct the function's file system configuration and permis
 const RUNTIME: &str = "move the function to a runtime version that still exists";
 const CLOCK: &str = "check the access key, and the clock of this machine";
 const PERMISSION: &str = "grant `lambda:InvokeFunction` on it to the credentials that the sink uses";
+/// The same, for the credentials of a role.
+const PERMISSION_OF_ROLE: &str = "grant `lambda:InvokeFunction` on it to the role `aws.role.arn`";
 const TOO_LARGE: &str = "the payload is larger than Lambda takes: lower `delivery.batch.bytes`";
 
 /// Exception, HTTP status, fate.
@@ -231,8 +235,13 @@ fn unanswered(destination: &Destination, error: &InvokeError) -> Verdict {
             outcome: Outcome::NotRun,
             failure: failure(
                 "CredentialsUnavailable",
-                ": set `aws.access.key.id` and `aws.secret.access.key`, or give the worker credentials by environment, \
-                 profile, web identity, container or instance role",
+                if destination.assumes_role {
+                    ": grant `sts:AssumeRole` on `aws.role.arn` to the credentials that assume it, let the role's trust \
+                     policy name them, and set `aws.role.external.id` to the external id that it asks for, if it does"
+                } else {
+                    ": set `aws.access.key.id` and `aws.secret.access.key`, or give the worker credentials by \
+                     environment, profile, web identity, container or instance role"
+                },
             ),
         },
         InvokeError::Connect { .. } => Verdict::Retry {
@@ -411,6 +420,11 @@ fn refused(destination: &Destination, answer: &Answer, refuse_credentials: impl 
         }
         Unusable(what_to_do) if what_to_do == PERMISSION || status == 404 => {
             let Destination { function_key, .. } = destination;
+            let what_to_do = if what_to_do == PERMISSION && destination.assumes_role {
+                PERMISSION_OF_ROLE
+            } else {
+                what_to_do
+            };
             unusable(&format!("{what_to_do} (`{function_key}`)"))
         }
         Unusable(what_to_do) => unusable(what_to_do),

@@ -39,6 +39,7 @@ async fn child(endpoint: &str) {
             raw: &raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            bootstrap_servers: &[],
             keeps_results: false,
         })
         .unwrap();
@@ -55,6 +56,7 @@ async fn child(endpoint: &str) {
                 route: RouteIndex(0),
                 body: builder.finish(),
                 origins: [origin].into(),
+                timestamps: [None].into(),
             })
             .await;
         match verdict {

@@ -41,6 +41,7 @@ fn open(connector: &LambdaSinkConnector, raw: &RawConfig) -> Arc<dyn Sink> {
             raw,
             config: &parsed,
             predicates: &Predicates::new(),
+            bootstrap_servers: &[],
             keeps_results: false,
         })
         .unwrap()
@@ -69,6 +70,7 @@ fn call(sink: &dyn Sink) -> Call {
         route,
         body: builder.finish(),
         origins: origins.into(),
+        timestamps: [None; 2].into(),
     }
 }
 

@@ -79,6 +79,7 @@ fn lines_of(task: u32, entries: &[(&str, &str)]) -> Vec<String> {
                 raw: &raw,
                 config: &config,
                 predicates: &Predicates::new(),
+                bootstrap_servers: &[],
                 keeps_results: false,
             })
             .unwrap();

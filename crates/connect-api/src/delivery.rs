@@ -82,6 +82,9 @@ pub struct DeliverySettings {
     pub bisect: bool,
     /// What happens when attempts run out (`behavior.on.error`).
     pub error_policy: ErrorPolicy,
+    /// Whether records wait for a destination that takes nothing. Those of a route that is not required go to the error
+    /// policy instead, so that the routes beside it go on.
+    pub is_required: bool,
 }
 
 /// What a destination adds to the shared definition.
@@ -223,6 +226,7 @@ impl DeliverySettings {
             record_max_age: config.millis("delivery.record.max.age.ms"),
             bisect: config.bool("delivery.bisect").unwrap_or(true),
             error_policy: ErrorPolicy::from_config(config),
+            is_required: true,
         })
     }
 }

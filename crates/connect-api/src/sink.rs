@@ -14,9 +14,9 @@ use bytes::Bytes;
 use crate::BoxFuture;
 use crate::config::{ConfigDef, ParsedConfig, RawConfig};
 use crate::delivery::{DeliverySettings, ErrorPolicy};
-use crate::error::{ConfigError, ConfigErrors, DataError};
+use crate::error::{ConfigError, ConfigErrors, DataError, DataErrorKind};
 use crate::plugin::{PluginInfo, Predicate};
-use crate::record::{Origin, Record};
+use crate::record::{Origin, Record, Timestamp};
 
 /// A kind of sink that users name in `connector.class`.
 pub trait SinkConnector: Send + Sync + fmt::Debug {
@@ -32,7 +32,7 @@ pub trait SinkConnector: Send + Sync + fmt::Debug {
     fn validate(&self, raw: &RawConfig, parsed: &ParsedConfig) -> Vec<ConfigError>;
 
     /// Asks the destinations whether they would take deliveries, where the configuration wants that known beforehand:
-    /// when it is checked or stored, and when a task starts.
+    /// when it is checked or stored, and when the connector starts, which only writes to the log what comes of it.
     ///
     /// # Cancel safety
     /// Safe: nothing is delivered.
@@ -47,13 +47,13 @@ pub trait SinkConnector: Send + Sync + fmt::Debug {
     fn open(&self, context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors>;
 }
 
-/// Why deliveries would not be accepted.
+/// Why deliveries would not be accepted, or not as wished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreflightError {
     /// What is wrong, under the setting that leads there.
     pub error: ConfigError,
-    /// Whether it may pass without anybody changing anything, so that a task need not fail for it.
-    pub may_pass: bool,
+    /// Whether no delivery would be accepted until somebody changes something: the configuration is refused then.
+    pub is_certain: bool,
 }
 
 /// What a sink is opened with.
@@ -69,6 +69,8 @@ pub struct SinkContext<'a> {
     pub config: &'a ParsedConfig,
     /// The predicates that the configuration declares in `predicates`, by name.
     pub predicates: &'a Predicates,
+    /// Bootstrap servers of the cluster that the records come from, `host:port` each.
+    pub bootstrap_servers: &'a [Arc<str>],
     /// Whether anybody keeps what destinations answer: if so, accepted calls are told as [`Verdict::Answered`].
     pub keeps_results: bool,
 }
@@ -163,6 +165,8 @@ pub struct Call {
     pub body: Bytes,
     /// The records in the body, in the order they were pushed.
     pub origins: Arc<[Origin]>,
+    /// Their timestamps as consumed: a topic that is made again has the coordinates once more, but not these.
+    pub timestamps: Arc<[Option<Timestamp>]>,
 }
 
 /// The sink of one task.
@@ -203,6 +207,18 @@ pub enum RouteError {
     /// A lazy datum had to be decoded and could not be.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+}
+
+impl RouteError {
+    /// Whether the record can be looked at when its converter has fetched what it lacks: see
+    /// [`NotReady`](crate::DataErrorKind::NotReady).
+    #[must_use]
+    pub fn is_not_ready(&self) -> bool {
+        match self {
+            Self::NoRoute(_) => false,
+            Self::Encode(error) => error.data_error().kind() == DataErrorKind::NotReady,
+        }
+    }
 }
 
 /// Which lazy part of a record could not be read while it was encoded, so that the failure is reported with the stage

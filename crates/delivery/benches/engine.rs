@@ -92,6 +92,7 @@ fn settings(ordering: Ordering, batch_records: usize) -> DeliverySettings {
         record_max_age: None,
         bisect: true,
         error_policy: ErrorPolicy::Fail,
+        is_required: true,
     }
 }
 

@@ -82,6 +82,7 @@ mod tests {
             record_max_age: None,
             bisect,
             error_policy: ErrorPolicy::Fail,
+            is_required: true,
         }
     }
 

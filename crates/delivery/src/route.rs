@@ -181,6 +181,11 @@ impl RouteState {
         }
     }
 
+    /// Whether what is at hand goes to the error policy in place of the destination, unless it is a probe.
+    pub(crate) fn skips(&self) -> bool {
+        !self.settings.is_required && self.breaker.is_open()
+    }
+
     /// How many calls it could send at once, or more: what it does not need it gives back.
     pub(crate) fn wanted_calls(&self) -> usize {
         if self.breaker.is_open() {
@@ -253,16 +258,20 @@ impl RouteState {
                 .filter(|_| self.breaker.is_open())
                 .map(|told| told + OUTAGE_LOG),
         );
+        let lingers = min(
+            self.lingering.first().map(|(at, _)| *at),
+            self.open.oldest().map(|oldest| oldest + self.settings.linger),
+        );
+        // Nothing is at hand, and the next record that has lingered is the probe or goes to the error policy.
+        if self.skips() && !self.is_held_back {
+            return min(due, lingers);
+        }
         if !self.permits.is_free() || self.is_held_back || is_ending && self.breaker.is_open() {
             return due;
         }
         if let Some(waits) = self.gate.waits() {
             return min(due, waits.until);
         }
-        let lingers = min(
-            self.lingering.first().map(|(at, _)| *at),
-            self.open.oldest().map(|oldest| oldest + self.settings.linger),
-        );
         let Some(probe_at) = self.breaker.probe_at() else {
             return min(due, lingers);
         };

@@ -630,6 +630,106 @@ async fn one_usable_route_keeps_the_task_running() {
     assert_eq!(world.engine.status().routes[1].delivered_records, 1);
 }
 
+fn shadow() -> DeliverySettings {
+    let mut settings = settings();
+    (settings.is_required, settings.bisect, settings.retry.max_attempts) = (false, false, 1);
+    settings
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_not_required_skips_records_in_an_outage_and_slows_nobody() {
+    for (verdict, most_calls) in [(unreachable(), 30), (unusable(), 4), (throttled(), 30)] {
+        let is_down = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let down = Arc::clone(&is_down);
+        let sink = FakeSink::new(vec![settings(), shadow()], move |seen| match seen.route {
+            1 if down.load(Atomic::Relaxed) => Reply::After(ms(1000), verdict.clone()),
+            _ => now(Verdict::Accepted),
+        });
+        let mut world = World::new(&sink);
+        let mut intake = world.engine.assign(tp(0), 1, 0);
+        let mut offset = 0;
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            intake
+                .push(vec![sized(0, offset, &[0, 1], 5)], offset + 1)
+                .await
+                .unwrap();
+            offset += 1;
+            let pushed = tokio::time::Instant::now();
+            world.committable(0, offset).await;
+            held.push(pushed.elapsed().as_millis());
+            tokio::time::sleep(ms(500)).await;
+        }
+        // One or two calls show that it is away; later ones are probes.
+        let calls = sink.calls().iter().filter(|call| call.route == 1).count();
+        let slow = held.iter().filter(|ms| **ms > 1).count();
+        assert!((2..=most_calls).contains(&calls), "{calls} calls");
+        assert_eq!(slow, calls, "only records of a call are waited for: {held:?}");
+        let status = world.engine.status();
+        assert_eq!(
+            (status.routes[0].delivered_records, status.routes[1].skipped_records),
+            (100, 100)
+        );
+        assert!(world.events.try_recv().is_err(), "the task is fine");
+        is_down.store(false, Atomic::Relaxed);
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        for _ in 0..2 {
+            intake
+                .push(vec![sized(0, offset, &[0, 1], 5)], offset + 1)
+                .await
+                .unwrap();
+            offset += 1;
+            world.committable(0, offset).await;
+        }
+        let status = world.engine.status();
+        assert_eq!(
+            status.routes[1].delivered_records, 2,
+            "the probe, and what came after it"
+        );
+        assert_eq!(status.routes[1].health, RouteHealth::Up);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_route_that_is_not_required_held_goes_when_its_outage_begins() {
+    let mut slow = shadow();
+    (slow.batch_records, slow.linger, slow.max_in_flight) = (2, ms(100), 1);
+    slow.ordering = Ordering::None;
+    let sink = FakeSink::new(vec![slow], |_| Reply::After(ms(1000), unreachable()));
+    let world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(records(0, 0..9), 9).await.unwrap();
+    let started = tokio::time::Instant::now();
+    world.committable(0, 9).await;
+    assert!(
+        (2000..=2001).contains(&started.elapsed().as_millis()),
+        "after two calls, all at once"
+    );
+    assert_eq!(sink.calls().len(), 2);
+    sink.set_script(|_| Reply::Hang);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    intake.push(records(0, 9..12), 12).await.unwrap();
+    sink.until("the probe", |log| log.calls.len() == 3).await;
+    let started = tokio::time::Instant::now();
+    while world.engine.status().routes[0].skipped_records < 10 {
+        tokio::time::sleep(ms(10)).await;
+    }
+    assert!(
+        started.elapsed() <= ms(120),
+        "what lingers beside the probe is skipped in its time"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_batch_of_a_route_that_is_not_required_is_not_split() {
+    let sink = FakeSink::new(vec![shadow()], |_| now(poison()));
+    let world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(records(0, 0..9), 9).await.unwrap();
+    world.committable(0, 9).await;
+    assert_eq!(sink.calls().len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_of_two_routes_is_done_when_both_have_accepted_it() {
     let sink = FakeSink::new(vec![settings(), settings()], |seen| {

@@ -98,9 +98,7 @@ pub(super) fn treatment(raw: &RawConfig, key: &str, value: &str) -> Option<Treat
         "kafka.auth.mode" | "kafka.api.key" | "kafka.api.secret" | "kafka.service.account.id" => {
             Ignored("the worker's own Kafka settings and `consumer.override.*` count")
         }
-        "auto.restart.on.user.error" => Ignored(
-            "a failed task is restarted with `POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true`",
-        ),
+        "auto.restart.on.user.error" => Ignored("set `task.restart.policy=backoff` to have failed tasks started again"),
         "connector.egress.whitelist" => Ignored("the worker's own network decides what it reaches"),
         "max.poll.interval.ms" | "max.poll.records" => {
             Ignored("there is no poll loop here: the `delivery.*` settings bound what is held and sent")

@@ -258,7 +258,7 @@ fn shared_keys(flavour: Flavour) -> Vec<ConfigKey> {
             ConfigType::String,
             Importance::Low,
             "`eventSourceArn` of `event.format=esm`, such as an MSK cluster's ARN: the event is then that of \
-             `aws:kafka`, else that of `SelfManagedKafka`.",
+             `aws:kafka`, else that of `aws:SelfManagedKafka`.",
         )
         .optional()
         .validator(Validator::non_empty()),

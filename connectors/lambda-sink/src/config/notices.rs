@@ -5,12 +5,13 @@ use klamm_connect_api::{ConfigDef, RawConfig};
 use super::{Flavour, foreign};
 
 /// Keys that belong to the framework: Connect's own as Connect spells them, and those of what is kept of records.
-const FRAMEWORK: [&str; 35] = [
+const FRAMEWORK: [&str; 36] = [
     "name",
     "connector.class",
     "connector.plugin.version",
     "tasks.max",
     "tasks.max.enforce",
+    "task.restart.policy",
     "topics",
     "topics.regex",
     "config.action.reload",

@@ -62,17 +62,7 @@ pub(crate) struct RoutePlan {
     /// Bytes of an answer that are read, if they are set.
     pub(crate) answer_bytes: Option<usize>,
     pub(crate) context: CallContext,
-    pub(crate) standing: Standing,
     pub(crate) delivery: DeliverySettings,
-}
-
-/// Whether a route's failures count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Records are done when the route has them.
-    Required,
-    /// The route gets what it can take, and holds no offsets.
-    Shadow,
 }
 
 /// Whom a route calls.
@@ -282,11 +272,7 @@ impl Planner<'_> {
         };
         let answer_bytes = scope.usize("aws.lambda.response.max.bytes");
         let mut delivery = self.delivery(&scope, invocation)?;
-        let standing = match self.parsed.bool(&format!("{prefix}required")) {
-            Some(false) if !prefix.is_empty() => Standing::Shadow,
-            _ => Standing::Required,
-        };
-        if standing == Standing::Shadow {
+        if !prefix.is_empty() && self.parsed.bool(&format!("{prefix}required")) == Some(false) {
             self.make_shadow(&prefix, &mut delivery);
         }
         let payload = PayloadPlan {
@@ -325,7 +311,6 @@ impl Planner<'_> {
             answers,
             answer_bytes,
             context,
-            standing,
             delivery,
         })
     }
@@ -385,13 +370,9 @@ impl Planner<'_> {
 
     fn format(&self, scope: &Scope<'_>) -> EventFormat {
         match scope.str("event.format") {
-            Some("esm") => {
-                let servers = self.raw.get("consumer.override.bootstrap.servers");
-                EventFormat::Esm {
-                    source_arn: scope.str("esm.event.source.arn").map(str::to_owned),
-                    bootstrap_servers: servers.map_or_else(String::new, |text| text.trim().to_owned()),
-                }
-            }
+            Some("esm") => EventFormat::Esm {
+                source_arn: scope.str("esm.event.source.arn").map(str::to_owned),
+            },
             Some("nordstrom") => EventFormat::Nordstrom(match scope.str("payload.formatter.class") {
                 Some(class) if parse_formatter(class) == Ok(true) => Formatter::Json {
                     key: visibility(scope, "payload.formatter.key.schema.visibility"),

@@ -375,7 +375,6 @@ fn a_route_overrides_what_the_connector_sets() {
         ("routes.audit.topics.regex", ".*"),
         ("routes.audit.function", "audit-fn"),
         ("routes.audit.aws.lambda.region", "us-west-2"),
-        ("consumer.override.bootstrap.servers", "b1:9092"),
         ("topics", "orders,refunds"),
     ])
     .unwrap();
@@ -403,10 +402,7 @@ fn a_route_overrides_what_the_connector_sets() {
         (orders.region.as_str(), audit.region.as_str()),
         ("eu-west-1", "us-west-2")
     );
-    let esm = EventFormat::Esm {
-        source_arn: None,
-        bootstrap_servers: "b1:9092".to_owned(),
-    };
+    let esm = EventFormat::Esm { source_arn: None };
     assert_eq!(&orders.payload.format, &esm);
     assert_eq!((orders.answer_bytes, orders.answers.bytes(false)), (None, 6_291_456));
     assert_eq!(
@@ -681,6 +677,25 @@ fn functions_with_weights_and_functions_of_topics_become_routes_of_their_own() {
     assert!(template.of("x.1").is_err(), "no name");
 }
 
+// A renamed topic chose the function where it was listed, and the topic as consumed where it was matched.
+#[test]
+fn the_topic_that_names_a_function_is_the_one_that_is_consumed() {
+    let entries: Pairs<'_> = &[
+        ("transforms", "rename"),
+        ("routes", "each"),
+        ("routes.each.topics", "orders,refunds"),
+        ("routes.each.function", "fn-${topic}"),
+        ("routes.each.function.allow", "fn-raw-.*"),
+    ];
+    let plan = plan_in(&no_environment(), &raw(&BASE[..2], entries)).unwrap();
+    let [route] = plan.routes.as_slice() else {
+        panic!("one route: its function is known with the record: {:?}", plan.routes)
+    };
+    assert_eq!(route.name, "each");
+    assert!(matches!(&route.function, Callee::ByTopic(template) if template.of("raw-orders").is_ok()));
+    assert!(matches!(&route.topics, Topics::Named(names) if names == &["orders", "refunds"]));
+}
+
 #[test]
 fn a_shadow_gives_up_at_once_unless_its_route_says_otherwise() {
     let base: Pairs<'_> = &[
@@ -694,13 +709,13 @@ fn a_shadow_gives_up_at_once_unless_its_route_says_otherwise() {
     ];
     let of_shadow = |more: Pairs<'_>| {
         let mut routes = plan(&[base, more].concat()).unwrap().routes;
-        assert_eq!(routes[0].standing, Standing::Required);
+        assert!(routes[0].delivery.is_required);
         assert_eq!(
             (routes[0].delivery.retry.max_attempts, routes[0].delivery.bisect),
             (7, true)
         );
-        let RoutePlan { standing, delivery, .. } = routes.remove(1);
-        assert_eq!(standing, Standing::Shadow);
+        let RoutePlan { delivery, .. } = routes.remove(1);
+        assert!(!delivery.is_required);
         (delivery.retry.max_attempts, delivery.bisect, delivery.error_policy)
     };
     assert_eq!(of_shadow(&[]), (1, false, ErrorPolicy::Log));
@@ -978,6 +993,20 @@ fn harmless_keys_of_other_connectors_and_unknown_ones_are_accepted_and_named() {
             ],
         }
     );
+}
+
+/// The reference of settings is made of the framework's own definition.
+#[test]
+fn no_setting_of_the_framework_is_called_misspelt() {
+    let reference = include_str!("../../../../docs/settings.md");
+    let (_, part) = reference.split_once("\n## Every connector\n").unwrap();
+    let (part, _) = part.split_once("\n## Connector ").unwrap();
+    let keys = part
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let raw: RawConfig = keys.map(|key| (key.to_owned(), String::new())).collect();
+    assert!(raw.len() > 30 && raw.contains_key("task.restart.policy"), "{raw:?}");
+    assert_eq!(notices(&raw, &definition(&raw)), Notices::default());
 }
 
 #[test]

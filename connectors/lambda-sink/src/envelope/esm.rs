@@ -149,7 +149,7 @@ impl Builder {
                 head.extend_from_slice(br#"{"eventSource":"aws:kafka","eventSourceArn":"#);
                 json::write_string(arn, &mut head);
             }
-            None => head.extend_from_slice(br#"{"eventSource":"SelfManagedKafka""#),
+            None => head.extend_from_slice(br#"{"eventSource":"aws:SelfManagedKafka""#),
         }
         head.extend_from_slice(br#","bootstrapServers":"#);
         json::write_string(bootstrap_servers, &mut head);

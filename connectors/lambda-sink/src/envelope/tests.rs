@@ -97,6 +97,8 @@ fn record(key: Datum, value: Datum) -> Record {
     record
 }
 
+const SERVERS: &str = "b1:9092,b2:9092";
+
 fn plan(format: EventFormat) -> PayloadPlan {
     PayloadPlan {
         format,
@@ -115,10 +117,7 @@ fn escaped() -> PayloadPlan {
 }
 
 fn esm() -> PayloadPlan {
-    plan(EventFormat::Esm {
-        source_arn: None,
-        bootstrap_servers: "b1:9092,b2:9092".to_owned(),
-    })
+    plan(EventFormat::Esm { source_arn: None })
 }
 
 fn nordstrom(formatter: Formatter) -> PayloadPlan {
@@ -172,7 +171,7 @@ fn one(plan: PayloadPlan) -> PayloadPlan {
 }
 
 fn payload(plan: &PayloadPlan, records: &[Record]) -> String {
-    let mut builder = payload_builder(plan);
+    let mut builder = payload_builder(plan, SERVERS);
     for record in records {
         builder.push(record.origin(), &encode(plan, record).unwrap());
     }
@@ -283,7 +282,7 @@ fn the_esm_event_groups_by_partition_and_keeps_headers() {
     assert_eq!(
         event,
         json!({
-            "eventSource": "SelfManagedKafka",
+            "eventSource": "aws:SelfManagedKafka",
             "bootstrapServers": "b1:9092,b2:9092",
             "records": {
                 "orders-3": [
@@ -311,11 +310,10 @@ fn the_esm_event_groups_by_partition_and_keeps_headers() {
 fn with_an_arn_the_esm_event_is_that_of_a_managed_cluster() {
     let format = plan(EventFormat::Esm {
         source_arn: Some("arn:aws:kafka:x".to_owned()),
-        bootstrap_servers: String::new(),
     });
     assert_eq!(
         payload(&format, &[]),
-        r#"{"eventSource":"aws:kafka","eventSourceArn":"arn:aws:kafka:x","bootstrapServers":"","records":{}}"#
+        r#"{"eventSource":"aws:kafka","eventSourceArn":"arn:aws:kafka:x","bootstrapServers":"b1:9092,b2:9092","records":{}}"#
     );
 }
 
@@ -688,7 +686,7 @@ proptest! {
         rounds in 1..3usize,
     ) {
         for format in all() {
-            let mut builder = payload_builder(&format);
+            let mut builder = payload_builder(&format, SERVERS);
             // The builder is used again after each payload.
             for _ in 0..rounds {
                 let mut bound = builder.overhead();
@@ -718,7 +716,7 @@ proptest! {
     fn one_record_alone_is_json_and_within_its_announced_size(record in any_record()) {
         for format in all() {
             let format = one(format);
-            let mut builder = payload_builder(&format);
+            let mut builder = payload_builder(&format, SERVERS);
             let encoded = encode(&format, &record).unwrap();
             let bound = builder.overhead() + builder.cost(record.origin(), &encoded);
             builder.push(record.origin(), &encoded);

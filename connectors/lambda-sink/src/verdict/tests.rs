@@ -12,6 +12,7 @@ fn destination(invocation: InvocationType, answers: Answers) -> Destination {
         invocation,
         answers,
         keeps_results: false,
+        assumes_role: false,
     }
 }
 
@@ -25,6 +26,7 @@ fn call() -> Call {
         route: RouteIndex(0),
         body: Bytes::new(),
         origins: origins.collect(),
+        timestamps: [None; 3].into(),
     }
 }
 
@@ -209,6 +211,7 @@ fn every_way(result: impl Fn() -> Result<Answer, InvokeError>) -> Vec<(&'static 
     let batch = call();
     let single = Call {
         origins: batch.origins.iter().take(1).cloned().collect(),
+        timestamps: [None].into(),
         ..call()
     };
     let ways = [
@@ -588,6 +591,26 @@ fn without_an_answer_only_a_broken_connection_counts_as_an_attempt() {
         );
         assert_eq!(short(&verdict), wanted);
         assert!(failure(&verdict).message.contains(text), "{verdict:?}");
+    }
+}
+
+#[test]
+fn what_to_do_about_a_role_is_said_of_the_role() {
+    let of_role = Destination {
+        assumes_role: true,
+        ..destination(InvocationType::Sync, Answers::Ignored)
+    };
+    let denied = answer(403, r#"{"__type":"AccessDeniedException"}"#);
+    let unavailable = Err(InvokeError::Credentials("the role was refused".to_owned()));
+    for (result, wanted) in [
+        (unavailable, "trust policy name them, and set `aws.role.external.id`"),
+        (
+            Ok(denied),
+            "grant `lambda:InvokeFunction` on it to the role `aws.role.arn`",
+        ),
+    ] {
+        let verdict = judge(&of_role, &call(), result, || false);
+        assert!(failure(&verdict).message.contains(wanted), "{verdict:?}");
     }
 }
 

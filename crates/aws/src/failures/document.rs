@@ -192,7 +192,7 @@ fn plain(text: &str) -> String {
 fn event(record: &FailedRecord) -> String {
     let of = &record.origin.topic_partition;
     let mut out = Vec::with_capacity(512 + record.value.as_ref().map_or(0, |value| value.len() * 4 / 3));
-    out.extend_from_slice(br#"{"eventSource":"SelfManagedKafka","bootstrapServers":"#);
+    out.extend_from_slice(br#"{"eventSource":"aws:SelfManagedKafka","bootstrapServers":"#);
     json::write_string(&record.bootstrap_servers, &mut out);
     out.extend_from_slice(br#","records":{"#);
     json::write_string(&format!("{}-{}", of.topic(), of.partition()), &mut out);

@@ -271,7 +271,7 @@ async fn a_bucket_gets_an_object_with_the_record_byte_for_byte() {
     assert_eq!(
         event,
         json!({
-            "eventSource": "SelfManagedKafka",
+            "eventSource": "aws:SelfManagedKafka",
             "bootstrapServers": "b1:9092,b2:9092",
             "records": { "orders-7": [{
                 "topic": "orders", "partition": 7, "offset": 42, "timestamp": 1_700_000_000_123_u64,

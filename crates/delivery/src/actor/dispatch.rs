@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use klamm_connect_api::Origin;
 use klamm_connect_api::delivery::BatchScope;
 use klamm_connect_api::sink::{Call, Failure, RouteIndex, Sink, Verdict};
 
@@ -72,6 +71,7 @@ impl Actor {
             // Before the batch is sealed, which fills up while the route waits.
             let wanted = state.wanted_calls();
             let Some(passage) = state.gate.try_pass(wanted, self.now) else {
+                self.skip_in_outage(route);
                 return;
             };
             let Some(part) = self.next_part(route) else { break };
@@ -82,7 +82,22 @@ impl Actor {
             }
             self.start(part, passage);
         }
+        self.skip_in_outage(route);
         self.routes[route].gate.leave(self.now);
+    }
+
+    /// What a route that is not required has at hand while its destination takes nothing goes to the error policy, with
+    /// what is known of the outage.
+    fn skip_in_outage(&mut self, route: usize) {
+        while !self.has_failed && !self.routes[route].is_held_back && self.routes[route].skips() {
+            let Some(mut part) = self.next_part(route) else {
+                return;
+            };
+            if part.last_failure.is_none() {
+                part.last_failure = self.shared.routes[route].failure();
+            }
+            self.give_up(part);
+        }
     }
 
     fn next_part(&mut self, route: usize) -> Option<Part> {
@@ -419,8 +434,13 @@ async fn attempt(sink: &dyn Sink, part: &Part, bounds: Bounds) -> Answer {
             ),
         };
     }
-    let origins: Arc<[Origin]> = part.items.iter().map(|item| item.origin.clone()).collect();
-    match tokio::time::timeout(bounds.timeout, sink.send(Call { route, body, origins })).await {
+    let call = Call {
+        route,
+        body,
+        origins: part.items.iter().map(|item| item.origin.clone()).collect(),
+        timestamps: part.items.iter().map(|item| item.timestamp).collect(),
+    };
+    match tokio::time::timeout(bounds.timeout, sink.send(call)).await {
         Ok(verdict) => Answer::Verdict(verdict),
         Err(_) => Answer::TimedOut,
     }

@@ -11,7 +11,7 @@ use crate::breaker::{CallNumber, Open};
 use crate::engine::UNUSABLE_FOR;
 use crate::event::EngineEvent;
 use crate::retry;
-use crate::route::{Cause, OUTAGE_LOG};
+use crate::route::{Cause, OUTAGE_LOG, RouteState};
 use crate::status::Outage;
 
 /// A throttle that has let nothing pass for so long is no passing peak.
@@ -41,7 +41,7 @@ impl Actor {
             self.shared.outages.send_modify(|outages| *outages += 1);
         }
         self.tell_of_outage(route);
-        if self.routes.iter().all(|route| route.breaker.is_unusable()) {
+        if self.is_all_unusable() {
             if !self.is_unusable_announced {
                 self.all_unusable_at.get_or_insert(self.now + UNUSABLE_FOR);
             }
@@ -54,6 +54,12 @@ impl Actor {
             }
         }
         true
+    }
+
+    /// Nothing that has to be delivered can be.
+    fn is_all_unusable(&self) -> bool {
+        let is_usable = |route: &RouteState| route.settings.is_required && !route.breaker.is_unusable();
+        self.routes.iter().any(|route| route.settings.is_required) && !self.routes.iter().any(is_usable)
     }
 
     /// A throttle that lasts and lets no call pass is shown as what it most likely is.
@@ -93,7 +99,12 @@ impl Actor {
             error = %failure,
             state = why.name(),
             waited_ms,
-            "the destination takes nothing now, delivery to it waits"
+            "{}",
+            if state.settings.is_required {
+                "the destination takes nothing now, delivery to it waits"
+            } else {
+                "the destination takes nothing now, its records are skipped"
+            }
         );
         state.outage_told = Some(self.now);
         state.is_outage_told = true;
@@ -140,7 +151,7 @@ impl Actor {
         self.all_unusable_at = None;
         let since = |route: &usize| self.routes[*route].breaker.open().map(|open| open.since);
         let longest = (0..self.routes.len())
-            .filter(|route| since(route).is_some())
+            .filter(|route| self.routes[*route].settings.is_required && since(route).is_some())
             .min_by_key(since);
         if let Some(route) = longest
             && let Some(failure) = self.shared.routes[route].failure()

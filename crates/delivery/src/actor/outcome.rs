@@ -147,7 +147,11 @@ impl Actor {
             Verdict::Poison { failure } => {
                 self.recover(route);
                 part.last_failure = Some(failure);
-                let next = retry::after_refusal(&part);
+                let next = if self.routes[route].settings.is_required {
+                    retry::after_refusal(&part)
+                } else {
+                    Next::GiveUp
+                };
                 self.go_on(part, next, None);
             }
             Verdict::Unusable { failure } => {
@@ -234,7 +238,8 @@ impl Actor {
     }
 
     /// A call failed because of the destination's state: not an attempt. While the breaker is open the part waits for a
-    /// probe to succeed, perhaps as the next probe itself; else it waits its own time.
+    /// probe to succeed, perhaps as the next probe itself; else it waits its own time. A route that is not required waits
+    /// for no destination: there it is an attempt.
     fn wait_for_destination(
         &mut self,
         mut part: Part,
@@ -245,6 +250,9 @@ impl Actor {
     ) {
         let is_throttled = matches!(outage, Outage::Throttled(_));
         let is_open = self.note_outage(part.route, number, outage, after, &failure);
+        if !self.routes[part.route].settings.is_required {
+            return self.on_attempt(part, failure, after);
+        }
         part.last_failure = Some(failure);
         let Some(mut part) = self.shed(part) else { return };
         let state = &mut self.routes[part.route];
@@ -318,7 +326,7 @@ impl Actor {
     }
 
     /// The error policy decides over all records of the part.
-    fn give_up(&mut self, mut part: Part) {
+    pub(super) fn give_up(&mut self, mut part: Part) {
         let items = std::mem::take(&mut part.items);
         let failure = part.last_failure.clone().unwrap_or_else(|| Failure {
             class: "Unknown".into(),

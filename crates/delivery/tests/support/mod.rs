@@ -536,6 +536,7 @@ pub fn settings() -> DeliverySettings {
         record_max_age: None,
         bisect: true,
         error_policy: ErrorPolicy::Log,
+        is_required: true,
     }
 }
 

@@ -143,6 +143,7 @@ impl ConnectorConfig {
             raw,
             config: &self.sink_config,
             predicates: &self.predicates,
+            bootstrap_servers: &self.client.bootstrap_servers,
             keeps_results: self.letters.keeps_results(),
         }
     }

@@ -12,10 +12,11 @@ mod supervisor;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use klamm_connect_api::sink::PreflightError;
 use klamm_connect_api::{ConfigError, PluginInfo, RawConfig};
 use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use error::{HerderError, HerderErrorKind};
 pub use status::{ConnectorStatus, InstanceStatus, State, TaskReport};
@@ -483,13 +484,23 @@ impl Herder {
         Err(refused(errors.len(), &errors))
     }
 
-    /// What the sink learns from its destinations. Nothing for a configuration that is wrong without asking them.
+    /// What is certainly wrong, as the sink learns from its destinations; what else they say goes to the log. Nothing for a
+    /// configuration that is wrong without asking them.
     async fn preflight(&self, name: &str, raw: &RawConfig) -> Vec<ConfigError> {
         let Ok(config) = ConnectorConfig::parse(raw, &self.shared.worker, &self.shared.plugins) else {
             return Vec::new();
         };
         let found = config.preflight(name, 0, raw).await;
-        found.into_iter().map(|found| found.error).collect()
+        let (certain, uncertain): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.is_certain);
+        for PreflightError { error, .. } in uncertain {
+            warn!(
+                connector = name,
+                setting = error.key,
+                error = error.message,
+                "a destination may not take deliveries"
+            );
+        }
+        certain.into_iter().map(|found| found.error).collect()
     }
 
     /// Two connectors in one consumer group would take each other's partitions.

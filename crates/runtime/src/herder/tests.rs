@@ -38,11 +38,13 @@ impl SinkConnector for FakeSink {
     }
 
     fn preflight<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
-        let refuses = context.config.str("target") == Some("refuses");
-        let found = refuses.then(|| PreflightError {
-            error: ConfigError::new("target", format!("takes nothing from {}", context.connector)),
-            may_pass: false,
-        });
+        let target = context.config.str("target");
+        let found = ["refuses", "is away"]
+            .contains(&target.unwrap_or_default())
+            .then(|| PreflightError {
+                error: ConfigError::new("target", format!("takes nothing from {}", context.connector)),
+                is_certain: target == Some("refuses"),
+            });
         Box::pin(std::future::ready(found.into_iter().collect()))
     }
 
@@ -677,4 +679,7 @@ async fn a_configuration_that_its_destinations_refuse_is_told_so_and_not_stored(
         "x",
         "it runs on as it was"
     );
+    // A destination that is away today is no reason to refuse what is right.
+    let away = config(&[("target", "is away")]);
+    world.herder.put_config("a", away).await.unwrap();
 }

@@ -13,8 +13,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_connect_api::sink::Sink;
-use klamm_connect_api::{BoxFuture, ConfigErrors, RawConfig, TopicPartition};
+use klamm_connect_api::sink::{PreflightError, Sink};
+use klamm_connect_api::{BoxFuture, RawConfig, TopicPartition};
 use klamm_delivery::{
     Engine, EngineConfig, EngineEvent, Letters, MemoryBudget, PartitionLimits, WorkerLimits, WorkerMemory,
 };
@@ -189,6 +189,20 @@ enum Event {
     Control(TaskControl),
 }
 
+/// Writes to the log what the sink learns from its destinations. It fails nothing: the engine waits for a destination that
+/// takes nothing, and sees when it does.
+async fn tell_of_preflight(config: Arc<ConnectorConfig>, spec: TaskSpec) {
+    for PreflightError { error, .. } in config.preflight(&spec.connector, spec.task, &spec.config).await {
+        let connector = &*spec.connector;
+        warn!(
+            connector,
+            setting = error.key,
+            error = error.message,
+            "a destination may not take deliveries"
+        );
+    }
+}
+
 /// How a task ends.
 enum End {
     /// As wished.
@@ -206,12 +220,6 @@ impl SinkTask {
         mut control: watch::Receiver<TaskControl>,
         report: TaskReport,
     ) -> Result<Self, String> {
-        if spec.task == 0 {
-            // What may pass is waited for later, as any outage is.
-            let found = config.preflight(&spec.connector, spec.task, &spec.config).await;
-            let lasting = found.into_iter().filter(|found| !found.may_pass);
-            ConfigErrors::check(lasting.map(|found| found.error).collect()).map_err(|errors| errors.to_string())?;
-        }
         let context = config.sink_context(&spec.connector, spec.task, &spec.config);
         let sink = config.sink.open(context).map_err(|errors| errors.to_string())?;
         let mut rng = StdRng::from_os_rng();
@@ -249,6 +257,9 @@ impl SinkTask {
         let mut engine_tasks = JoinSet::new();
         let memory: Arc<dyn MemoryBudget> = Arc::<WorkerMemory>::clone(&shared.memory);
         let (engine, delivery) = Engine::start(engine_config, Arc::clone(&sink), memory, &mut engine_tasks);
+        if spec.task == 0 {
+            engine_tasks.spawn(tell_of_preflight(Arc::clone(&config), spec.clone()));
+        }
 
         let mut consumer = config.consumer.clone();
         let of_task = |id: Arc<str>| Arc::from(format!("{id}-{}", spec.task));

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use klamm_connect_api::delivery::{ErrorPolicy, Ordering};
 use klamm_connect_api::sink::{EncodeError, RouteError, RouteIndex, Sink};
-use klamm_connect_api::{DataError, Datum, Header, Origin, Record, TimestampType, TopicPartition};
+use klamm_connect_api::{DataError, DataErrorKind, Datum, Header, Origin, Record, TimestampType, TopicPartition};
 use klamm_delivery::{Delivery, Destinations};
 use klamm_kafka::ConsumedRecord;
+use tracing::warn;
 
 use super::counters::Counters;
 use super::letters::LetterBox;
@@ -118,6 +119,8 @@ pub(crate) struct Pipeline {
     letters: Option<Arc<LetterBox>>,
     /// Kept between records, so that routing allocates nothing.
     routes: Vec<RouteIndex>,
+    /// Records that could not be encoded for a route that is not required.
+    passed_by: u64,
 }
 
 impl Pipeline {
@@ -140,6 +143,7 @@ impl Pipeline {
             hashes_keys,
             letters,
             routes: Vec::new(),
+            passed_by: 0,
         }
     }
 
@@ -210,10 +214,25 @@ impl Pipeline {
             let kept = letters.keep(consumed, &record.key, &self.routes);
             delivery.original = kept.map_err(|error| self.encode_failure(consumed, &error))?;
         }
-        for route in &self.routes {
-            match self.sink.encode(*route, &record) {
-                Ok(encoded) => delivery.routes.push((*route, encoded)),
-                Err(error) => return Err(self.encode_failure(consumed, &error)),
+        for index in &self.routes {
+            let error = match self.sink.encode(*index, &record) {
+                Ok(encoded) => {
+                    delivery.routes.push((*index, encoded));
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let route = self.sink.routes().get(index.0);
+            match route.filter(|route| !route.delivery.is_required) {
+                Some(route) if error.data_error().kind() != DataErrorKind::NotReady => {
+                    // A line at the first such record, and whenever there are twice as many.
+                    self.passed_by += 1;
+                    if self.passed_by.is_power_of_two() {
+                        let (route, record, records) = (&*route.name, record.origin(), self.passed_by);
+                        warn!(route, %record, records, %error, "records that have no form for it pass a route by that is not required");
+                    }
+                }
+                _ => return Err(self.encode_failure(consumed, &error)),
             }
         }
         Ok(delivery)

@@ -296,6 +296,7 @@ mod tests {
                 bisect: true,
                 record_max_age: None,
                 error_policy: ErrorPolicy::Fail,
+                is_required: true,
                 retry: RetrySettings {
                     max_attempts: 1,
                     timeout: None,

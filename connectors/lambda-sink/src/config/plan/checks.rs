@@ -202,6 +202,7 @@ impl Planner<'_> {
 
     /// A shadow gives up at once, unless its route says otherwise.
     pub(super) fn make_shadow(&mut self, prefix: &str, delivery: &mut DeliverySettings) {
+        delivery.is_required = false;
         let policy_key = format!("{prefix}{}", ErrorPolicy::KEY);
         if !self.is_set(&policy_key) {
             delivery.error_policy = ErrorPolicy::Log;

@@ -200,15 +200,16 @@ impl Planner<'_> {
             return Vec::new();
         };
         let template = Box::new(FunctionTemplate::new(template, pattern, allow.to_owned()));
-        let Topics::Named(names) = topics else {
-            return vec![destination(
-                alias.to_owned(),
-                &prefix,
-                Callee::ByTopic(template),
-                topics,
-            )];
+        // Each topic that is known by name has a route of its own, so that one function's troubles stay with it. Routes take
+        // topics as transforms leave them, and the function comes from the topic as consumed: both are known to be the
+        // same only without transforms.
+        let names = match topics {
+            Topics::Named(names) if !self.is_set("transforms") => names,
+            topics => {
+                let function = Callee::ByTopic(template);
+                return vec![destination(alias.to_owned(), &prefix, function, topics)];
+            }
         };
-        // Each topic that is known by name has a route of its own, so that one function's troubles stay with it.
         let mut destinations = Vec::with_capacity(names.len());
         for topic in names {
             match template.of(&topic) {
