@@ -30,6 +30,10 @@ pub use plain::plain_prefix;
 /// Arrays and objects inside each other, at most: Jackson's bound, and ours against a stack overflow.
 pub const MAX_DEPTH: usize = 1000;
 
+/// Bytes that one record may have in JSON, at most. A few bytes of a record can stand for many: names of fields that are
+/// absent, defaults, symbols.
+pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+
 const DAY_MS: i64 = 86_400_000;
 /// Bits of a Decimal whose digits are written, at most: working them out takes time that grows with the square.
 const MAX_DECIMAL_BITS: u64 = 4096 * 8;
@@ -40,9 +44,28 @@ const MAX_ZEROS: u32 = 100;
 ///
 /// # Errors
 /// A value that has no JSON form, such as an instant without a schema; one that does not fit its schema; nesting
-/// beyond [`MAX_DEPTH`].
+/// beyond [`MAX_DEPTH`]; text beyond [`MAX_BYTES`].
 pub fn write(data: &SchemaAndValue, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
-    Writer { rendering }.value(data.schema.as_ref(), &data.value, out, 0)
+    let start = out.len();
+    Writer { rendering, start }.value(data.schema.as_ref(), &data.value, out, 0)?;
+    check_length(start, out)
+}
+
+/// Checks what was written of a record so far, from `start` on.
+///
+/// # Errors
+/// More than [`MAX_BYTES`].
+#[inline]
+pub fn check_length(start: usize, out: &[u8]) -> Result<(), DataError> {
+    if out.len().saturating_sub(start) > MAX_BYTES {
+        return Err(too_long());
+    }
+    Ok(())
+}
+
+#[cold]
+fn too_long() -> DataError {
+    DataError::data(format!("the record has more than {MAX_BYTES} bytes in JSON"))
 }
 
 /// Appends `text` as a JSON string with its quotes. Only what must be escaped is.
@@ -245,6 +268,9 @@ enum Sum {
 
 impl Sum {
     fn of(schema: &Schema) -> Option<Self> {
+        if schema.semantic() == Some(Semantic::Rewritten) {
+            return None;
+        }
         let parameters = schema.parameters();
         if schema.semantic() == Some(Semantic::Held)
             || parameters.contains_key("org.apache.kafka.connect.data.Union")
@@ -287,6 +313,8 @@ fn noted(data: &Struct, out: &mut Vec<u8>) -> bool {
 #[derive(Clone, Copy)]
 struct Writer {
     rendering: Rendering,
+    /// Where the record begins in the output.
+    start: usize,
 }
 
 impl Writer {
@@ -302,6 +330,7 @@ impl Writer {
                 "the value is nested more than {MAX_DEPTH} levels deep"
             )));
         }
+        check_length(self.start, out)?;
         if let Some(schema) = schema {
             if value.is_null() {
                 return self.null(schema, out, depth);

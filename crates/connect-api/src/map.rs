@@ -1,4 +1,5 @@
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::LazyLock;
 
 use indexmap::{Equivalent, IndexMap};
 
@@ -17,6 +18,9 @@ enum Entries {
     /// Once there have been more.
     Many(Box<IndexMap<Value, Value>>),
 }
+
+/// Hashes entries of maps that are hashed, one by one: with a key that nobody can guess.
+static HASHES: LazyLock<std::hash::RandomState> = LazyLock::new(std::hash::RandomState::new);
 
 /// Entries that are searched from the front.
 const FEW: usize = 16;
@@ -224,8 +228,10 @@ impl Eq for Map {}
 
 impl Hash for Map {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Order does not count for equality, so it may not count here: only the size does.
-        self.len().hash(state);
+        // Order does not count for equality, so it may not count here.
+        let entries = self.iter().map(|entry| HASHES.hash_one(entry));
+        let sum = entries.fold(0_u64, u64::wrapping_add);
+        (self.len(), sum).hash(state);
     }
 }
 

@@ -416,13 +416,17 @@ impl SchemaBuilder {
     }
 
     /// Takes name, version, doc and parameters from `source`, and neither optional nor default: what nearly every
-    /// struct-rewriting transform of Connect copies.
+    /// struct-rewriting transform of Connect copies. A struct made so stands for itself: a transform may give it fields
+    /// that no union has.
     #[must_use]
     pub fn basics_of(mut self, source: &Schema) -> Self {
         self.schema.name.clone_from(&source.name);
         self.schema.version = source.version;
         self.schema.doc.clone_from(&source.doc);
         self.schema.parameters.clone_from(&source.parameters);
+        if self.schema.schema_type() == SchemaType::Struct {
+            self.schema.semantic = Uncompared(Some(Semantic::Rewritten));
+        }
         self
     }
 

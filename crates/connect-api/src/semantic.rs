@@ -32,6 +32,9 @@ pub enum Semantic {
     Seconds,
     /// A STRUCT of an ARRAY of STRING: names of fields (Protobuf's `FieldMask`).
     FieldMask,
+    /// A STRUCT: its fields. It was made of another one and has its name and parameters, but is no union even if they
+    /// are those of one.
+    Rewritten,
 }
 
 /// What a number counts.
@@ -118,7 +121,8 @@ impl Semantic {
             | Self::Null
             | Self::Held
             | Self::Seconds
-            | Self::FieldMask => return false,
+            | Self::FieldMask
+            | Self::Rewritten => return false,
         }
         true
     }
@@ -145,7 +149,8 @@ impl Semantic {
             | Self::Null
             | Self::Held
             | Self::Seconds
-            | Self::FieldMask => return false,
+            | Self::FieldMask
+            | Self::Rewritten => return false,
         }
         true
     }

@@ -1,6 +1,10 @@
 //! Pieces of JSON text that are appended for every field of a record, in blocks of fixed size: a copy whose length the
 //! compiler knows is a few instructions, any other is a call.
 
+use std::cell::Cell;
+
+use klamm_connect_api::DataError;
+
 /// Bytes that are read, compared and written at once.
 const BLOCK: usize = 16;
 /// Bytes of a [`Literal`] that are copied as one.
@@ -193,5 +197,38 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "0 9 -1 10 9223372036854775807 -9223372036854775808 truefalse"
         );
+    }
+}
+
+/// What the branches of a schema's unions have around their values in JSON, which grows with the square of their number.
+#[derive(Debug)]
+pub(crate) struct UnionText {
+    left: Cell<usize>,
+}
+
+/// Bytes of it that one schema may have.
+const MAX_UNION_TEXT: usize = 16 * 1024 * 1024;
+
+impl Default for UnionText {
+    fn default() -> Self {
+        Self {
+            left: Cell::new(MAX_UNION_TEXT),
+        }
+    }
+}
+
+impl UnionText {
+    /// Counts the bytes around the value of one more branch of `union`.
+    pub(crate) fn take(&self, bytes: usize, union: &str) -> Result<(), DataError> {
+        match self.left.get().checked_sub(bytes) {
+            Some(left) => {
+                self.left.set(left);
+                Ok(())
+            }
+            None => Err(DataError::data(format!(
+                "the union `{union}` has too many branches: with those of the schema's other unions they take more than \
+                 {MAX_UNION_TEXT} bytes of JSON around their values"
+            ))),
+        }
     }
 }

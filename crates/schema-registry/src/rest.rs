@@ -155,9 +155,11 @@ impl RestClient {
             || "nothing that a schema registry says".to_owned(),
             |problem| problem.text(),
         );
-        // A registry that does not know something says so with a code. Without one nobody has looked: to take that for
-        // "there is no such schema" would give records up that can be read once the gateway finds its registry again.
-        let is_of_gateway = status == 404 && code.is_none();
+        // A registry that does not know something says so with a code of its own, such as 40403. Without one, or with
+        // 404, which it has for paths that it does not serve, nobody has looked: to take that for "there is no such
+        // schema" would give records up that can be read once the gateway finds its registry again.
+        let is_of_registry = code.is_some_and(|code| (40_400..40_500).contains(&code));
+        let is_of_gateway = status == 404 && !is_of_registry;
         if answer.is_retriable() || is_of_gateway {
             return RegistryError::Unavailable {
                 url,

@@ -74,8 +74,8 @@ async fn failures_are_told_apart_and_say_what_to_do() {
         ),
         (
             Answer::Status(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#),
-            DataErrorKind::Data,
-            "HTTP 404 Not Found (error code 404)",
+            DataErrorKind::Retriable,
+            "HTTP 404 Not Found (error code 404), so `schema.registry.url` may lead elsewhere",
         ),
         (
             Answer::Status(404, "<html>secret-text"),
@@ -376,7 +376,7 @@ async fn no_version_is_what_the_registry_itself_says() {
     let invalid = r#"{"error_code":42201,"message":"Invalid schema"}"#;
     for (status, body, kind) in [
         (404, bare, DataErrorKind::Retriable),
-        (404, unknown, DataErrorKind::Data),
+        (404, unknown, DataErrorKind::Retriable),
         (422, invalid, DataErrorKind::Data),
     ] {
         let server = Server::start([AVRO_STRING, Answer::Status(status, body)]).await;

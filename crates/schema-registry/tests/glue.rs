@@ -126,6 +126,16 @@ async fn failures_are_told_apart_and_say_what_to_do() {
             "500",
         ),
         (Answer::Status(503, ""), DataErrorKind::Retriable, "503"),
+        (
+            Answer::Status(404, "<html>"),
+            DataErrorKind::Retriable,
+            "nothing that AWS says",
+        ),
+        (
+            Answer::Status(404, r#"{"__type":"EntityNotFoundException"}"#),
+            DataErrorKind::Data,
+            "EntityNotFoundException",
+        ),
         (Answer::Close, DataErrorKind::Retriable, "does not answer"),
         (
             Answer::Status(200, "<html>secret-text"),

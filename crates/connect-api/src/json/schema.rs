@@ -40,6 +40,7 @@ pub fn schema_type_name(schema_type: SchemaType) -> &'static str {
 /// As [`super::write`], and a schema of more than [`MAX_SCHEMA_BYTES`].
 pub fn write_envelope(data: &SchemaAndValue, out: &mut Vec<u8>) -> Result<(), DataError> {
     let writer = Writer {
+        start: out.len(),
         rendering: Rendering::Connect,
     };
     out.extend_from_slice(b"{\"schema\":");

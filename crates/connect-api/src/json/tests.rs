@@ -243,6 +243,44 @@ fn unions_are_unwrapped_wherever_they_stand() {
     assert_eq!(written.as_deref(), Ok(r#""a""#));
 }
 
+/// What InsertField makes of a union: it keeps the name and has one field more.
+#[test]
+fn a_struct_made_of_a_union_is_written_whole() {
+    let unions = [
+        Schema::structure().name("io.confluent.connect.avro.Union"),
+        Schema::structure().name("io.confluent.connect.protobuf.Union.o"),
+        Schema::structure().parameter("org.apache.kafka.connect.data.Union", "connect_union_0"),
+        Schema::structure().semantic(Semantic::Held),
+    ];
+    for union in unions {
+        let union = union.field("string", Schema::optional_string()).build().unwrap();
+        let mut schema = Schema::structure().basics_of(&union);
+        for name in ["string", "topic"] {
+            schema = schema.field(name, Schema::optional_string());
+        }
+        let schema = schema.build().unwrap();
+        let mut data = Struct::try_new(SchemaRef::clone(&schema)).unwrap();
+        data.put("string", Value::from("a")).unwrap();
+        data.put("topic", Value::from("t")).unwrap();
+        let value = Value::Struct(Box::new(data));
+        let written = natural(
+            &SchemaAndValue::new(SchemaRef::clone(&schema), value.clone()),
+            Decimals::String,
+            Timestamps::Iso,
+        );
+        assert_eq!(written.as_deref(), Ok(r#"{"string":"a","topic":"t"}"#));
+        let outer = Schema::structure().field("o", schema).build().unwrap();
+        let mut data = Struct::try_new(SchemaRef::clone(&outer)).unwrap();
+        data.put("o", value).unwrap();
+        let written = natural(
+            &SchemaAndValue::new(outer, Value::Struct(Box::new(data))),
+            Decimals::String,
+            Timestamps::Iso,
+        );
+        assert_eq!(written.as_deref(), Ok(r#"{"o":{"string":"a","topic":"t"}}"#));
+    }
+}
+
 #[test]
 fn what_a_schema_notes_beside_its_type_does_not_make_it_another() {
     let plain = Schema::int64();

@@ -114,3 +114,20 @@ fn of_entries_that_come_to_have_one_key_the_last_value_stands_in_the_place_of_th
         "all at the same time"
     );
 }
+
+#[test]
+fn hashes_know_entries_and_not_their_order() {
+    let hash = |entries: &[(&str, i64)]| {
+        let entries = entries
+            .iter()
+            .map(|(key, value)| (Value::from(*key), Value::Int64(*value)));
+        let mut hasher = std::hash::DefaultHasher::new();
+        entries.collect::<Map>().hash(&mut hasher);
+        hasher.finish()
+    };
+    let of = hash(&[("a", 1), ("b", 2)]);
+    assert_eq!(of, hash(&[("b", 2), ("a", 1)]));
+    for other in [[("a", 2), ("b", 1)], [("a", 1), ("c", 2)], [("a", 1), ("b", 3)]] {
+        assert_ne!(of, hash(&other), "{other:?}");
+    }
+}

@@ -136,7 +136,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'a [u8], Failure> {
         let length = self.length()?;
-        self.fixed(length)
+        self.take(length)
     }
 
     /// The same, in their place.
@@ -154,8 +154,17 @@ impl<'a> Cursor<'a> {
         usize::try_from(length).map_err(|_| malformed("a negative length"))
     }
 
+    /// Bytes of a fixed, of which none may be there: then it counts, as a record of them alone takes no bytes.
     #[inline]
     pub(super) fn fixed(&mut self, length: usize) -> Result<&'a [u8], Failure> {
+        if length == 0 {
+            self.count_value()?;
+        }
+        self.take(length)
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Failure> {
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or_else(truncated)?;
         self.rest = rest;
         Ok(bytes)

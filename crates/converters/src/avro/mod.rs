@@ -342,7 +342,7 @@ impl AvroCodec {
             None => SchemaRef::clone(&self.schema),
             Some(recursive) => {
                 let mut cursor = Cursor::new(payload);
-                self.transcoder(Rendering::Connect)
+                self.transcoder(Rendering::Connect, 0)
                     .write(self.plan.root, &mut cursor, &mut Vec::new())?;
                 recursive.schema(cursor.deepest())?
             }
@@ -363,17 +363,20 @@ impl AvroCodec {
         Ok(SchemaAndValue::new(schema, value))
     }
 
-    fn transcoder(&self, rendering: Rendering) -> Transcoder<'_> {
+    fn transcoder(&self, rendering: Rendering, start: usize) -> Transcoder<'_> {
         Transcoder {
             plan: &self.plan,
             rendering,
+            start,
         }
     }
 
     fn json(&self, payload: &Bytes, rendering: Rendering, out: &mut Vec<u8>) -> Result<(), DataError> {
-        let transcoder = self.transcoder(rendering);
+        let start = out.len();
+        let transcoder = self.transcoder(rendering, start);
         if !self.plan.is_raw {
-            return Ok(transcoder.write(self.plan.root, &mut Cursor::new(payload), out)?);
+            transcoder.write(self.plan.root, &mut Cursor::new(payload), out)?;
+            return json::check_length(start, out);
         }
         match self.plan.node(self.plan.root) {
             Node::Decimal { .. } if payload.is_empty() => Err(DataError::data("a decimal without bytes")),

@@ -11,7 +11,7 @@ use klamm_connect_api::{
 
 use super::connect::{MAX_DEPTH, Options, Order, SimpleUnion, map_entry, simple_union};
 use super::schema::{Kind, TypeId, Types};
-use crate::json_text::Literal;
+use crate::json_text::{Literal, UnionText};
 
 pub(super) type NodeId = usize;
 
@@ -177,6 +177,7 @@ pub(super) struct Planner<'a> {
     /// Records that refer to themselves, by type alone: their schema differs with each level.
     recursive: HashMap<TypeId, NodeId>,
     depth: usize,
+    union_text: UnionText,
 }
 
 impl<'a> Planner<'a> {
@@ -189,6 +190,7 @@ impl<'a> Planner<'a> {
             order,
             recursive: HashMap::new(),
             depth: 0,
+            union_text: UnionText::default(),
         }
     }
 
@@ -231,7 +233,11 @@ impl<'a> Planner<'a> {
             Kind::Null => return Err(unfit()),
             Kind::Boolean => Node::Boolean,
             Kind::Int => match logical {
-                None => Node::Int(schema.schema_type(), Semantic::of(schema)),
+                None => {
+                    // Of smaller numbers only the digits are written.
+                    let semantic = Semantic::of(schema).filter(|_| schema.schema_type() == SchemaType::Int32);
+                    Node::Int(schema.schema_type(), semantic)
+                }
                 Some(Logical::Date) => Node::Date,
                 Some(Logical::Time) => Node::Time,
                 Some(Logical::Timestamp | Logical::Decimal) => return Err(unfit()),
@@ -359,6 +365,8 @@ impl<'a> Planner<'a> {
                 }
             }
             after.push(b'}');
+            self.union_text
+                .take(before.len() + after.len(), schema.name().unwrap_or("without a name"))?;
             planned.push(Branch::Value {
                 node: self.node(*id, &connect.schema)?,
                 field,

@@ -345,3 +345,41 @@ proptest! {
         let _refused = codec_with(&text, options()).is_err();
     }
 }
+
+#[test]
+fn fixed_values_of_no_bytes_have_a_bound() {
+    let fields: Vec<_> = (0..1000)
+        .map(|index| format!(r#"{{"name":"f{index}","type":"F"}}"#))
+        .collect();
+    let codec = codec(&format!(
+        r#"{{"type":"array","items":{{"type":"record","name":"R","fields":[{{"name":"f","type":{{"type":"fixed","name":"F","size":0}}}},{}]}}}}"#,
+        fields.join(",")
+    ));
+    // 50 and 200 items.
+    assert!(json_of(&codec, &[100, 0]).is_ok());
+    let error = json_of(&codec, &[0x90, 0x03, 0]).unwrap_err();
+    assert!(error.to_string().contains("more values than"), "{error}");
+}
+
+#[test]
+fn a_union_of_too_many_branches_is_refused() {
+    let branch = |index| format!(r#"{{"type":"record","name":"Branch{index}","fields":[]}}"#);
+    let branches: Vec<_> = (0..1000).map(branch).collect();
+    let error = codec_with(&format!("[{}]", branches.join(",")), options()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("the union `io.confluent.connect.avro.Union` has too many branches"),
+        "{error}"
+    );
+}
+
+#[test]
+fn small_integers_are_digits_whatever_their_name() {
+    let codec = codec(r#"{"type":"int","connect.type":"int16","connect.name":"io.debezium.time.Date"}"#);
+    let natural = Rendering::Natural(Natural {
+        decimals: Decimals::String,
+        timestamps: Timestamps::Iso,
+    });
+    assert_eq!(rendered(&codec, &[2], natural).as_deref(), Ok("1"));
+}

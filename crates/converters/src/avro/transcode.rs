@@ -16,6 +16,8 @@ use crate::json_text::{Part, write_boolean, write_integer};
 pub(super) struct Transcoder<'a> {
     pub(super) plan: &'a Plan,
     pub(super) rendering: Rendering,
+    /// Where the record begins in the output.
+    pub(super) start: usize,
 }
 
 impl Transcoder<'_> {
@@ -133,12 +135,14 @@ impl Transcoder<'_> {
 
     #[inline(never)]
     fn array(self, items: NodeId, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
-        items_of(cursor, out, b'[', b']', |cursor, out| self.write(items, cursor, out))
+        items_of(self.start, cursor, out, b'[', b']', |cursor, out| {
+            self.write(items, cursor, out)
+        })
     }
 
     #[inline(never)]
     fn map(self, values: NodeId, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
-        items_of(cursor, out, b'{', b'}', |cursor, out| {
+        items_of(self.start, cursor, out, b'{', b'}', |cursor, out| {
             string(cursor.part()?, out);
             out.push(b':');
             self.write(values, cursor, out).map_err(|error| error.at("map value"))
@@ -148,6 +152,7 @@ impl Transcoder<'_> {
     #[inline(never)]
     fn record(self, fields: &[RecordField], cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
         cursor.enter()?;
+        json::check_length(self.start, out)?;
         if fields.is_empty() {
             out.push(b'{');
         }
@@ -197,7 +202,7 @@ impl Transcoder<'_> {
     ) -> Result<(), Failure> {
         let is_object = keys.make_an_object(self.rendering);
         let (open, close) = if is_object { (b'{', b'}') } else { (b'[', b']') };
-        items_of(cursor, out, open, close, |cursor, out| {
+        items_of(self.start, cursor, out, open, close, |cursor, out| {
             if !is_object {
                 out.push(b'[');
             }
@@ -222,6 +227,7 @@ fn in_field(failure: Failure, field: &RecordField) -> Failure {
 }
 
 fn items_of(
+    start: usize,
     cursor: &mut Cursor<'_>,
     out: &mut Vec<u8>,
     open: u8,
@@ -237,6 +243,7 @@ fn items_of(
             out.push(b',');
         }
         is_first = false;
+        json::check_length(start, out)?;
         item(cursor, out)?;
     }
     out.push(close);

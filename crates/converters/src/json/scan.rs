@@ -8,10 +8,14 @@
 use std::borrow::Cow;
 
 use klamm_connect_api::json::{MAX_DEPTH, plain_prefix};
-use klamm_connect_api::{DataError, DataErrorKind};
+use klamm_connect_api::{DataError, DataErrorKind, Schema, Value};
 
 /// Longest number that Jackson reads, in characters.
 const MAX_NUMBER: usize = 1000;
+
+/// Fields that structs may have together beyond those that a text has bytes for: an object of two bytes stands for all
+/// fields of its schema.
+const FIELDS: usize = 1_000_000;
 
 /// Names that are looked at byte by byte, in bytes.
 const SHORT_NAME: usize = 24;
@@ -111,6 +115,25 @@ impl Due {
     }
 }
 
+#[cold]
+fn too_many_fields() -> DataError {
+    DataError::data("more fields, most of them absent, than a record can be written with")
+}
+
+/// How many values a value has inside it, all levels together.
+pub(crate) fn inner_values(value: &Value) -> usize {
+    let with_itself = |value| inner_values(value) + 1;
+    match value {
+        Value::Array(items) => items.iter().map(with_itself).sum(),
+        Value::Map(map) => map
+            .iter()
+            .map(|(key, value)| inner_values(key) + with_itself(value))
+            .sum(),
+        Value::Struct(data) => data.values().iter().map(with_itself).sum(),
+        _ => 0,
+    }
+}
+
 /// A place in a JSON text.
 #[derive(Debug, Clone)]
 pub(crate) struct Scanner<'a> {
@@ -118,6 +141,7 @@ pub(crate) struct Scanner<'a> {
     at: usize,
     depth: usize,
     is_strict: bool,
+    fields_left: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -127,7 +151,19 @@ impl<'a> Scanner<'a> {
             at: 0,
             depth: 0,
             is_strict: true,
+            fields_left: text.len().saturating_add(FIELDS),
         }
+    }
+
+    /// Counts the fields of a struct, present or not.
+    pub(crate) fn count_fields(&mut self, count: usize) -> Result<(), DataError> {
+        self.fields_left = self.fields_left.checked_sub(count).ok_or_else(too_many_fields)?;
+        Ok(())
+    }
+
+    /// Counts the values inside of a default that stands for null.
+    pub(crate) fn count_default(&mut self, schema: &Schema) -> Result<(), DataError> {
+        self.count_fields(schema.default().map_or(0, inner_values))
     }
 
     /// Offset of the next byte.

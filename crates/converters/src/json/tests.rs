@@ -286,3 +286,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn absent_fields_of_a_record_have_a_bound() {
+    let record = |fields: usize, items: usize| {
+        let field = |index| format!(r#"{{"type":"int32","optional":true,"field":"f{index}"}}"#);
+        let fields: Vec<_> = (0..fields).map(field).collect();
+        let items = vec!["{}"; items].join(",");
+        let schema = format!(
+            r#"{{"type":"array","items":{{"type":"struct","fields":[{}]}}}}"#,
+            fields.join(",")
+        );
+        format!(r#"{{"schema":{schema},"payload":[{items}]}}"#)
+    };
+    let enveloped = converter(&[(SCHEMAS_ENABLE, "true")]);
+    assert!(read(&enveloped, record(1000, 900).as_bytes()).is_ok());
+    let error = read(&enveloped, record(1000, 1100).as_bytes()).unwrap_err();
+    assert!(
+        error.to_string().contains("more fields, most of them absent"),
+        "{error}"
+    );
+}
+
+#[test]
+fn defaults_of_a_record_have_a_bound() {
+    let default = vec!["1"; 10_000].join(",");
+    let items = vec!["null"; 200].join(",");
+    let record = format!(
+        r#"{{"schema":{{"type":"array","items":{{"type":"array","items":{{"type":"int32"}},"default":[{default}]}}}},"payload":[{items}]}}"#
+    );
+    let error = read(&converter(&[(SCHEMAS_ENABLE, "true")]), record.as_bytes()).unwrap_err();
+    assert!(
+        error.to_string().contains("more fields, most of them absent"),
+        "{error}"
+    );
+}

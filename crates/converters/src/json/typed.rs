@@ -33,7 +33,7 @@ pub(super) fn read(
     let kind = scanner.kind()?;
     if kind == Kind::Null {
         scanner.null()?;
-        return null(schema, null_with_default);
+        return null(schema, scanner, null_with_default);
     }
     if let Some(logical) = Logical::of(schema) {
         return logical_value(logical, schema, kind, scanner);
@@ -78,9 +78,12 @@ pub(super) fn read(
     }
 }
 
-fn null(schema: &SchemaRef, null_with_default: NullWithDefault) -> Result<Value, DataError> {
+fn null(schema: &SchemaRef, scanner: &mut Scanner<'_>, null_with_default: NullWithDefault) -> Result<Value, DataError> {
     match schema.default() {
-        Some(default) if null_with_default == NullWithDefault::Default => Ok(default.clone()),
+        Some(default) if null_with_default == NullWithDefault::Default => {
+            scanner.count_default(schema)?;
+            Ok(default.clone())
+        }
         _ if schema.is_optional() => Ok(Value::Null),
         _ => Err(unfit_null(schema)),
     }
@@ -232,6 +235,7 @@ fn pair_map(schema: &SchemaRef, scanner: &mut Scanner<'_>, nulls: NullWithDefaul
 /// Unknown members are ignored, missing ones are null.
 fn structure(schema: &SchemaRef, scanner: &mut Scanner<'_>, nulls: NullWithDefault) -> Result<Value, DataError> {
     scanner.enter_object()?;
+    scanner.count_fields(schema.fields().len())?;
     let mut values: Vec<Option<Value>> = vec![None; schema.fields().len()];
     let mut is_first = true;
     while let Some(name) = scanner.next_member(is_first)? {
@@ -257,7 +261,9 @@ fn structure(schema: &SchemaRef, scanner: &mut Scanner<'_>, nulls: NullWithDefau
     for (index, (field, value)) in schema.fields().iter().zip(values).enumerate() {
         let value = match value {
             Some(value) => value,
-            None => null(&field.schema, nulls).map_err(|error| error.at(&format!("field `{}`", field.name)))?,
+            None => {
+                null(&field.schema, scanner, nulls).map_err(|error| error.at(&format!("field `{}`", field.name)))?
+            }
         };
         data.set_unchecked(index, value);
     }

@@ -27,6 +27,7 @@ pub(super) fn value(schema: &SchemaRef, scanner: &mut Scanner<'_>) -> Result<Val
     let kind = scanner.kind()?;
     if kind == Kind::Null {
         scanner.null()?;
+        scanner.count_default(schema)?;
         return null(schema);
     }
     if Logical::of(schema).is_some() || schema.name() == Some(variant::NAME) {
@@ -210,10 +211,7 @@ fn members_as_array(schema: &SchemaRef, scanner: &mut Scanner<'_>) -> Result<Val
     let mut is_first = true;
     while let Some(name) = scanner.next_member(is_first)? {
         is_first = false;
-        items.insert(
-            &*name,
-            value(of, scanner).map_err(|error| error.at(&format!("element `{name}`")))?,
-        );
+        items.insert(&*name, value(of, scanner).map_err(|error| error.at("map value"))?);
     }
     Ok(Value::Array(items.iter().map(|(_, item)| item.clone()).collect()))
 }
@@ -271,6 +269,7 @@ fn entry(keys: &SchemaRef, values: &SchemaRef, scanner: &mut Scanner<'_>) -> Res
 
 /// Unknown members are ignored or kept beside, missing ones are null; of equal names the last counts.
 fn structure(schema: &SchemaRef, scanner: &mut Scanner<'_>) -> Result<Value, DataError> {
+    scanner.count_fields(schema.fields().len())?;
     let mut values: Vec<Option<Value>> = vec![None; schema.fields().len()];
     let additional = schema.field(ADDITIONAL).and_then(|field| field.schema.value_schema());
     let mut kept = Map::new();
@@ -286,7 +285,7 @@ fn structure(schema: &SchemaRef, scanner: &mut Scanner<'_>) -> Result<Value, Dat
                 *slot = Some(value(&field.schema, scanner).map_err(|error| error.at(&format!("field `{name}`")))?);
             }
             (_, Some(of)) => {
-                let value = value(of, scanner).map_err(|error| error.at(&format!("field `{name}`")))?;
+                let value = value(of, scanner).map_err(|error| error.at("map value"))?;
                 kept.insert(&*name, value);
             }
             (_, None) => scanner.skip()?,
@@ -298,7 +297,10 @@ fn structure(schema: &SchemaRef, scanner: &mut Scanner<'_>) -> Result<Value, Dat
         let value = match value {
             Some(value) => value,
             None if additional.is_some() && &*field.name == ADDITIONAL => kept.take().map_or(Value::Null, Value::Map),
-            None => null(&field.schema).map_err(|error| error.at(&format!("field `{}`", field.name)))?,
+            None => scanner
+                .count_default(&field.schema)
+                .and_then(|()| null(&field.schema))
+                .map_err(|error| error.at(&format!("field `{}`", field.name)))?,
         };
         data.set_unchecked(index, value);
     }
@@ -307,6 +309,7 @@ fn structure(schema: &SchemaRef, scanner: &mut Scanner<'_>) -> Result<Value, Dat
 
 fn union(schema: &SchemaRef, kind: Kind, scanner: &mut Scanner<'_>) -> Result<Value, DataError> {
     let fields = schema.fields();
+    scanner.count_fields(fields.len())?;
     let type_of = |index: usize| fields.get(index).map(|field| field.schema.schema_type());
     let has = |index: usize, name: &str| {
         let field = fields.get(index);

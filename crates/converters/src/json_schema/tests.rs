@@ -614,3 +614,69 @@ proptest! {
         drop(compile(&compiler(), &registered(start, &[])));
     }
 }
+
+#[test]
+fn absent_fields_of_a_record_have_a_bound() {
+    let property = |index| format!(r#""p{index}":{{"type":"integer"}}"#);
+    let properties: Vec<_> = (0..1000).map(property).collect();
+    let codec = compile(
+        &JsonCompiler {
+            options: Options {
+                optional_for_nonrequired: true,
+                ..compiler().options
+            },
+            ..compiler()
+        },
+        &registered(
+            &format!(
+                r#"{{"type":"array","items":{{"type":"object","properties":{{{}}}}}}}"#,
+                properties.join(",")
+            ),
+            &[],
+        ),
+    )
+    .unwrap();
+    let record = |items: usize| format!("[{}]", vec!["{}"; items].join(","));
+    assert!(json_of(&codec, record(900).as_bytes()).is_ok());
+    let error = json_of(&codec, record(1100).as_bytes()).unwrap_err();
+    assert!(
+        error.to_string().contains("more fields, most of them absent"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_json_of_a_record_has_a_bound() {
+    let name = "n".repeat(1_000_000);
+    let schema = format!(
+        r#"{{"type":"array","items":{{"type":"object","properties":{{"{name}":{{"oneOf":[{{"type":"null"}},{{"type":"string"}}]}}}}}}}}"#
+    );
+    let codec = codec(&schema);
+    let record = |items: usize| format!("[{}]", vec!["{}"; items].join(","));
+    assert!(json_of(&codec, record(60).as_bytes()).is_ok());
+    let error = json_of(&codec, record(70).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("67108864 bytes in JSON"), "{error}");
+}
+
+#[test]
+fn a_union_of_too_many_branches_is_refused() {
+    let branch = |index| format!(r#"{{"type":"object","properties":{{"p{index}":{{"type":"string"}}}}}}"#);
+    let branches: Vec<_> = (0..1000).map(branch).collect();
+    let schema = registered(&format!(r#"{{"oneOf":[{}]}}"#, branches.join(",")), &[]);
+    let error = compile(&compiler(), &schema).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("the union `io.confluent.connect.json.OneOf` has too many branches"),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_of_a_map_are_no_part_of_an_error() {
+    let codec = codec(
+        r#"{"type":"array","items":{"type":"array","items":{"type":"object","properties":{"x":{"type":"integer"}},"required":["x"]}}}"#,
+    );
+    let error = json_of(&codec, br#"{"secret":[{}]}"#).unwrap_err().to_string();
+    assert!(error.contains("map value") && !error.contains("secret"), "{error}");
+}

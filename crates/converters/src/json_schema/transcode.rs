@@ -11,7 +11,8 @@ use klamm_connect_api::{DataError, Rendering, SchemaAndValue, SchemaRef, SchemaT
 
 use super::connect::{Graph, NodeId, Schemas, Shape};
 use super::read;
-use crate::json::scan::{Kind, Scanner};
+use crate::json::scan::{Kind, Scanner, inner_values};
+use crate::json_text::UnionText;
 
 /// How each node of a graph is written.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ struct Step {
     what: What,
     /// What stands for null: a default or `null`; none if the value is required.
     null: Option<Box<[u8]>>,
+    /// Values inside of that default.
+    null_values: usize,
     /// Reads what has no way of its own here.
     schema: SchemaRef,
 }
@@ -89,6 +92,7 @@ impl Plan {
             steps.push(Step {
                 what: What::ByValue,
                 null,
+                null_values: schema.default().map_or(0, inner_values),
                 schema,
             });
         }
@@ -96,8 +100,9 @@ impl Plan {
             steps,
             root: graph.root,
         };
+        let union_text = UnionText::default();
         for id in 0..graph.len() {
-            let what = plan.what(graph, id);
+            let what = plan.what(graph, id, &union_text)?;
             if let Some(step) = plan.steps.get_mut(id) {
                 step.what = what;
             }
@@ -113,12 +118,12 @@ impl Plan {
         &self.steps[id]
     }
 
-    fn what(&self, graph: &Graph, id: NodeId) -> What {
+    fn what(&self, graph: &Graph, id: NodeId, union_text: &UnionText) -> Result<What, DataError> {
         let schema = &self.step(id).schema;
         if Logical::of(schema).is_some() {
-            return What::ByValue;
+            return Ok(What::ByValue);
         }
-        match &graph.node(id).shape {
+        Ok(match &graph.node(id).shape {
             Shape::Scalar(SchemaType::Boolean) => What::Boolean,
             Shape::Scalar(SchemaType::Int64) => What::Long,
             Shape::Scalar(SchemaType::Float32) => What::Float,
@@ -150,12 +155,21 @@ impl Plan {
                     })
                     .collect(),
             }),
-            Shape::Union(fields) => What::Union(self.branches(graph, fields)),
+            Shape::Union(fields) => {
+                let name = schema.name().unwrap_or("without a name");
+                What::Union(self.branches(graph, fields, name, union_text)?)
+            }
             Shape::Again(of) => What::Again(*of),
-        }
+        })
     }
 
-    fn branches(&self, graph: &Graph, fields: &[(Arc<str>, NodeId)]) -> Vec<Branch> {
+    fn branches(
+        &self,
+        graph: &Graph,
+        fields: &[(Arc<str>, NodeId)],
+        union: &str,
+        union_text: &UnionText,
+    ) -> Result<Vec<Branch>, DataError> {
         let mut branches = Vec::with_capacity(fields.len());
         for (chosen, (_, node)) in fields.iter().enumerate() {
             let (mut before, mut after) = (vec![b'{'], Vec::new());
@@ -170,6 +184,7 @@ impl Plan {
                 }
             }
             after.push(b'}');
+            union_text.take(before.len() + after.len(), union)?;
             let names = match graph.shape(*node).1 {
                 Shape::Struct(fields) | Shape::Union(fields) => {
                     fields.iter().map(|(name, _)| Arc::clone(name)).collect()
@@ -185,7 +200,7 @@ impl Plan {
                 after: after.into(),
             });
         }
-        branches
+        Ok(branches)
     }
 
     /// Appends the value at the scanner's place, the same bytes that Connect's `JsonConverter` writes for its data.
@@ -193,8 +208,10 @@ impl Plan {
         let mut writer = Writer {
             plan: self,
             slots: Vec::new(),
+            start: out.len(),
         };
-        writer.value(self.root, scanner, out, 0)
+        writer.value(self.root, scanner, out, 0)?;
+        json::check_length(writer.start, out)
     }
 }
 
@@ -209,6 +226,8 @@ struct Writer<'p> {
     plan: &'p Plan,
     /// Where the values of fields stand in the output, for all structs that are open.
     slots: Vec<Option<(usize, usize)>>,
+    /// Where the record begins in the output.
+    start: usize,
 }
 
 impl<'p> Writer<'p> {
@@ -223,11 +242,12 @@ impl<'p> Writer<'p> {
         if depth > MAX_DEPTH {
             return Err(too_deep());
         }
+        json::check_length(self.start, out)?;
         let step = self.plan.step(id);
         let kind = scanner.kind()?;
         if kind == Kind::Null {
             scanner.null()?;
-            return write_null(step, out);
+            return write_null(step, scanner, out);
         }
         match (&step.what, kind) {
             (What::String, Kind::String) => {
@@ -336,6 +356,7 @@ impl<'p> Writer<'p> {
         depth: usize,
     ) -> Result<(), DataError> {
         let fields = members.fields.as_slice();
+        scanner.count_fields(fields.len())?;
         let (start, first_slot) = (out.len(), self.slots.len());
         self.slots.resize(first_slot + fields.len(), None);
         out.push(b'{');
@@ -354,7 +375,7 @@ impl<'p> Writer<'p> {
                     }
                 },
             };
-            is_in_order = is_in_order && index >= written && self.fill(fields, written..index, out);
+            is_in_order = is_in_order && index >= written && self.fill(fields, written..index, scanner, out)?;
             let Some(field) = fields.get(index) else { continue };
             if is_in_order {
                 if index > 0 {
@@ -371,8 +392,8 @@ impl<'p> Writer<'p> {
                 *slot = Some((from, out.len()));
             }
         }
-        if !is_in_order || !self.fill(fields, written..fields.len(), out) {
-            self.put_in_order(fields, start, first_slot, out)?;
+        if !is_in_order || !self.fill(fields, written..fields.len(), scanner, out)? {
+            self.put_in_order(fields, start, first_slot, scanner, out)?;
         }
         out.push(b'}');
         self.slots.truncate(first_slot);
@@ -380,20 +401,27 @@ impl<'p> Writer<'p> {
     }
 
     /// Writes what stands for missing fields; false, and nothing written, if one of them is required.
-    fn fill(&self, fields: &[Member], missing: std::ops::Range<usize>, out: &mut Vec<u8>) -> bool {
+    fn fill(
+        &self,
+        fields: &[Member],
+        missing: std::ops::Range<usize>,
+        scanner: &mut Scanner<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, DataError> {
         let missing_from = missing.start;
         let missing = fields.get(missing).unwrap_or_default();
         if missing.iter().any(|field| self.plan.step(field.node).null.is_none()) {
-            return false;
+            return Ok(false);
         }
         for (index, field) in missing.iter().enumerate() {
             if missing_from + index > 0 {
                 out.push(b',');
             }
             out.extend_from_slice(&field.json);
-            out.extend_from_slice(self.plan.step(field.node).null.as_deref().unwrap_or_default());
+            write_null(self.plan.step(field.node), scanner, out)?;
+            json::check_length(self.start, out)?;
         }
-        true
+        Ok(true)
     }
 
     fn put_in_order(
@@ -401,6 +429,7 @@ impl<'p> Writer<'p> {
         fields: &[Member],
         start: usize,
         first_slot: usize,
+        scanner: &mut Scanner<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
         let mut ordered = Vec::with_capacity(out.len() - start);
@@ -414,7 +443,8 @@ impl<'p> Writer<'p> {
                 Some((from, to)) => ordered.extend_from_slice(out.get(from..to).unwrap_or_default()),
                 None => {
                     let step = self.plan.step(field.node);
-                    write_null(step, &mut ordered).map_err(|error| error.at(&format!("field `{}`", field.name)))?;
+                    write_null(step, scanner, &mut ordered)
+                        .map_err(|error| error.at(&format!("field `{}`", field.name)))?;
                 }
             }
         }
@@ -433,6 +463,7 @@ impl<'p> Writer<'p> {
     ) -> Result<(), DataError> {
         let type_of = |index: usize| branches.get(index).map(|branch| branch.schema_type);
         let has = |index: usize, name: &str| branches.get(index).is_some_and(|branch| branch.names.contains(name));
+        scanner.count_fields(branches.len())?;
         let chosen = read::choose(scanner, kind, branches.len(), type_of, has)?;
         let (index, branch) = chosen
             .and_then(|index| Some((index, branches.get(index)?)))
@@ -574,7 +605,8 @@ fn too_deep() -> DataError {
     DataError::data(format!("the value is nested more than {MAX_DEPTH} levels deep"))
 }
 
-fn write_null(step: &Step, out: &mut Vec<u8>) -> Result<(), DataError> {
+fn write_null(step: &Step, scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Result<(), DataError> {
+    scanner.count_fields(step.null_values)?;
     match &step.null {
         Some(text) => {
             out.extend_from_slice(text);

@@ -11,18 +11,23 @@ use super::plan::{
 };
 use super::types::{self, Kind, MessageId, Types};
 use super::wire::Wire;
-use crate::json_text::Literal;
+use crate::json_text::{Literal, UnionText};
 use crate::registry::Vendor;
 
 /// Makes a plan.
 pub(super) struct Planner<'a> {
     types: &'a Types,
     options: &'a Options,
+    union_text: UnionText,
 }
 
 impl<'a> Planner<'a> {
     pub(super) fn new(types: &'a Types, options: &'a Options) -> Self {
-        Self { types, options }
+        Self {
+            types,
+            options,
+            union_text: UnionText::default(),
+        }
     }
 
     pub(super) fn message(&self, declared: &types::Message) -> Result<Message, DataError> {
@@ -43,7 +48,7 @@ impl<'a> Planner<'a> {
                 .map_err(|error| error.at(&format!("message `{}`, field `{}`", declared.full, field.name)))?;
             fields.push(planned);
         }
-        let members = self.members(declared, &fields);
+        let members = self.members(declared, &fields)?;
         let required: Vec<usize> = (0..fields.len())
             .zip(&declared.fields)
             .filter(|(_, field)| field.is_required)
@@ -314,7 +319,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The struct's members: its oneofs, then the other fields. AWS's converter has a oneof where its first field stands.
-    fn members(&self, declared: &types::Message, fields: &[Field]) -> Vec<Member> {
+    fn members(&self, declared: &types::Message, fields: &[Field]) -> Result<Vec<Member>, DataError> {
         let plain = |index: usize, field: &types::Field| Member::Field {
             index,
             json: member_name(&field.name).into(),
@@ -327,12 +332,12 @@ impl<'a> Planner<'a> {
                     None => members.push(plain(index, field)),
                     Some((oneof, Some(is_there @ false))) => {
                         *is_there = true;
-                        members.push(Member::Union(self.union(declared, oneof, fields)));
+                        members.push(Member::Union(self.union(declared, oneof, fields)?));
                     }
                     Some(_) => {}
                 }
             }
-            return members;
+            return Ok(members);
         }
         for oneof in 0..declared.oneofs.len() {
             if self.options.flatten_unions {
@@ -340,16 +345,16 @@ impl<'a> Planner<'a> {
                 let of_oneof = of_oneof.filter(|(_, field)| field.oneof == Some(oneof));
                 members.extend(of_oneof.map(|(index, field)| plain(index, field)));
             } else {
-                members.push(Member::Union(self.union(declared, oneof, fields)));
+                members.push(Member::Union(self.union(declared, oneof, fields)?));
             }
         }
         let others = declared.fields.iter().enumerate();
         let others = others.filter(|(_, field)| field.oneof.is_none());
         members.extend(others.map(|(index, field)| plain(index, field)));
-        members
+        Ok(members)
     }
 
-    fn union(&self, declared: &types::Message, oneof: usize, fields: &[Field]) -> Union {
+    fn union(&self, declared: &types::Message, oneof: usize, fields: &[Field]) -> Result<Union, DataError> {
         let of_oneof: Vec<usize> = (0..fields.len())
             .zip(&declared.fields)
             .filter(|(_, field)| field.oneof == Some(oneof))
@@ -361,7 +366,7 @@ impl<'a> Planner<'a> {
         } else {
             oneof_name.to_owned()
         };
-        Union {
+        Ok(Union {
             slot: oneof,
             json: member_name(&union_name).into(),
             name: Arc::from(union_name),
@@ -371,8 +376,39 @@ impl<'a> Planner<'a> {
                 Vendor::Glue => Unset::Struct(all_null(&of_oneof, fields)),
             },
             is_generalized: self.options.generalized,
-            branches: branches(&of_oneof, fields),
-        }
+            branches: self.branches(&of_oneof, fields, oneof_name)?,
+        })
+    }
+
+    fn branches(&self, of_oneof: &[usize], fields: &[Field], oneof: &str) -> Result<Vec<Branch>, DataError> {
+        let names: Vec<Vec<u8>> = of_oneof
+            .iter()
+            .filter_map(|index| fields.get(*index))
+            .map(|field| member_name(&field.name))
+            .collect();
+        let branch = |(chosen, index): (usize, &usize)| {
+            let (mut before, mut after) = (Vec::new(), Vec::new());
+            for (position, name) in names.iter().enumerate() {
+                let text = if position <= chosen { &mut before } else { &mut after };
+                text.extend_from_slice(name);
+                if position != chosen {
+                    text.extend_from_slice(b"null");
+                }
+            }
+            // In place of the first comma.
+            if let Some(first) = before.first_mut() {
+                *first = b'{';
+            }
+            after.push(b'}');
+            self.union_text.take(before.len() + after.len(), oneof)?;
+            Ok(Branch {
+                index: *index,
+                json: names.get(chosen).cloned().unwrap_or_default().into(),
+                before: before.into(),
+                after: after.into(),
+            })
+        };
+        of_oneof.iter().enumerate().map(branch).collect()
     }
 
     fn schema_name(&self, short: &str, full: &str) -> Arc<str> {
@@ -439,36 +475,6 @@ fn member_name(name: &str) -> Vec<u8> {
     json::write_string(name, &mut json);
     json.push(b':');
     json
-}
-
-fn branches(of_oneof: &[usize], fields: &[Field]) -> Vec<Branch> {
-    let names: Vec<Vec<u8>> = of_oneof
-        .iter()
-        .filter_map(|index| fields.get(*index))
-        .map(|field| member_name(&field.name))
-        .collect();
-    let branch = |(chosen, index): (usize, &usize)| {
-        let (mut before, mut after) = (Vec::new(), Vec::new());
-        for (position, name) in names.iter().enumerate() {
-            let text = if position <= chosen { &mut before } else { &mut after };
-            text.extend_from_slice(name);
-            if position != chosen {
-                text.extend_from_slice(b"null");
-            }
-        }
-        // In place of the first comma.
-        if let Some(first) = before.first_mut() {
-            *first = b'{';
-        }
-        after.push(b'}');
-        Branch {
-            index: *index,
-            json: names.get(chosen).cloned().unwrap_or_default().into(),
-            before: before.into(),
-            after: after.into(),
-        }
-    };
-    of_oneof.iter().enumerate().map(branch).collect()
 }
 
 const NULL_VALUE: &str = "google.protobuf.NullValue";

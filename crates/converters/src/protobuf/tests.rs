@@ -1038,3 +1038,19 @@ proptest! {
         let _refused = codec_with(&encode(&compiled), options()).is_err();
     }
 }
+
+#[test]
+fn a_oneof_of_too_many_fields_is_refused() {
+    let fields: String = (1..=1500)
+        .map(|number| format!("string field{number} = {number}; "))
+        .collect();
+    let error = codec_with(
+        &proto3(&format!("message M {{ oneof choice {{ {fields} }} }}")),
+        options(),
+    )
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("the union `choice` has too many branches"),
+        "{error}"
+    );
+}

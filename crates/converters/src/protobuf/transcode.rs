@@ -50,6 +50,8 @@ pub(super) struct Writer<'a> {
     pub(super) scanner: Scanner<'a>,
     rendering: Rendering,
     way: Way,
+    /// Where the record begins in the output.
+    start: usize,
 }
 
 impl<'a> Writer<'a> {
@@ -63,6 +65,7 @@ impl<'a> Writer<'a> {
             scanner: Scanner::try_new(plan, payload)?,
             rendering,
             way,
+            start: 0,
         })
     }
 
@@ -73,13 +76,16 @@ impl<'a> Writer<'a> {
 
     /// Appends the record's message.
     pub(super) fn root(&mut self, id: MessageId, out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.start = out.len();
         let parts = self.scanner.whole();
-        self.message(id, parts, out)
+        self.message(id, parts, out)?;
+        Ok(json::check_length(self.start, out)?)
     }
 
     fn message(&mut self, id: MessageId, parts: Parts, out: &mut Vec<u8>) -> Result<(), Failure> {
         let plan = self.scanner.plan;
         let message = plan.message(id);
+        json::check_length(self.start, out)?;
         if let Some(semantic) = message.semantic
             && self.is_natural()
             && self.noted(semantic, id, parts, out)?
@@ -395,6 +401,7 @@ impl<'a> Writer<'a> {
             Scalar::Uint64 | Scalar::Fixed64 if self.is_natural() => json::write_unsigned(raw.cast_signed(), out),
             Scalar::Enum { id, .. } if schema_type == SchemaType::String => {
                 let (number, declared) = (number32(raw), self.scanner.plan.enumeration(id));
+                json::check_length(self.start, out)?;
                 match declared.symbol(number) {
                     Some(symbol) => symbol.json.write(out),
                     None => json::write_string(&declared.unknown(number), out),

@@ -77,6 +77,8 @@ impl Refusal {
             "AccessDeniedException" | "AccessDenied" => Self::Permission,
             _ if answer.is_retriable() => Self::Busy,
             _ if matches!(answer.status, 401 | 403) => Self::Permission,
+            // Not Glue's: an endpoint or a proxy that leads elsewhere.
+            "" if answer.status == 404 => Self::Busy,
             _ => Self::Request,
         }
     }
