@@ -340,9 +340,151 @@ fn hash(key: &bytes::Bytes) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use klamm_connect_api::{Map, RawConfig, SchemaAndValue, Value};
+    use klamm_connect_api::delivery::{DeliveryDefaults, DeliverySettings};
+    use klamm_connect_api::sink::{
+        Call, Encoded, LimitKey, LimitKeys, PayloadBuilder, Route, SinkConnector, SinkContext, Verdict,
+    };
+    use klamm_connect_api::{
+        BoxFuture, ConfigDef, ConfigError, ConfigErrors, Map, ParsedConfig, PluginInfo, PluginKind, RawConfig,
+        SchemaAndValue, Value,
+    };
 
     use super::*;
+    use crate::config::WorkerConfig;
+    use crate::plugins::Plugins;
+
+    /// Sends every record to all its routes, and has no form for those of offset 7 on the last one.
+    #[derive(Debug)]
+    struct TwoRoutes {
+        routes: [Route; 2],
+        error: DataErrorKind,
+    }
+
+    impl TwoRoutes {
+        fn new(last_is_required: bool, error: DataErrorKind) -> Arc<Self> {
+            let config = ConfigDef::new().parse(&RawConfig::new()).unwrap();
+            let defaults = DeliveryDefaults {
+                ordering: Ordering::None,
+                batch_bytes_limit: 1000,
+                call_timeout: std::time::Duration::from_secs(1),
+            };
+            let route = |name: &str, is_required| Route {
+                name: name.into(),
+                destination: name.into(),
+                resource: name.into(),
+                limits: LimitKeys {
+                    function: LimitKey::new(name),
+                    account: LimitKey::new(""),
+                },
+                delivery: DeliverySettings {
+                    is_required,
+                    ..DeliverySettings::from_config(&config.scope(), &defaults).unwrap()
+                },
+            };
+            let routes = [route("first", true), route("last", last_is_required)];
+            Arc::new(Self { routes, error })
+        }
+    }
+
+    impl Sink for TwoRoutes {
+        fn routes(&self) -> &[Route] {
+            &self.routes
+        }
+
+        fn route(&self, _: &mut Record, routes: &mut Vec<RouteIndex>) -> Result<(), RouteError> {
+            routes.extend([RouteIndex(0), RouteIndex(1)]);
+            Ok(())
+        }
+
+        fn encode(&self, route: RouteIndex, record: &Record) -> Result<Encoded, EncodeError> {
+            if route.0 == 1 && record.origin().offset == 7 {
+                return Err(EncodeError::Value(DataError::new(self.error, "no form")));
+            }
+            Ok(Encoded { bytes: Vec::new() })
+        }
+
+        fn payload_builder(&self, _: RouteIndex) -> Box<dyn PayloadBuilder> {
+            unreachable!("nothing is sent")
+        }
+
+        fn send(&self, _: Call) -> BoxFuture<'_, Verdict> {
+            unreachable!("nothing is sent")
+        }
+
+        fn unrouted_policy(&self) -> ErrorPolicy {
+            ErrorPolicy::Fail
+        }
+    }
+
+    #[derive(Debug)]
+    struct Connector(PluginInfo);
+
+    impl SinkConnector for Connector {
+        fn info(&self) -> &PluginInfo {
+            &self.0
+        }
+
+        fn config_def(&self, _: &RawConfig) -> ConfigDef {
+            ConfigDef::new()
+        }
+
+        fn validate(&self, _: &RawConfig, _: &ParsedConfig) -> Vec<ConfigError> {
+            Vec::new()
+        }
+
+        fn open(&self, _: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors> {
+            unreachable!("the test opens its own")
+        }
+    }
+
+    fn routes_of(sink: Arc<TwoRoutes>, offset: i64) -> Result<Vec<usize>, String> {
+        let raw = |entries: &[(&str, &str)]| -> RawConfig {
+            let entries = entries.iter();
+            entries
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let worker = WorkerConfig::from_properties(&raw(&[("bootstrap.servers", "localhost:1")])).unwrap();
+        let connector = Connector(PluginInfo {
+            kind: PluginKind::Sink,
+            class: "test.Sink",
+            aliases: &[],
+            version: "1",
+        });
+        let plugins = Plugins::new()
+            .with_sink(Arc::new(connector))
+            .with_converters(klamm_converters::converters())
+            .with_header_converters(klamm_converters::header_converters());
+        let entries = [("name", "c"), ("connector.class", "test.Sink"), ("topics", "t")];
+        let config = Arc::new(ConnectorConfig::parse(&raw(&entries), &worker, &plugins).unwrap());
+        let topic_partition = TopicPartition::new("t", 0);
+        let mut pipeline = Pipeline::new(config, sink, topic_partition, Arc::default(), None);
+        let consumed = ConsumedRecord {
+            offset,
+            timestamp: 0,
+            timestamp_type: klamm_kafka::TimestampType::CreateTime,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            leader_epoch: None,
+        };
+        let delivery = pipeline
+            .process(&consumed)
+            .map_err(|failure| failure.error.to_string())?;
+        Ok(delivery.routes.iter().map(|(route, _)| route.0).collect())
+    }
+
+    #[test]
+    fn a_record_that_has_no_form_for_a_route_that_is_not_required_goes_to_the_others() {
+        let shadow = |error| TwoRoutes::new(false, error);
+        assert_eq!(routes_of(shadow(DataErrorKind::Data), 6), Ok(vec![0, 1]));
+        assert_eq!(routes_of(shadow(DataErrorKind::Data), 7), Ok(vec![0]));
+        assert!(
+            routes_of(shadow(DataErrorKind::NotReady), 7).is_err(),
+            "its schema comes"
+        );
+        assert!(routes_of(TwoRoutes::new(true, DataErrorKind::Data), 7).is_err());
+    }
 
     #[test]
     fn a_failed_transform_is_told_with_record_stage_class_alias_and_field() {
