@@ -449,6 +449,23 @@ async fn a_version_is_only_asked_for_if_it_is_wanted() {
     assert_eq!(paths, ["/schemas/ids/100001?subject=avro-record-value"]);
 }
 
+#[tokio::test]
+async fn a_schema_whose_version_cannot_be_had_is_read_without_it() {
+    let mock = Mock::start().await;
+    let text = golden("schema-registry/avro.jsonl");
+    let json: Json = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let case = Case::read(&json, &mock.url);
+    let version = |datum: Datum| datum.decode().unwrap().schema.unwrap().version();
+    assert_eq!(version(case.run().await.unwrap()), Some(1));
+    let away = serde_json::json!({"match": "^/subjects/", "status": 503});
+    mock.ask("POST", "/_faults", &away.to_string()).await;
+    assert_eq!(version(case.run().await.unwrap()), None);
+    mock.ask("DELETE", "/_faults", "").await;
+    let refused = serde_json::json!({"match": "^/subjects/", "status": 403});
+    mock.ask("POST", "/_faults", &refused.to_string()).await;
+    assert_eq!(case.run().await.unwrap_err().kind(), DataErrorKind::Config);
+}
+
 impl Mock {
     /// Registers a schema and gives its id.
     async fn register(&self, subject: &str, schema_type: &str, schema: &str, references: Json) -> i32 {

@@ -598,7 +598,14 @@ impl<C: Compile> Source<C> {
                 None => self.record_subject(strategy, topic, &schema).map_err(named)?,
             };
             match subject {
-                Some(subject) => self.registry.version(&subject, &lookup, &schema.document).await?,
+                Some(subject) => match self.registry.version(&subject, &lookup, &schema.document).await {
+                    // Data can be read without it, so that an outage does not stop schemas that are known.
+                    Err(error) if error.is_retriable() => {
+                        tracing::warn!(schema = %id, %subject, %error, "the schema has no version in Connect for now");
+                        None
+                    }
+                    version => version?,
+                },
                 None => None,
             }
         } else {
