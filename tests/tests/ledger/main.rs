@@ -28,7 +28,7 @@ use klamm_tests::kafka::Broker;
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use account::{Account, Position, fault, records};
@@ -366,6 +366,9 @@ const POISON_IS_LETTERED: [(&str, &str); 4] = [
     ("delivery.retry.max.attempts", "12"),
 ];
 
+/// Two clusters of three brokers at once are more than a small machine carries.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
 /// Runs faults under load, one after the other.
 async fn account_for(
     per_second: u64,
@@ -373,6 +376,7 @@ async fn account_for(
     has_poison: bool,
     faults: impl IntoIterator<Item = Fault>,
 ) {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let Some(mut world) = World::start(settings).await else {
         return;
     };
