@@ -106,6 +106,7 @@ async fn a_configuration_whose_functions_refuse_calls_is_not_stored() {
     );
     lambda.function("preflight-fn");
     create(&worker, "preflight", &config).await;
+    tasks_are(&worker, "preflight", &["RUNNING"]).await;
 
     // A start refuses nothing: the function may come back.
     lambda.remove_function("preflight-fn");
