@@ -4,8 +4,6 @@
 
 mod support;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD as BASE64;
 use klamm_dev::{Answer, FakeLambda};
 use klamm_tests::account::accepted;
 use klamm_tests::clients::python;
@@ -14,40 +12,13 @@ use klamm_tests::kafka::Broker;
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 use serde_json::{Value, json};
-use support::{committed, create, tasks_are};
-
-fn b64(bytes: impl AsRef<[u8]>) -> String {
-    BASE64.encode(bytes)
-}
+use support::{b64, committed, create, filled, is_refused, tasks_are, text};
 
 /// The records of a topic, as an independent client reads them.
 async fn read(bootstrap: &str, topic: &str) -> Vec<Value> {
     python(bootstrap, &[json!({ "op": "read", "topic": topic })])
         .await
         .unwrap()
-}
-
-/// Waits until a topic holds that many records.
-async fn filled(bootstrap: &str, topic: &str, count: usize) -> Vec<Value> {
-    let what = format!("{count} records in {topic}");
-    wait::until(&what, wait::LIMIT, || async {
-        let found = python(bootstrap, &[json!({ "op": "read", "topic": topic })])
-            .await
-            .ok()?;
-        (found.len() >= count).then_some(found)
-    })
-    .await
-    .unwrap()
-}
-
-/// Keys and values of headers as text.
-fn text(headers: &[Value]) -> Vec<(String, String)> {
-    let decoded =
-        |header: &Value| String::from_utf8(BASE64.decode(header["value"].as_str().unwrap()).unwrap()).unwrap();
-    headers
-        .iter()
-        .map(|header| (header["key"].as_str().unwrap().to_owned(), decoded(header)))
-        .collect()
 }
 
 fn of<'a>(headers: &'a [(String, String)], key: &str) -> &'a str {
@@ -450,24 +421,7 @@ async fn a_queue_without_a_name_or_among_the_inputs_is_refused() {
         ),
     ];
     for (settings, key, wanted) in cases {
-        let mut config = lambda_sink(&lambda, "t", settings);
-        config["name"] = "refused".into();
-        let path = "/connector-plugins/AwsLambdaSink/config/validate";
-        let answer = worker.rest().put(path, &config).await.unwrap().expect(200).unwrap();
-        let errors: Vec<(&str, &str)> = answer["configs"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|entry| {
-                let name = entry["value"]["name"].as_str().unwrap();
-                let errors = entry["value"]["errors"].as_array().unwrap();
-                errors.iter().map(move |error| (name, error.as_str().unwrap()))
-            })
-            .collect();
-        assert!(
-            matches!(errors.as_slice(), [(at, text)] if *at == key && text.contains(wanted)),
-            "{settings:?}: {errors:?}"
-        );
+        is_refused(&worker, &lambda_sink(&lambda, "t", settings), key, wanted).await;
     }
     worker.terminate().await.unwrap();
 }

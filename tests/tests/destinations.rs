@@ -6,8 +6,6 @@ mod support;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD as BASE64;
 use klamm_dev::{Answer, FakeLambda};
 use klamm_tests::account::accepted;
 use klamm_tests::clients::python;
@@ -17,11 +15,7 @@ use klamm_tests::lambda_emulator::Emulator;
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 use serde_json::{Value, json};
-use support::{committed, create, tasks_are};
-
-fn b64(bytes: impl AsRef<[u8]>) -> String {
-    BASE64.encode(bytes)
-}
+use support::{b64, committed, create, tasks_are};
 
 fn record(partition: i32, value: &str) -> Value {
     json!({ "partition": partition, "key": b64("k"), "value": b64(value), "headers": [{ "key": "h", "value": b64("x") }] })

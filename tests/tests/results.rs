@@ -4,8 +4,6 @@
 
 mod support;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD as BASE64;
 use klamm_dev::payload::each_of_confluent;
 use klamm_dev::{Answer, FakeLambda};
 use klamm_tests::clients::python;
@@ -14,33 +12,10 @@ use klamm_tests::kafka::Broker;
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 use serde_json::{Value, json};
-use support::{committed, create, tasks_are};
-
-fn b64(bytes: impl AsRef<[u8]>) -> String {
-    BASE64.encode(bytes)
-}
-
-fn plain(value: &Value) -> String {
-    String::from_utf8(BASE64.decode(value.as_str().unwrap()).unwrap()).unwrap()
-}
-
-/// Waits until a topic holds that many records.
-async fn filled(bootstrap: &str, topic: &str, count: usize) -> Vec<Value> {
-    let what = format!("{count} records in {topic}");
-    wait::until(&what, wait::LIMIT, || async {
-        let read = [json!({ "op": "read", "topic": topic })];
-        let found = python(bootstrap, &read).await.ok()?;
-        (found.len() >= count).then_some(found)
-    })
-    .await
-    .unwrap()
-}
+use support::{b64, committed, create, filled, is_refused, plain, tasks_are, text};
 
 fn headers(record: &Value) -> Vec<(String, String)> {
-    let headers = record["headers"].as_array().unwrap().iter();
-    headers
-        .map(|header| (header["key"].as_str().unwrap().to_owned(), plain(&header["value"])))
-        .collect()
+    text(record["headers"].as_array().unwrap())
 }
 
 #[tokio::test]
@@ -283,24 +258,7 @@ async fn reports_that_would_come_back_as_inputs_are_refused() {
     for (settings, key, wanted) in cases {
         let mut all = vec![("aws.lambda.function.name", "f")];
         all.extend(settings);
-        let mut config = lambda_sink(&lambda, "a", &all);
-        config["name"] = "c".into();
-        let path = "/connector-plugins/AwsLambdaSink/config/validate";
-        let answer = worker.rest().put(path, &config).await.unwrap().expect(200).unwrap();
-        let errors: Vec<(&str, &str)> = answer["configs"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|entry| {
-                let name = entry["value"]["name"].as_str().unwrap();
-                let errors = entry["value"]["errors"].as_array().unwrap();
-                errors.iter().map(move |error| (name, error.as_str().unwrap()))
-            })
-            .collect();
-        assert!(
-            matches!(errors.as_slice(), [(at, text)] if *at == key && text.contains(wanted)),
-            "{settings:?}: {errors:?}"
-        );
+        is_refused(&worker, &lambda_sink(&lambda, "a", &all), key, wanted).await;
     }
     worker.terminate().await.unwrap();
 }

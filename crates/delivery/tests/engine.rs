@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering};
 use klamm_connect_api::sink::{ThrottleScope, Verdict};
-use klamm_delivery::{EngineEvent, PartitionLimits, RouteHealth};
+use klamm_delivery::{EngineEvent, PartitionLimits, Progress, RouteHealth};
 use support::*;
 
 fn ms(ms: u64) -> Duration {
@@ -611,6 +611,23 @@ async fn an_unusable_route_is_probed_slowly_and_the_owner_is_told() {
     is_down.store(false, Atomic::Relaxed);
     assert!(matches!(world.events.recv().await, Some(EngineEvent::Usable { .. })));
     world.committable(0, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_only_throttled_is_unusable_no_more() {
+    let sink = FakeSink::new(with(|_| {}), |_| now(unusable()));
+    let mut world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(records(0, 0..1), 1).await.unwrap();
+    let told = world.events.recv().await;
+    assert!(matches!(told, Some(EngineEvent::AllRoutesUnusable { .. })), "{told:?}");
+    sink.set_script(|_| now(throttled()));
+    let told = tokio::time::timeout(ms(60_000), world.events.recv()).await.unwrap();
+    assert!(matches!(told, Some(EngineEvent::Usable { .. })), "{told:?}");
+    assert!(matches!(
+        world.engine.status().routes[0].health,
+        RouteHealth::Throttled { .. }
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -1251,6 +1268,33 @@ async fn what_was_settled_beyond_the_commit_is_not_sent_again() {
     assert_eq!(status.resumed_records, 5);
     assert_eq!(status.partitions[0].buffered_bytes, 0);
     assert_eq!(status.filtered_records, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_settled_stays_settled_through_another_life_that_is_stuck() {
+    let two = vec![with(|s| (s.ordering, s.batch_records) = (Ordering::None, 1)).remove(0); 2];
+    let chunk = || (0..4).map(|offset| sized(0, offset, &[0, 1], 10)).collect::<Vec<_>>();
+    let stuck = |seen: &Seen| {
+        if seen.route == 1 {
+            Reply::Hang
+        } else {
+            now(Verdict::Accepted)
+        }
+    };
+    let mut settled = Progress::default();
+    for life in 0..3 {
+        let sink = FakeSink::new(two.clone(), stuck);
+        let world = World::new(&sink);
+        let mut intake = world.engine.resume(tp(0), 1, 0, settled);
+        intake.push(chunk(), 4).await.unwrap();
+        sink.until("route 1 to be stuck", |log| log.calls_in_flight.get(&1) == Some(&4))
+            .await;
+        let calls = sink.calls().iter().filter(|call| call.route == 0).count();
+        assert_eq!(calls, if life == 0 { 4 } else { 0 }, "life {life}");
+        let committed = world.engine.shutdown(ms(10)).await.remove(0);
+        assert_eq!((committed.offset, committed.progress.end()), (0, Some(4)));
+        settled = committed.progress;
+    }
 }
 
 #[tokio::test(start_paused = true)]

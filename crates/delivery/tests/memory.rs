@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use klamm_connect_api::delivery::{DeliverySettings, Ordering};
 use klamm_connect_api::sink::Verdict;
-use klamm_delivery::{Engine, LimitSettings, PartitionLimits, PushError, WorkerLimits, WorkerMemory};
+use klamm_delivery::{
+    Engine, LimitSettings, MemoryBudget as _, PartitionLimits, PushError, WorkerLimits, WorkerMemory,
+};
 use support::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -205,4 +207,29 @@ async fn deliver_short_of_memory(worker: &Worker) -> (World, JoinSet<()>) {
     }
     sleep(ms(6_000)).await;
     (world, readers)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_was_idle_does_not_stand_still() {
+    let worker = Worker::new();
+    let sink = FakeSink::new(vec![settings_of(Ordering::Partition)], |_| Reply::Hang);
+    let world = worker.connector("idle", &sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    let chunk =
+        |offsets: std::ops::Range<i64>| offsets.map(|offset| sized(0, offset, &[0], RECORD)).collect::<Vec<_>>();
+    // Its entry is made, and it is done with everything.
+    intake.push(Vec::new(), 1).await.unwrap();
+    sleep(ms(60_000)).await;
+    // Somebody waits for memory that others hold.
+    worker.memory.acquire_over(MEMORY);
+    let memory = Arc::clone(&worker.memory);
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { memory.acquire(1).await });
+    sleep(ms(1)).await;
+    intake.push(chunk(1..51), 51).await.unwrap();
+    let given_back = tokio::time::timeout(ms(4_000), intake.rewound()).await;
+    assert!(given_back.is_err(), "at once, at {given_back:?}");
+    // In a call, and after it nothing moves.
+    let given_back = tokio::time::timeout(ms(4_000), intake.rewound()).await;
+    assert_eq!(given_back, Ok(11));
 }

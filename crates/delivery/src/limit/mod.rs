@@ -435,7 +435,8 @@ mod tests {
         passage.end(&signal, now);
         // Its connector is stopped: it never asks again.
         drop(a);
-        b_wake.notified().await;
+        let woken = tokio::time::timeout(Duration::from_secs(1), b_wake.notified()).await;
+        assert!(woken.is_ok(), "nobody told it");
         assert!(b.try_pass(1, now).is_none());
         let until = b.waits().unwrap().until;
         assert!(until.is_some_and(|at| at > now && at <= now + after), "{until:?}");

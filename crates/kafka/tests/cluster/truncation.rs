@@ -36,6 +36,11 @@ async fn an_unclean_election_is_noticed_and_read_from_where_the_logs_part() {
         while next(reader).await.next_offset() < 5 {}
     }
     let committed = reader.leader_epochs().before(5).unwrap();
+    // One that went back to where it had been, and rests while it happens.
+    let mut resting = pool.open(from(&topic, StartPosition::Earliest));
+    while next(&mut resting).await.next_offset() < 5 {}
+    resting.pause();
+    resting.seek(5);
 
     broker().run(&["kill", "1"]);
     broker().run(&["start", "2"]);
@@ -54,6 +59,13 @@ async fn an_unclean_election_is_noticed_and_read_from_where_the_logs_part() {
         reader.leader_epochs().before(4),
         first.leader_epoch,
         "commits carry the new epoch"
+    );
+
+    resting.resume();
+    assert_eq!(
+        next(&mut resting).await.start_offset(),
+        3,
+        "noticed although it was sought"
     );
 
     let error = tokio::time::timeout(PATIENCE, strict.next())

@@ -483,3 +483,41 @@ impl Partition {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use klamm_delivery::RouteProgress;
+    use klamm_kafka::records::TimestampType;
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_later_epoch_refutes_what_was_settled_before_it() {
+        let progress = Progress {
+            routes: vec![RouteProgress {
+                route: None,
+                done: vec![10..12, 15..20],
+            }],
+        };
+        let settled = Settled::new(8, progress, 3);
+        let record = |offset, leader_epoch| ConsumedRecord {
+            offset,
+            timestamp: 0,
+            timestamp_type: TimestampType::CreateTime,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            leader_epoch,
+        };
+        for (offset, epoch, wanted, why) in [
+            (8, Some(3), false, "the log that it was"),
+            (8, Some(2), false, "an older part of it"),
+            (19, Some(4), true, "written anew"),
+            (13, Some(4), true, "what comes after it is anew, too"),
+            (20, Some(4), false, "behind all that was settled"),
+            (9, None, true, "nothing tells"),
+        ] {
+            assert_eq!(settled.is_refuted_by(&record(offset, epoch)), wanted, "{why}");
+        }
+    }
+}
