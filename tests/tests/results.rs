@@ -233,10 +233,10 @@ async fn reports_that_would_come_back_as_inputs_are_refused() {
         (
             [
                 ("reporter.result.topic.name", "${connector}-success"),
-                ("topics", "a,c-success"),
+                ("topics", "a,refused-success"),
             ],
             "reporter.result.topic.name",
-            "`c-success` is also an input",
+            "`refused-success` is also an input",
         ),
         (
             [

@@ -83,7 +83,7 @@ pub(crate) async fn filled(bootstrap: &str, topic: &str, count: usize) -> Vec<Va
     .unwrap()
 }
 
-/// Has the configuration refused, with one error, under this key, whose text holds `wanted`.
+/// Has the configuration refused as that of a connector `refused`: with one error, under this key, whose text holds `wanted`.
 pub(crate) async fn is_refused(worker: &Worker, config: &Value, key: &str, wanted: &str) {
     let mut config = config.clone();
     config["name"] = "refused".into();
