@@ -151,7 +151,7 @@ impl Bench {
         let worker = Worker::builder(self.kafka.bootstrap()).start().await?;
         let settings = [
             ("aws.lambda.socket.timeout", "900000"),
-            ("delivery.batch.size", "100"),
+            ("aws.lambda.batch.size", "100"),
             ("delivery.ordering", "none"),
         ];
         let connector = self.with("stalled", "large", function, &settings);

@@ -10,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use klamm_dev::{Answer, Credentials, Exception, FakeLambda, Gate, InvocationType, Outcome, Recording, ThrottleReason};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -288,8 +289,24 @@ async fn broken_connections_are_errors_of_the_caller_and_known_to_the_log() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_away_refuses_connections_and_comes_back_on_its_port() {
+    let lambda = FakeLambda::start().await.unwrap();
+    lambda.function("f");
+    let mut open = TcpStream::connect(lambda.address()).await.unwrap();
+    lambda.refuse_connections(true);
+    // It closes what was open; from then on nobody gets through.
+    assert_eq!(open.read(&mut [0]).await.unwrap(), 0);
+    let refused = TcpStream::connect(lambda.address()).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    lambda.refuse_connections(false);
+    while TcpStream::connect(lambda.address()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(call("f").send(&lambda).await.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn half_an_answer_announces_the_whole_and_sends_half() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let lambda = FakeLambda::start().await.unwrap();
     lambda.function("f").script([Answer::half("12345678")]);
     let mut stream = TcpStream::connect(lambda.address()).await.unwrap();
@@ -305,7 +322,6 @@ async fn half_an_answer_announces_the_whole_and_sends_half() {
 
 #[tokio::test]
 async fn a_reset_is_a_reset_and_a_close_is_an_orderly_end() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let lambda = FakeLambda::start().await.unwrap();
     lambda.function("f").script([Answer::reset(), Answer::close()]);
     let mut ends = Vec::new();

@@ -61,8 +61,6 @@ enum Fault {
 enum Mood {
     Working,
     Throttled,
-    /// Connections are closed before the call is read.
-    Away,
 }
 
 /// A cluster, a function and two workers that share a connector.
@@ -106,7 +104,6 @@ impl World {
                     let reason = klamm_dev::ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded;
                     return Answer::throttled(reason, None);
                 }
-                Mood::Away => return Answer::close_unread(),
             }
             let records = records(&call.body);
             if let Some((answer, is_too_late)) = fault(call.sequence, CALL_TIMEOUT + Duration::from_millis(500)) {
@@ -190,8 +187,17 @@ impl World {
                 sleep(Duration::from_secs(15)).await;
                 self.min_insync_replicas(2).await;
             }
-            Fault::EndpointAway => self.in_mood(Mood::Away, Duration::from_secs(30)).await,
-            Fault::AllThrottled => self.in_mood(Mood::Throttled, Duration::from_secs(20)).await,
+            // How long these two last is the fault itself.
+            Fault::EndpointAway => {
+                self.lambda.refuse_connections(true);
+                sleep(Duration::from_secs(30)).await;
+                self.lambda.refuse_connections(false);
+            }
+            Fault::AllThrottled => {
+                self.mood.send_replace(Mood::Throttled);
+                sleep(Duration::from_secs(20)).await;
+                self.mood.send_replace(Mood::Working);
+            }
         }
         let (made, over) = (began.elapsed(), Instant::now());
         self.progress(1_000).await;
@@ -201,13 +207,6 @@ impl World {
             over.elapsed().as_millis(),
             self.account.totals()
         );
-    }
-
-    /// How long it lasts is the fault itself.
-    async fn in_mood(&self, mood: Mood, lasting: Duration) {
-        self.mood.send_replace(mood);
-        sleep(lasting).await;
-        self.mood.send_replace(Mood::Working);
     }
 
     /// More than there are replicas: nothing can be written durably.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 pub use answer::{Answer, Gate};
@@ -33,6 +33,7 @@ pub struct FakeLambda {
     shared: Arc<Shared>,
     address: SocketAddr,
     wait_limit: Duration,
+    is_away: watch::Sender<bool>,
     /// The accept loop, which owns the connections; dropping the set ends them all.
     tasks: JoinSet<()>,
 }
@@ -94,11 +95,13 @@ impl Builder {
             credentials: self.credentials,
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(server::accept(listener, Arc::clone(&shared)));
+        let (is_away, away) = watch::channel(false);
+        tasks.spawn(server::run(listener, address, away, Arc::clone(&shared)));
         Ok(FakeLambda {
             shared,
             address,
             wait_limit: self.wait_limit,
+            is_away,
             tasks,
         })
     }
@@ -195,6 +198,11 @@ impl FakeLambda {
                 limit: self.wait_limit,
                 seen: self.with_log(Log::summary),
             })
+    }
+
+    /// Refuses connections, and ends those that are there, until told otherwise: a host whose service is down.
+    pub fn refuse_connections(&self, refuse: bool) {
+        self.is_away.send_replace(refuse);
     }
 
     /// Ends the server and all connections, and returns when they are closed.

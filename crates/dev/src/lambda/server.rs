@@ -1,12 +1,14 @@
 //! The accept loop and the connections.
 
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -27,8 +29,51 @@ pub(super) enum Cut {
     Unreadable,
 }
 
+/// Connections that wait to be accepted; tokio's own default.
+const BACKLOG: u32 = 1_024;
+
+/// Serves connections while it is not away, until it is dropped, which drops them too.
+pub(super) async fn run(
+    mut listener: TcpListener,
+    address: SocketAddr,
+    mut is_away: watch::Receiver<bool>,
+    shared: Arc<Shared>,
+) {
+    loop {
+        tokio::select! {
+            () = accept(listener, &shared) => return,
+            gone = is_away.wait_for(|away| *away) => if gone.is_err() { return },
+        }
+        // The port stays ours: a socket that is bound and does not listen refuses connections.
+        let place = match reserve(address) {
+            Ok(place) => place,
+            Err(err) => {
+                warn!(error = %err, %address, "fake lambda has lost its port");
+                return;
+            }
+        };
+        if is_away.wait_for(|away| !*away).await.is_err() {
+            return;
+        }
+        listener = match place.listen(BACKLOG) {
+            Ok(listener) => listener,
+            Err(err) => {
+                warn!(error = %err, %address, "fake lambda cannot listen again");
+                return;
+            }
+        };
+    }
+}
+
+fn reserve(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
 /// Serves connections until it is dropped, which drops them too.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: &Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= CONNECTIONS {
@@ -37,7 +82,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _peer)) => {
-                    connections.spawn(serve(stream, Arc::clone(&shared)));
+                    connections.spawn(serve(stream, Arc::clone(shared)));
                 }
                 // Such as too many open files: the next connection to end makes room.
                 Err(err) => {
