@@ -1,0 +1,177 @@
+//! What each resource does with a request: the rules of HTTP here, each kind of resource in a module of its own.
+
+mod connectors;
+mod plugins;
+mod preview;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use klamm_runtime::{Herder, TargetState};
+use tokio::sync::Semaphore;
+
+use crate::About;
+use crate::answers::{HealthAnswer, RootAnswer, json};
+use crate::error::ApiError;
+use crate::route::{Resource, flag, query};
+
+/// How long a request may take, as in Connect.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+pub(crate) struct Api {
+    herder: Herder,
+    about: About,
+    /// What previews take in memory and threads is bounded by their number.
+    previews: Arc<Semaphore>,
+}
+
+type Answer = Result<Response, ApiError>;
+
+impl Api {
+    pub(crate) fn new(herder: Herder, about: About) -> Self {
+        Self {
+            herder,
+            about,
+            previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
+        }
+    }
+
+    /// Answers any request.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
+        let is_head = request.method() == Method::HEAD;
+        let result = tokio::time::timeout(REQUEST_TIMEOUT, self.dispatch(request)).await;
+        let timed_out = || Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Request timed out"));
+        let response = result
+            .unwrap_or_else(|_| timed_out())
+            .unwrap_or_else(IntoResponse::into_response);
+        if is_head { without_body(response) } else { response }
+    }
+
+    async fn dispatch(&self, request: Request<Body>) -> Answer {
+        let (head, body) = request.into_parts();
+        let resource = Resource::of(head.uri.path())?;
+        if head.method == Method::OPTIONS {
+            return options(&resource);
+        }
+        let method = if head.method == Method::HEAD {
+            Method::GET
+        } else {
+            head.method
+        };
+        if !resource.methods().contains(&method) {
+            return Err(ApiError::plain(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        let takes_body = method == Method::POST || method == Method::PUT;
+        if takes_body && !body.is_end_stream() && !is_json(&head.headers) {
+            let refused = ApiError::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            let has_type = head.headers.contains_key(header::CONTENT_TYPE);
+            return Err(if has_type { refused } else { refused.with_content_type() });
+        }
+        if !accepts_json(&head.headers) {
+            return Err(ApiError::plain(StatusCode::NOT_ACCEPTABLE));
+        }
+        let parameters = query(head.uri.query().unwrap_or_default());
+        match resource {
+            Resource::Root => Ok(self.root()),
+            Resource::Health => Ok(health()),
+            Resource::Connectors if method == Method::POST => self.create(&head.headers, body).await,
+            Resource::Connectors => Ok(self.connectors(&parameters)),
+            Resource::Connector(name) if method == Method::DELETE => {
+                self.herder.delete(&name).await?;
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            Resource::Connector(name) => Ok(json(StatusCode::OK, &self.info(self.herder.connector(&name)?))),
+            Resource::Config(name) if method == Method::PUT => self.put_config(&name, &head.headers, body).await,
+            Resource::Config(name) => Ok(json(StatusCode::OK, &self.herder.connector(&name)?.config)),
+            Resource::Status(name) => Ok(json(StatusCode::OK, &self.status(&name)?)),
+            Resource::Restart(name) => self.restart(&name, &parameters).await,
+            Resource::Pause(name) => self.target(&name, TargetState::Paused, StatusCode::ACCEPTED).await,
+            Resource::Resume(name) => self.target(&name, TargetState::Started, StatusCode::ACCEPTED).await,
+            Resource::Stop(name) => self.target(&name, TargetState::Stopped, StatusCode::NO_CONTENT).await,
+            Resource::Preview(name) => self.preview(&name, &parameters, body).await,
+            Resource::Tasks(name) => self.tasks(&name),
+            Resource::TaskStatus(name, task) => self.task_status(&name, task),
+            Resource::TaskRestart(name, task) => self.restart_task(&name, task).await,
+            Resource::Plugins => Ok(self.plugins(flag(&parameters, "connectorsOnly", true))),
+            Resource::PluginConfig(name) => self.plugin_config(&name),
+            Resource::PluginValidate(kind) => self.validate(&kind, body).await,
+            Resource::PluginPreview(kind) => self.preview_proposed(&kind, &parameters, body).await,
+        }
+    }
+
+    fn root(&self) -> Response {
+        let About { version, commit, .. } = self.about;
+        json(
+            StatusCode::OK,
+            &RootAnswer {
+                version,
+                commit,
+                kafka_cluster_id: (self.about.kafka_cluster_id)(),
+            },
+        )
+    }
+}
+
+fn health() -> Response {
+    // The API is served only once the herder has read the config log, and its reads wait for nobody.
+    let message = "Worker has completed startup and is ready to handle requests.";
+    json(
+        StatusCode::OK,
+        &HealthAnswer {
+            status: "healthy",
+            message,
+        },
+    )
+}
+
+fn options(resource: &Resource) -> Answer {
+    let allowed = resource.allowed();
+    let allow = HeaderValue::from_str(&allowed).map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let plain = HeaderValue::from_static("text/plain");
+    Ok(([(header::ALLOW, allow), (header::CONTENT_TYPE, plain)], allowed).into_response())
+}
+
+fn without_body(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, Body::empty())
+}
+
+fn media_type(text: &str) -> String {
+    text.split(';').next().unwrap_or(text).trim().to_ascii_lowercase()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    given.is_some_and(|given| media_type(given) == "application/json")
+}
+
+/// Whether `Accept` is absent or has room for JSON.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut ranges = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    let accepts = |range: &str| {
+        let is_zero = |parameter: &str| {
+            let quality = parameter
+                .trim()
+                .strip_prefix("q=")
+                .and_then(|quality| quality.trim().parse::<f32>().ok());
+            quality == Some(0.0)
+        };
+        let is_refused = range.split(';').skip(1).any(is_zero);
+        !is_refused
+            && matches!(
+                media_type(range).as_str(),
+                "application/json" | "application/*" | "*/*" | "*"
+            )
+    };
+    !headers.contains_key(header::ACCEPT) || ranges.any(accepts)
+}
