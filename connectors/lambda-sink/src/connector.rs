@@ -8,6 +8,7 @@ use klamm_connect_api::{
 };
 use tracing::{info, warn};
 
+use crate::claim::ClaimPlan;
 use crate::config::{
     CAMEL_CLASS, CLASS, CLOUD_CLASS, NORDSTROM_CLASS, Notices, PREFLIGHT, Plan, RoutePlan, definition, notices,
     skips_by_default,
@@ -190,7 +191,8 @@ impl SinkConnector for LambdaSinkConnector {
         }
         let client = |route: &RoutePlan| self.clients.client(route);
         let conditions = |route: &RoutePlan| self.conditions(route, context.predicates);
-        let sink = LambdaSink::new(&context, plan, client, conditions)?;
+        let store = |route: &RoutePlan, claim: &ClaimPlan| self.clients.store(route, claim);
+        let sink = LambdaSink::new(&context, plan, client, store, conditions)?;
         Ok(Arc::new(sink))
     }
 }
