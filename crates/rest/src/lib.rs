@@ -12,12 +12,13 @@ mod error;
 mod handlers;
 mod route;
 mod server;
+mod version;
 
 use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use klamm_runtime::Herder;
+use klamm_runtime::{Herder, LogLevels};
 
 pub use error::RestError;
 pub use server::RestServer;
@@ -33,6 +34,8 @@ pub struct About {
     pub worker_id: String,
     /// Id of the Kafka cluster; none until it is known.
     pub kafka_cluster_id: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What is logged; without it `/admin/loggers` is not there.
+    pub log_levels: Option<LogLevels>,
 }
 
 impl fmt::Debug for About {

@@ -22,10 +22,15 @@ pub(crate) enum Resource {
     Tasks(String),
     TaskStatus(String, i32),
     TaskRestart(String, i32),
+    Topics(String),
+    TopicsReset(String),
+    Offsets(String),
     Plugins,
     PluginConfig(String),
     PluginValidate(String),
     PluginPreview(String),
+    Loggers,
+    Logger(String),
 }
 
 impl Resource {
@@ -49,10 +54,15 @@ impl Resource {
             ["connectors", name, "tasks"] => Self::Tasks(name.to_owned()),
             ["connectors", name, "tasks", task, "status"] => Self::TaskStatus(name.to_owned(), number(task)?),
             ["connectors", name, "tasks", task, "restart"] => Self::TaskRestart(name.to_owned(), number(task)?),
+            ["connectors", name, "topics"] => Self::Topics(name.to_owned()),
+            ["connectors", name, "topics", "reset"] => Self::TopicsReset(name.to_owned()),
+            ["connectors", name, "offsets"] => Self::Offsets(name.to_owned()),
             ["connector-plugins"] => Self::Plugins,
             ["connector-plugins", name, "config"] => Self::PluginConfig(name.to_owned()),
             ["connector-plugins", name, "config", "validate"] => Self::PluginValidate(name.to_owned()),
             ["connector-plugins", name, "config", "preview"] => Self::PluginPreview(name.to_owned()),
+            ["admin", "loggers"] => Self::Loggers,
+            ["admin", "loggers", logger] => Self::Logger(logger.to_owned()),
             _ => return Err(ApiError::plain(StatusCode::NOT_FOUND)),
         };
         Ok(resource)
@@ -62,11 +72,15 @@ impl Resource {
     pub(crate) fn methods(&self) -> &'static [Method] {
         match self {
             Self::Root | Self::Health | Self::Status(_) | Self::Tasks(_) | Self::TaskStatus(..) => &[Method::GET],
-            Self::Plugins | Self::PluginConfig(_) => &[Method::GET],
+            Self::Topics(_) | Self::Plugins | Self::PluginConfig(_) | Self::Loggers => &[Method::GET],
             Self::Connectors => &[Method::POST, Method::GET],
             Self::Connector(_) => &[Method::DELETE, Method::GET],
-            Self::Config(_) => &[Method::PUT, Method::GET],
-            Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::PluginValidate(_) => &[Method::PUT],
+            Self::Config(_) => &[Method::GET, Method::PUT, Method::PATCH],
+            Self::Offsets(_) => &[Method::GET, Method::PATCH, Method::PUT, Method::DELETE],
+            Self::Logger(_) => &[Method::GET, Method::PUT],
+            Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::TopicsReset(_) | Self::PluginValidate(_) => {
+                &[Method::PUT]
+            }
             Self::Restart(_) | Self::TaskRestart(..) | Self::Preview(_) | Self::PluginPreview(_) => &[Method::POST],
         }
     }
@@ -143,12 +157,16 @@ pub(crate) fn query(query: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The first value of a parameter.
+pub(crate) fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
 /// A boolean parameter as Java reads it: anything but `true` is false, and an empty one is the default.
 pub(crate) fn flag(query: &[(String, String)], name: &str, default: bool) -> bool {
-    match query.iter().find(|(key, _)| key == name) {
-        None => default,
-        Some((_, value)) if value.is_empty() => default,
-        Some((_, value)) => value.eq_ignore_ascii_case("true"),
+    match parameter(query, name) {
+        None | Some("") => default,
+        Some(value) => value.eq_ignore_ascii_case("true"),
     }
 }
 

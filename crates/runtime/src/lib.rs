@@ -11,6 +11,8 @@ mod clusters;
 mod config;
 mod config_log;
 mod herder;
+mod log_levels;
+mod offsets;
 mod plugins;
 mod preview;
 mod state_dir;
@@ -26,9 +28,11 @@ pub use config_log::{
     TargetState,
 };
 pub use herder::{
-    ConnectorInfo, ConnectorStatus, Herder, HerderError, HerderErrorKind, InstanceStatus, Put, RestartPolicy, State,
+    ActiveTopic, ActiveTopics, ConnectorInfo, ConnectorStatus, GroupOf, Herder, HerderError, HerderErrorKind,
+    InstanceStatus, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, Put, RestartPolicy, State,
     TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks,
 };
+pub use log_levels::{LogLevel, LogLevels, Logger};
 pub use plugins::Plugins;
 pub use preview::{Failure, Observer, Outcome, Part, Preview, PreviewRecord, Step, StepsJson, Story, describe};
 pub use state_dir::StateDirError;

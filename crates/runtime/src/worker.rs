@@ -13,6 +13,7 @@ use crate::clusters::Clusters;
 use crate::config::WorkerConfig;
 use crate::config_log::{ConfigLog, ConfigLogError, FileConfigLog, MemoryConfigLog};
 use crate::herder::Herder;
+use crate::offsets::GroupOffsets;
 use crate::plugins::Plugins;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::task::SinkTasks;
@@ -82,7 +83,12 @@ impl Worker {
             memory,
             state_dir,
         );
-        let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks)).await?;
+        let offsets = GroupOffsets {
+            worker: config.clone(),
+            plugins: plugins.clone(),
+            clusters: Arc::clone(&clusters),
+        };
+        let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks), Arc::new(offsets)).await?;
         let follower = herder.clone();
         tasks.spawn(async move { follower.follow().await });
         Ok(Self {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::topics::{ActiveTopic, ActiveTopics};
+
 /// State of a connector or a task, in Connect's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -137,6 +139,7 @@ impl StatusBoard {
 #[derive(Debug, Clone)]
 pub struct TaskReport {
     pub(crate) board: StatusBoard,
+    pub(crate) topics: Arc<ActiveTopics>,
     pub(crate) connector: Arc<str>,
     pub(crate) task: u32,
 }
@@ -145,5 +148,11 @@ impl TaskReport {
     /// Shows the task in a state.
     pub fn set(&self, status: InstanceStatus) {
         self.board.set_task(&self.connector, self.task, status);
+    }
+
+    /// Where a reader of `topic` says that it has read something.
+    #[must_use]
+    pub fn active_topic(&self, topic: &str) -> ActiveTopic {
+        ActiveTopic::new(Arc::clone(&self.topics), topic)
     }
 }
