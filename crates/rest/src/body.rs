@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use klamm_runtime::{NewOffset, OffsetChange, SubmittedConfig, TargetState};
 use serde_json::value::RawValue;
 
@@ -14,6 +14,8 @@ use crate::error::ApiError;
 
 /// Bytes in a request body: several thousand settings.
 const MAX_BYTES: usize = 1024 * 1024;
+/// Bytes that are read of a body that is too large, before its sender is cut off.
+const MAX_DRAINED: usize = 64 * 1024 * 1024;
 const TOPIC: &str = "kafka_topic";
 const PARTITION: &str = "kafka_partition";
 const OFFSET: &str = "kafka_offset";
@@ -45,10 +47,11 @@ pub(crate) struct Preview {
     pub(crate) records: Vec<Box<RawValue>>,
 }
 
+/// The bytes of a body.
 pub(crate) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
-    match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, MAX_BYTES).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+    match tokio::time::timeout(READ_TIMEOUT, collect(body)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("The request body is larger than {MAX_BYTES} bytes"),
         )),
@@ -60,6 +63,24 @@ pub(crate) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
             format!("The request body did not arrive within {} s", READ_TIMEOUT.as_secs()),
         )),
     }
+}
+
+/// The bytes; none if there are too many. The rest of a large body is taken and thrown away, within bounds: a client that
+/// is still sending would not read the answer.
+async fn collect(mut body: Body) -> Result<Option<Vec<u8>>, axum::Error> {
+    let (mut bytes, mut length) = (Vec::new(), 0_usize);
+    while length <= MAX_DRAINED
+        && let Some(frame) = body.frame().await
+    {
+        let Ok(data) = frame?.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length <= MAX_BYTES {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    Ok((length <= MAX_BYTES).then_some(bytes))
 }
 
 /// The body of `POST /connectors`.
