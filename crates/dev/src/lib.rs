@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+pub mod broker;
 pub mod functions;
 mod lambda;
 pub mod payload;
