@@ -151,7 +151,8 @@ impl Transactions {
         }
         let transaction = Transaction {
             producer,
-            before: known.map(|(known, _)| (known, None)),
+            // Only who said what it was may ask again; whoever was taken over is fenced.
+            before: current.map(|current| (current, None)),
             last_ending: None,
             timeout_ms,
             open: None,

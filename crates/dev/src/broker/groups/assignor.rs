@@ -1,10 +1,10 @@
 //! The assignors of the broker for groups by KIP-848.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
-use super::consumer::{Assignment, contains, each};
+use super::consumer::{Assignment, each};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Assignor {
@@ -105,7 +105,6 @@ fn uniform(subscribers: &[Subscriber]) -> BTreeMap<String, Assignment> {
         for (topic, partition) in own {
             assignment.entry(topic).or_default().insert(partition);
         }
-        debug_assert!(each(&assignment).all(|(topic, partition)| contains(&assignment, topic, partition)));
         assigned.insert(subscriber.id.clone(), assignment);
     }
     assigned
@@ -115,35 +114,67 @@ fn wants(subscribers: &[Subscriber], at: usize, topic: Uuid) -> bool {
     subscribers.get(at).is_some_and(|subscriber| subscriber.topics.contains_key(&topic))
 }
 
-/// Moves one partition from who has most to who has at least two less. Every move makes the sum of the squares smaller,
-/// so there is an end.
+/// Takes one partition from a member to one that has at least two less, by way of others if they want different topics.
+/// Every time the sum of the squares gets smaller, so there is an end.
 fn balance_one(subscribers: &[Subscriber], own: &mut [BTreeSet<(Uuid, i32)>]) -> bool {
-    let mut order: Vec<(usize, usize)> = own.iter().map(BTreeSet::len).enumerate().map(|(at, len)| (len, at)).collect();
+    let mut order: Vec<(usize, usize)> = own.iter().map(BTreeSet::len).zip(0..).collect();
     order.sort_unstable();
-    for (most, from) in order.iter().rev() {
-        for (least, to) in order.iter().take_while(|(least, _)| least + 1 < *most) {
-            debug_assert!(least < most);
-            let Some(moved) = own
-                .get(*from)
-                .and_then(|own| own.iter().rev().find(|(topic, _)| wants(subscribers, *to, *topic)))
-                .copied()
-            else {
-                continue;
-            };
-            if let Some(own) = own.get_mut(*from) {
+    let most = order.last().map_or(0, |(most, _)| *most);
+    let receivers = order.iter().take_while(|(has, _)| has.saturating_add(2) <= most);
+    for (has, receiver) in receivers {
+        let Some(steps) = way_to(*receiver, has.saturating_add(2), subscribers, own) else {
+            continue;
+        };
+        for (from, moved, to) in steps {
+            if let Some(own) = own.get_mut(from) {
                 own.remove(&moved);
             }
-            if let Some(own) = own.get_mut(*to) {
+            if let Some(own) = own.get_mut(to) {
                 own.insert(moved);
             }
-            return true;
         }
+        return true;
     }
     false
 }
 
+/// Who gives what to whom so that one with at least `enough` has one less, and the receiver one more.
+fn way_to(
+    receiver: usize,
+    enough: usize,
+    subscribers: &[Subscriber],
+    own: &[BTreeSet<(Uuid, i32)>],
+) -> Option<Vec<(usize, (Uuid, i32), usize)>> {
+    // For each member that was met: what it would give to whom.
+    let mut gives: BTreeMap<usize, ((Uuid, i32), usize)> = BTreeMap::new();
+    let mut queue = VecDeque::from([receiver]);
+    while let Some(to) = queue.pop_front() {
+        for (from, has) in own.iter().enumerate() {
+            if from == receiver || gives.contains_key(&from) {
+                continue;
+            }
+            let Some(moved) = has.iter().rev().find(|(topic, _)| wants(subscribers, to, *topic)) else {
+                continue;
+            };
+            gives.insert(from, (*moved, to));
+            if has.len() >= enough {
+                let mut steps = Vec::new();
+                let mut at = from;
+                while let Some((moved, to)) = gives.get(&at) {
+                    steps.push((at, *moved, *to));
+                    at = *to;
+                }
+                return Some(steps);
+            }
+            queue.push_back(from);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::consumer::contains;
     use super::*;
 
     fn subscriber(id: &str, topics: &[(u128, i32)]) -> Subscriber {
