@@ -46,7 +46,11 @@ async fn every_client_reads_what_every_client_writes_in_every_codec() {
     let topic = "codecs";
     let mut ops = vec![json!({ "op": "create", "topic": topic, "partitions": 5 })];
     for client in ["confluent", "kafka-python"] {
-        let key = if client == "confluent" { "compression.type" } else { "compression_type" };
+        let key = if client == "confluent" {
+            "compression.type"
+        } else {
+            "compression_type"
+        };
         for (partition, codec) in (0..).zip(CODECS) {
             let records = [json!({
                 "count": 200, "partition": partition, "key": b64(codec), "value": b64(format!("{client} {codec} ").repeat(20)),
@@ -58,9 +62,20 @@ async fn every_client_reads_what_every_client_writes_in_every_codec() {
     }
     python(bootstrap, &ops).await.unwrap();
     for codec in CODECS {
-        let lines: String = (0..100).map(|number| format!("{codec}{number}\tjava {number}\n")).collect();
-        let args = ["--topic", topic, "--reader-property", "parse.key=true", "--compression-codec", codec];
-        kafka_tool(bootstrap, "console-producer", &args, lines.as_bytes()).await.unwrap();
+        let lines: String = (0..100)
+            .map(|number| format!("{codec}{number}\tjava {number}\n"))
+            .collect();
+        let args = [
+            "--topic",
+            topic,
+            "--reader-property",
+            "parse.key=true",
+            "--compression-codec",
+            codec,
+        ];
+        kafka_tool(bootstrap, "console-producer", &args, lines.as_bytes())
+            .await
+            .unwrap();
     }
     let wanted = 2 * 5 * 200 + 5 * 100;
     for isolation in ["read_uncommitted", "read_committed"] {
@@ -159,19 +174,40 @@ async fn javas_tools_work() {
         let args: Vec<&str> = args.split(' ').collect();
         kafka_tool(bootstrap, tool, &args, &[]).await.unwrap()
     };
-    tool("topics", "--create --topic java --partitions 4 --replication-factor 3 --config retention.ms=5000000").await;
+    tool(
+        "topics",
+        "--create --topic java --partitions 4 --replication-factor 3 --config retention.ms=5000000",
+    )
+    .await;
     let described = tool("topics", "--describe --topic java").await;
-    assert!(described.contains("PartitionCount: 4") && described.contains("retention.ms=5000000"), "{described}");
+    assert!(
+        described.contains("PartitionCount: 4") && described.contains("retention.ms=5000000"),
+        "{described}"
+    );
     tool("topics", "--alter --topic java --partitions 6").await;
-    tool("configs", "--alter --entity-type topics --entity-name java --add-config max.message.bytes=70000").await;
+    tool(
+        "configs",
+        "--alter --entity-type topics --entity-name java --add-config max.message.bytes=70000",
+    )
+    .await;
     let described = tool("configs", "--describe --entity-type topics --entity-name java").await;
     assert!(described.contains("max.message.bytes=70000"), "{described}");
     let input = b"one\ntwo\nthree\n";
-    kafka_tool(bootstrap, "console-producer", &["--topic", "java"], input).await.unwrap();
+    kafka_tool(bootstrap, "console-producer", &["--topic", "java"], input)
+        .await
+        .unwrap();
     for protocol in ["classic", "consumer"] {
         let setting = format!("group.protocol={protocol}");
         let args = [
-            "--topic", "java", "--from-beginning", "--max-messages", "3", "--group", protocol, "--command-property", &setting,
+            "--topic",
+            "java",
+            "--from-beginning",
+            "--max-messages",
+            "3",
+            "--group",
+            protocol,
+            "--command-property",
+            &setting,
         ];
         let read = kafka_tool(bootstrap, "console-consumer", &args, &[]).await.unwrap();
         let mut lines: Vec<_> = read.lines().collect();
@@ -180,9 +216,15 @@ async fn javas_tools_work() {
     }
     let groups = tool("groups", "--describe --all-groups --offsets").await;
     let lags: Vec<_> = groups.lines().filter(|line| line.contains(" java ")).collect();
-    assert!(lags.len() >= 2 && lags.iter().all(|line| line.contains(" 0 ")), "{groups}");
+    assert!(
+        lags.len() >= 2 && lags.iter().all(|line| line.contains(" 0 ")),
+        "{groups}"
+    );
     let offsets = tool("get-offsets", "--topic java --time latest").await;
-    let sum: u32 = offsets.lines().filter_map(|line| line.rsplit(':').next()?.parse::<u32>().ok()).sum();
+    let sum: u32 = offsets
+        .lines()
+        .filter_map(|line| line.rsplit(':').next()?.parse::<u32>().ok())
+        .sum();
     assert_eq!(sum, 3, "{offsets}");
     tool("topics", "--delete --topic java").await;
     assert_eq!(tool("topics", "--list").await.trim(), "");
@@ -191,10 +233,14 @@ async fn javas_tools_work() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kcat_writes_and_reads() {
-    let found = tokio::process::Command::new("kcat").arg("-V").stdout(Stdio::null()).status().await;
+    let found = tokio::process::Command::new("kcat")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .status()
+        .await;
     if found.is_err() {
         let line = "SKIPPED: kcat is not installed\n";
-        tokio::io::stderr().write_all(line.as_bytes()).await.unwrap();
+        std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
         assert!(std::env::var_os("CI").is_none(), "CI skips nothing: install kcat");
         return;
     }
@@ -207,17 +253,43 @@ async fn kcat_writes_and_reads() {
             .spawn()
             .unwrap();
         let mut stdin = kcat.stdin.take().unwrap();
-        stdin.write_all(format!("{codec}:value of {codec}\n").as_bytes()).await.unwrap();
+        stdin
+            .write_all(format!("{codec}:value of {codec}\n").as_bytes())
+            .await
+            .unwrap();
         drop(stdin);
         assert!(kcat.wait().await.unwrap().success());
     }
-    let args = ["-C", "-b", &bootstrap, "-t", "kcat", "-o", "beginning", "-e", "-q", "-f", "%o %k %s\n"];
+    let args = [
+        "-C",
+        "-b",
+        &bootstrap,
+        "-t",
+        "kcat",
+        "-o",
+        "beginning",
+        "-e",
+        "-q",
+        "-f",
+        "%o %k %s\n",
+    ];
     let read = tokio::process::Command::new("kcat").args(args).output().await.unwrap();
     let read = String::from_utf8(read.stdout).unwrap();
-    let wanted: String = (0..).zip(CODECS).map(|(at, codec)| format!("{at} {codec} value of {codec}\n")).collect();
+    let wanted: String = (0..)
+        .zip(CODECS)
+        .map(|(at, codec)| format!("{at} {codec} value of {codec}\n"))
+        .collect();
     assert_eq!(read, wanted);
-    let listed = tokio::process::Command::new("kcat").args(["-L", "-b", &bootstrap]).output().await.unwrap();
-    assert!(String::from_utf8(listed.stdout).unwrap().contains("topic \"kcat\" with 1 partitions"));
+    let listed = tokio::process::Command::new("kcat")
+        .args(["-L", "-b", &bootstrap])
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        String::from_utf8(listed.stdout)
+            .unwrap()
+            .contains("topic \"kcat\" with 1 partitions")
+    );
     broker.stop().await.unwrap();
 }
 
@@ -227,9 +299,20 @@ async fn rskafka_and_our_tools_work() {
     let bootstrap = broker.bootstrap();
     let producer = klamm_tests::produce::Producer::connect(&bootstrap).await.unwrap();
     producer.create_topic("rs", 2).await.unwrap();
-    producer.produce_json("rs", 2, 0..100, Default::default()).await.unwrap();
+    producer
+        .produce_json("rs", 2, 0..100, Default::default())
+        .await
+        .unwrap();
     assert_eq!(klamm_read(&bootstrap, "rs", &[]).await.unwrap().len(), 100);
-    let args = ["topic", "write", "rs", "--bootstrap-server", &bootstrap, "--compression", "zstd"];
+    let args = [
+        "topic",
+        "write",
+        "rs",
+        "--bootstrap-server",
+        &bootstrap,
+        "--compression",
+        "zstd",
+    ];
     let written = klamm(&args, b"{\"a\":1}\n{\"a\":2}\n").await.unwrap();
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     assert_eq!(read_by_both(&bootstrap, "rs", "read_committed").await.len(), 102);

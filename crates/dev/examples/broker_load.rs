@@ -94,7 +94,9 @@ async fn load(bootstrap: &str, batch: usize) -> anyhow::Result<Duration> {
             let mut answer = vec![0; size];
             reading.read_exact(&mut answer).await?;
             // Correlation id, one topic with its name, one partition with its number, then the code.
-            let code = answer.get(4 + 4 + 2 + TOPIC.len() + 4 + 4..).and_then(|rest| rest.first_chunk());
+            let code = answer
+                .get(4 + 4 + 2 + TOPIC.len() + 4 + 4..)
+                .and_then(|rest| rest.first_chunk());
             ensure!(code == Some(&[0, 0]), "the broker refused: {answer:?}");
             permits.add_permits(1);
         }
@@ -124,7 +126,9 @@ fn request(records: usize) -> anyhow::Result<Bytes> {
     encode_request_header_into_buffer(&mut out, &header)?;
     request.encode(&mut out, VERSION)?;
     let size = i32::try_from(out.len() - 4)?;
-    out.first_chunk_mut().context("there is room")?.copy_from_slice(&size.to_be_bytes());
+    out.first_chunk_mut()
+        .context("there is room")?
+        .copy_from_slice(&size.to_be_bytes());
     Ok(out.freeze())
 }
 

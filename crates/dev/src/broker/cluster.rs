@@ -78,7 +78,11 @@ pub(crate) enum TopicRef {
 impl TopicRef {
     /// From the two fields of a message, of which its version has one.
     pub(crate) fn of(name: &str, id: Uuid) -> Self {
-        if id.is_nil() { Self::Name(name.to_owned()) } else { Self::Id(id) }
+        if id.is_nil() {
+            Self::Name(name.to_owned())
+        } else {
+            Self::Id(id)
+        }
     }
 }
 
@@ -165,7 +169,13 @@ impl Cluster {
         for index in 0..saved.partitions.clamp(1, MAX_PARTITIONS) {
             let (log, file) = storage.open_log(saved.id, index, now_ms())?;
             let replicas = self.replicas(&saved.name, index, saved.replication_factor);
-            partitions.push(Arc::new(Partition::new(index, replicas, usage.clone(), log, Some(file))));
+            partitions.push(Arc::new(Partition::new(
+                index,
+                replicas,
+                usage.clone(),
+                log,
+                Some(file),
+            )));
         }
         let topic = Arc::new(Topic {
             name: saved.name,
@@ -177,6 +187,8 @@ impl Cluster {
         });
         for partition in topic.partitions() {
             self.elect(&partition);
+            // Nobody is left who could end them.
+            partition.abort_open(now_ms());
         }
         let mut topics = write(&self.topics);
         topics.by_id.insert(topic.id, Arc::clone(&topic));
@@ -310,9 +322,8 @@ impl Cluster {
             factor => factor,
         };
         if !(1..=nodes).contains(&replication_factor) {
-            let reason = format!(
-                "Unable to replicate the partition {replication_factor} time(s): there are {nodes} broker(s)."
-            );
+            let reason =
+                format!("Unable to replicate the partition {replication_factor} time(s): there are {nodes} broker(s).");
             return Err((ResponseError::InvalidReplicationFactor, reason));
         }
         Ok((partitions, replication_factor))
@@ -337,6 +348,9 @@ impl Cluster {
             let mut topics = write(&self.topics);
             // Another connection may have made it meanwhile.
             if topics.by_name.contains_key(&topic.name) {
+                if let Some(storage) = &self.storage {
+                    storage.delete(id);
+                }
                 let reason = format!("Topic '{}' already exists.", topic.name);
                 return Err((ResponseError::TopicAlreadyExists, reason));
             }
@@ -372,12 +386,17 @@ impl Cluster {
     /// # Errors
     /// There is no such topic, or it has as many already.
     pub(crate) fn grow_topic(&self, name: &str, count: i32, validate_only: bool) -> Result<(), Refusal> {
-        let topic = self
-            .topic(name)
-            .ok_or_else(|| (ResponseError::UnknownTopicOrPartition, "This server does not host this topic.".to_owned()))?;
+        let topic = self.topic(name).ok_or_else(|| {
+            (
+                ResponseError::UnknownTopicOrPartition,
+                "This server does not host this topic.".to_owned(),
+            )
+        })?;
         let current = i32::try_from(topic.partition_count()).unwrap_or(i32::MAX);
         if count <= current || count > MAX_PARTITIONS {
-            let reason = format!("Topic currently has {current} partitions, which is no less than {count}, or that are too many.");
+            let reason = format!(
+                "Topic currently has {current} partitions, which is no less than {count}, or that are too many."
+            );
             return Err((ResponseError::InvalidPartitions, reason));
         }
         if !validate_only {
@@ -457,7 +476,9 @@ impl Cluster {
         let configs = topic.configs();
         if configs.is_deleted() && configs.retention_bytes().is_none() {
             let limit = self.settings.topic_bytes;
-            while topic.usage.topic() > limit && drop_from_largest(&topic.partitions(), topic.usage.topic() - limit) {}
+            while topic.usage.topic() > limit
+                && drop_from_largest(&topic.partitions(), topic.usage.topic().saturating_sub(limit))
+            {}
         }
         let limit = self.settings.total_bytes;
         while self.total_bytes() > limit {
@@ -514,9 +535,13 @@ impl Cluster {
     }
 }
 
-/// Takes `excess` bytes, or what there is, from the front of the largest partition.
+/// Takes `excess` bytes, or what there is, from the front of the largest partition; of each the last batch stays.
 fn drop_from_largest(partitions: &[Arc<Partition>], excess: u64) -> bool {
-    let largest = partitions.iter().max_by_key(|partition| partition.lock().log.size());
+    let droppable = partitions.iter().filter_map(|partition| {
+        let state = partition.lock();
+        (state.log.batch_count() > 1).then(|| (state.log.size(), partition))
+    });
+    let largest = droppable.max_by_key(|(size, _)| *size).map(|(_, partition)| partition);
     let Some(largest) = largest else {
         return false;
     };
@@ -534,7 +559,9 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err("Topic name is invalid: it is empty, '.' or '..'".to_owned());
     }
     if name.len() > MAX_NAME {
-        return Err(format!("Topic name is invalid: the length is longer than the max length {MAX_NAME}"));
+        return Err(format!(
+            "Topic name is invalid: the length is longer than the max length {MAX_NAME}"
+        ));
     }
     if !name.chars().all(is_legal) {
         return Err(
@@ -547,8 +574,8 @@ fn check_name(name: &str) -> Result<(), String> {
 
 /// The same number for the same text in every run (FNV-1a).
 fn spread(text: &str) -> usize {
-    let hash = text
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     usize::try_from(hash).unwrap_or(0)
 }

@@ -75,8 +75,16 @@ pub(crate) const DEFINITIONS: &[Definition] = &[
     of("max.compaction.lag.ms", "9223372036854775807", Kind::Long { min: 1 }),
     of("max.message.bytes", "1048588", Kind::Int { min: 0 }),
     of("message.timestamp.after.max.ms", "3600000", Kind::Long { min: 0 }),
-    of("message.timestamp.before.max.ms", "9223372036854775807", Kind::Long { min: 0 }),
-    of("message.timestamp.type", "CreateTime", Kind::OneOf(&["CreateTime", "LogAppendTime"])),
+    of(
+        "message.timestamp.before.max.ms",
+        "9223372036854775807",
+        Kind::Long { min: 0 },
+    ),
+    of(
+        "message.timestamp.type",
+        "CreateTime",
+        Kind::OneOf(&["CreateTime", "LogAppendTime"]),
+    ),
     of("min.cleanable.dirty.ratio", "0.5", Kind::Ratio),
     of("min.compaction.lag.ms", "0", Kind::Long { min: 0 }),
     of("min.insync.replicas", "1", Kind::Int { min: 1 }),
@@ -212,7 +220,11 @@ mod tests {
             ("no.such.setting", "1", false),
         ];
         for (name, value, taken) in cases {
-            assert_eq!(TopicConfigs::default().set(name, value).is_ok(), taken, "{name}={value}");
+            assert_eq!(
+                TopicConfigs::default().set(name, value).is_ok(),
+                taken,
+                "{name}={value}"
+            );
         }
     }
 }

@@ -157,7 +157,11 @@ mod tests {
     #[test]
     fn a_fault_meets_as_many_requests_of_its_kind_as_it_says() {
         let faults = Faults::default();
-        faults.add(Fault::error(ApiKey::Produce, ResponseError::NotLeaderOrFollower).times(2).on(1));
+        faults.add(
+            Fault::error(ApiKey::Produce, ResponseError::NotLeaderOrFollower)
+                .times(2)
+                .on(1),
+        );
         faults.add(Fault::delay(ApiKey::Produce, Duration::from_millis(5)));
         assert_eq!(faults.take(1, ApiKey::Fetch), Injected::default());
         let first = faults.take(1, ApiKey::Produce);

@@ -117,6 +117,10 @@ impl Log {
         self.batches.iter()
     }
 
+    pub(crate) fn batch_count(&self) -> usize {
+        self.batches.len()
+    }
+
     pub(crate) fn last_batch(&self) -> Option<&Stored> {
         self.batches.back()
     }
@@ -215,7 +219,9 @@ impl Log {
             self.epochs.push((header.leader_epoch, header.base_offset));
         }
         if header.is_control() {
-            let ending = records::expand(&bytes, &header).ok().and_then(|body| ending_of(&body, &header));
+            let ending = records::expand(&bytes, &header)
+                .ok()
+                .and_then(|body| ending_of(&body, &header));
             if let Some(ending) = ending {
                 self.end_transaction(&header, ending, now_ms);
             }
@@ -283,7 +289,8 @@ impl Log {
 
     /// The first batch that holds `offset` or something behind it.
     fn index_of(&self, offset: i64) -> usize {
-        self.batches.partition_point(|stored| stored.header.last_offset() < offset)
+        self.batches
+            .partition_point(|stored| stored.header.last_offset() < offset)
     }
 
     /// The first record at or after this time.
@@ -336,7 +343,10 @@ impl Log {
     /// The last epoch up to this one and where it ends (KIP-101, KIP-320); `None` if nothing is known of it.
     pub(crate) fn epoch_end(&self, epoch: i32) -> Option<(i32, i64)> {
         let next = self.epochs.partition_point(|(known, _)| *known <= epoch);
-        match (next.checked_sub(1).and_then(|at| self.epochs.get(at)), self.epochs.get(next)) {
+        match (
+            next.checked_sub(1).and_then(|at| self.epochs.get(at)),
+            self.epochs.get(next),
+        ) {
             (Some((last, _)), None) if *last == epoch => Some((epoch, self.end_offset)),
             (_, None) => None,
             (Some((floor, _)), Some((_, end))) => Some((*floor, *end)),
@@ -362,7 +372,11 @@ impl Log {
         }
         if offset > self.start_offset {
             self.start_offset = offset;
-            while self.batches.front().is_some_and(|front| front.header.last_offset() < offset) {
+            while self
+                .batches
+                .front()
+                .is_some_and(|front| front.header.last_offset() < offset)
+            {
                 self.pop_front();
             }
             self.forget_before_start();
@@ -380,7 +394,10 @@ impl Log {
             dropped = true;
         }
         if dropped {
-            let next = self.batches.front().map_or(self.end_offset, |front| front.header.base_offset);
+            let next = self
+                .batches
+                .front()
+                .map_or(self.end_offset, |front| front.header.base_offset);
             self.start_offset = self.start_offset.max(next);
             self.forget_before_start();
         }
@@ -394,7 +411,12 @@ impl Log {
             .take_while(|stored| stored.header.last_offset() < offset)
             .cloned()
             .collect();
-        let epochs: Vec<_> = self.epochs.iter().copied().filter(|(_, start)| *start < offset).collect();
+        let epochs: Vec<_> = self
+            .epochs
+            .iter()
+            .copied()
+            .filter(|(_, start)| *start < offset)
+            .collect();
         let start_offset = self.start_offset;
         *self = Self {
             start_offset,

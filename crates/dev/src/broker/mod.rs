@@ -173,12 +173,7 @@ impl Broker {
     ///
     /// # Errors
     /// As for [`Broker::create_topic`]; or a setting is not taken.
-    pub fn create_topic_with(
-        &self,
-        name: &str,
-        partitions: i32,
-        settings: &[(&str, &str)],
-    ) -> Result<(), BrokerError> {
+    pub fn create_topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<(), BrokerError> {
         let refused = |(code, reason)| BrokerError::Refused { code, reason };
         let mut configs = TopicConfigs::default();
         for (name, value) in settings {
@@ -249,14 +244,13 @@ impl Broker {
     /// Ends a virtual broker: its connections break, its port is closed, and others lead what it led if they may.
     ///
     /// # Errors
-    /// There is no such broker, or it is down already.
+    /// There is no such broker.
     pub async fn kill(&self, node: i32) -> Result<(), BrokerError> {
         let server = slot(&mut self.nodes.lock().await, node)?.take();
-        let Some(server) = server else {
-            return Err(BrokerError::NoSuchBroker(node));
-        };
-        self.cluster.set_up(node, false);
-        server.stop().await;
+        if let Some(server) = server {
+            self.cluster.set_up(node, false);
+            server.stop().await;
+        }
         Ok(())
     }
 
@@ -271,7 +265,9 @@ impl Broker {
             return Ok(());
         }
         let at = usize::try_from(node - 1).ok();
-        let address = at.and_then(|at| self.addresses.get(at)).ok_or(BrokerError::NoSuchBroker(node))?;
+        let address = at
+            .and_then(|at| self.addresses.get(at))
+            .ok_or(BrokerError::NoSuchBroker(node))?;
         let (listener, _) = listen(*address).await?;
         *slot = Some(NodeServer::start(node, listener, Arc::clone(&self.cluster)));
         self.cluster.set_up(node, true);
@@ -279,11 +275,15 @@ impl Broker {
     }
 
     fn partition(&self, topic: &str, partition: i32) -> Result<Arc<partition::Partition>, BrokerError> {
-        let found = self.cluster.find_partition(&TopicRef::Name(topic.to_owned()), partition);
-        found.map(|(_, partition)| partition).map_err(|_| BrokerError::NoSuchPartition {
-            topic: topic.to_owned(),
-            partition,
-        })
+        let found = self
+            .cluster
+            .find_partition(&TopicRef::Name(topic.to_owned()), partition);
+        found
+            .map(|(_, partition)| partition)
+            .map_err(|_| BrokerError::NoSuchPartition {
+                topic: topic.to_owned(),
+                partition,
+            })
     }
 
     /// Ends all virtual brokers and waits for their tasks; what is to be kept is in the data directory then.
@@ -301,7 +301,8 @@ impl Broker {
 
 fn slot(nodes: &mut [Option<NodeServer>], node: i32) -> Result<&mut Option<NodeServer>, BrokerError> {
     let at = node.checked_sub(1).and_then(|at| usize::try_from(at).ok());
-    at.and_then(|at| nodes.get_mut(at)).ok_or(BrokerError::NoSuchBroker(node))
+    at.and_then(|at| nodes.get_mut(at))
+        .ok_or(BrokerError::NoSuchBroker(node))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {

@@ -121,9 +121,11 @@ impl Partition {
         let before = state.log.size();
         let epoch = state.leader_epoch;
         let appended = state.log.append(batch, header, configs.timestamps(), epoch, now_ms)?;
-        if !appended.is_duplicate {
-            state.save_last()?;
-        }
+        let saved = if appended.is_duplicate {
+            Ok(())
+        } else {
+            state.save_last()
+        };
         let begun = state.log.start_offset();
         if let Some(limit) = configs.retention_bytes().filter(|_| configs.is_deleted()) {
             state.log.drop_front(|size, header| is_over(size, header, limit));
@@ -134,7 +136,7 @@ impl Partition {
         }
         self.usage.change(before, state.log.size());
         state.wake();
-        Ok((appended, start))
+        saved.map(|()| (appended, start))
     }
 
     /// Ends a producer's transaction here. Markers come from the coordinator, whoever leads.
@@ -145,12 +147,23 @@ impl Partition {
         }
         let before = state.log.size();
         let epoch = state.leader_epoch;
-        state.log.append_marker(producer_id, producer_epoch, ending, epoch, now_ms);
+        state
+            .log
+            .append_marker(producer_id, producer_epoch, ending, epoch, now_ms);
         if let Err(err) = state.save_last() {
             tracing::warn!(partition = self.index, error = %err, "the end of a transaction is not in the data directory");
         }
         self.usage.change(before, state.log.size());
         state.wake();
+    }
+
+    /// Aborts whatever is open.
+    pub(crate) fn abort_open(&self, now_ms: i64) {
+        let mut producers = self.lock().log.producers();
+        producers.retain(|producer| producer.transaction_start.is_some());
+        for producer in producers {
+            self.end_transaction(producer.producer_id, producer.epoch, Ending::Abort, now_ms);
+        }
     }
 
     /// Changes the log by other means than appending, and returns what `change` does.

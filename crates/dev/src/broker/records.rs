@@ -97,7 +97,9 @@ fn varint(bytes: &mut &[u8]) -> Result<i64, Invalid> {
 fn read_all(from: impl Read) -> Result<Vec<u8>, Invalid> {
     let mut out = Vec::new();
     let limit = u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    from.take(limit).read_to_end(&mut out).map_err(|_| Invalid::Decompress)?;
+    from.take(limit)
+        .read_to_end(&mut out)
+        .map_err(|_| Invalid::Decompress)?;
     if out.len() > MAX_BODY_BYTES {
         return Err(Invalid::Decompress);
     }
@@ -119,7 +121,11 @@ fn snappy(body: &[u8]) -> Result<Vec<u8>, Invalid> {
         out.extend(snappy_block(block, MAX_BODY_BYTES - out.len())?);
         rest = behind;
     }
-    if rest.is_empty() { Ok(out) } else { Err(Invalid::Decompress) }
+    if rest.is_empty() {
+        Ok(out)
+    } else {
+        Err(Invalid::Decompress)
+    }
 }
 
 fn snappy_block(block: &[u8], limit: usize) -> Result<Vec<u8>, Invalid> {
@@ -127,5 +133,7 @@ fn snappy_block(block: &[u8], limit: usize) -> Result<Vec<u8>, Invalid> {
     if expanded > limit {
         return Err(Invalid::Decompress);
     }
-    snap::raw::Decoder::new().decompress_vec(block).map_err(|_| Invalid::Decompress)
+    snap::raw::Decoder::new()
+        .decompress_vec(block)
+        .map_err(|_| Invalid::Decompress)
 }

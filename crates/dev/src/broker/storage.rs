@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -66,12 +67,16 @@ pub(crate) struct Saved {
 #[derive(Debug)]
 pub(crate) struct Storage {
     dir: PathBuf,
+    saved_producer_id: AtomicI64,
 }
 
 impl Storage {
     pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(dir.join("logs"))?;
-        Ok(Self { dir })
+        Ok(Self {
+            dir,
+            saved_producer_id: AtomicI64::new(-1),
+        })
     }
 
     pub(crate) fn load(&self) -> io::Result<Saved> {
@@ -91,7 +96,7 @@ impl Storage {
     }
 
     pub(crate) fn save_next_producer_id(&self, id: i64) -> io::Result<()> {
-        if self.read_json("producers.json")? == Some(id) {
+        if self.saved_producer_id.swap(id, Ordering::Relaxed) == id {
             return Ok(());
         }
         self.write_json("producers.json", &id)
@@ -165,7 +170,11 @@ impl LogFile {
         if !rest.is_empty() {
             tracing::warn!(path = %path.display(), bytes = rest.len(), "a log is cut after its last whole batch");
         }
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
         file.set_len(size)?;
         file.seek(SeekFrom::End(0))?;
         let this = Self {
@@ -179,7 +188,9 @@ impl LogFile {
 
     pub(crate) fn append(&mut self, stored: &Stored) -> io::Result<()> {
         self.file.write_all(&stored.bytes)?;
-        self.size = self.size.saturating_add(u64::try_from(stored.bytes.len()).unwrap_or(u64::MAX));
+        self.size = self
+            .size
+            .saturating_add(u64::try_from(stored.bytes.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 

@@ -129,7 +129,10 @@ impl Transactions {
             return Err(ResponseError::InvalidTransactionTimeout);
         }
         let mut table = lock(&self.0);
-        let known = table.by_id.get(id).map(|transaction| (transaction.producer, transaction.before));
+        let known = table
+            .by_id
+            .get(id)
+            .map(|transaction| (transaction.producer, transaction.before));
         let producer = match (known, current) {
             (None, _) => {
                 make_room(&mut table.by_id);
@@ -146,7 +149,11 @@ impl Transactions {
         };
         if let Some(transaction) = table.by_id.get_mut(id) {
             // The marker carries the new epoch, so that the partitions refuse the old one from now on.
-            let marker = if transaction.producer.id == producer.id { producer } else { transaction.producer };
+            let marker = if transaction.producer.id == producer.id {
+                producer
+            } else {
+                transaction.producer
+            };
             close(cluster, transaction, marker, Ending::Abort, now_ms);
         }
         let transaction = Transaction {
@@ -223,7 +230,11 @@ impl Transactions {
             if !partitions.contains_key(of) {
                 partitions.insert(of.clone(), Arc::clone(partition));
             }
-        } else if !transaction.open.as_ref().is_some_and(|open| open.partitions.contains_key(of)) {
+        } else if !transaction
+            .open
+            .as_ref()
+            .is_some_and(|open| open.partitions.contains_key(of))
+        {
             return Err(ResponseError::InvalidTxnState);
         }
         append()
@@ -246,7 +257,11 @@ impl Transactions {
         let transaction = table.find(id, producer).map_err(as_produce_error)?;
         if adds {
             transaction.opened(now_ms).groups.insert(group.to_owned());
-        } else if !transaction.open.as_ref().is_some_and(|open| open.groups.contains(group)) {
+        } else if !transaction
+            .open
+            .as_ref()
+            .is_some_and(|open| open.groups.contains(group))
+        {
             return Err(ResponseError::InvalidTxnState);
         }
         commit()
@@ -266,7 +281,10 @@ impl Transactions {
         now_ms: i64,
     ) -> Result<Producer, ResponseError> {
         let mut table = lock(&self.0);
-        let known = table.by_id.get(id).map(|transaction| (transaction.producer, transaction.before));
+        let known = table
+            .by_id
+            .get(id)
+            .map(|transaction| (transaction.producer, transaction.before));
         if let Some((current, Some((before, Some(ended))))) = known
             && raises_epoch
             && before == producer
@@ -285,7 +303,11 @@ impl Transactions {
         if transaction.open.is_none() && ending == Ending::Commit {
             return Err(ResponseError::InvalidTxnState);
         }
-        let next = if raises_epoch { table.next_epoch(producer) } else { producer };
+        let next = if raises_epoch {
+            table.next_epoch(producer)
+        } else {
+            producer
+        };
         let transaction = table.find(id, producer)?;
         let marker = if next.id == producer.id { next } else { producer };
         close(cluster, transaction, marker, ending, now_ms);
@@ -304,7 +326,10 @@ impl Transactions {
             .by_id
             .iter()
             .filter(|(_, transaction)| {
-                let since = transaction.open.as_ref().map(|open| now_ms.saturating_sub(open.started_ms));
+                let since = transaction
+                    .open
+                    .as_ref()
+                    .map(|open| now_ms.saturating_sub(open.started_ms));
                 since.is_some_and(|since| since > i64::from(transaction.timeout_ms))
             })
             .map(|(id, _)| id.clone())
@@ -315,7 +340,10 @@ impl Transactions {
             };
             let next = table.next_epoch(producer);
             if let Some(transaction) = table.by_id.get_mut(&id) {
-                tracing::info!(transactional_id = id, "a transaction that was open for too long is aborted");
+                tracing::info!(
+                    transactional_id = id,
+                    "a transaction that was open for too long is aborted"
+                );
                 let marker = if next.id == producer.id { next } else { producer };
                 close(cluster, transaction, marker, Ending::Abort, now_ms);
                 transaction.producer = next;
@@ -367,7 +395,9 @@ fn close(cluster: &Cluster, transaction: &mut Transaction, marker: Producer, end
         partition.end_transaction(marker.id, marker.epoch, ending, now_ms);
     }
     for group in &open.groups {
-        cluster.groups.end_transaction(group, marker.id, ending == Ending::Commit);
+        cluster
+            .groups
+            .end_transaction(group, marker.id, ending == Ending::Commit);
     }
 }
 

@@ -47,7 +47,8 @@ impl Envelope {
             ApiKey::ApiVersions if version > 4 => 1,
             _ => api.request_header_version(version),
         };
-        let (header, body) = decode_wary(&frame, |buf| RequestHeader::decode(buf, header_version)).map_err(malformed)?;
+        let (header, body) =
+            decode_wary(&frame, |buf| RequestHeader::decode(buf, header_version)).map_err(malformed)?;
         Ok(Self {
             api,
             version,
@@ -202,5 +203,81 @@ impl ByteBuf for Wary {
             return Err(NotEnoughBytesError);
         }
         Ok(self.get_bytes(size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+    use kafka_protocol::messages::{FetchRequest, MetadataRequest, ProduceRequest};
+    use kafka_protocol::protocol::Message;
+
+    use super::*;
+
+    fn encoded<R: Encodable>(request: &R, version: i16) -> Bytes {
+        let mut out = BytesMut::new();
+        request.encode(&mut out, version).unwrap();
+        out.freeze()
+    }
+
+    #[test]
+    fn numbers_that_are_larger_than_what_is_left_come_through() {
+        for version in 4..=12 {
+            let partition = FetchPartition::default()
+                .with_partition(i32::MAX)
+                .with_partition_max_bytes(i32::MAX);
+            let topic = FetchTopic::default()
+                .with_topic(text("t").into())
+                .with_partitions(vec![partition; 300]);
+            let mut request = FetchRequest::default()
+                .with_max_wait_ms(i32::MAX)
+                .with_min_bytes(1_000_000)
+                .with_max_bytes(i32::MAX)
+                .with_topics(vec![topic]);
+            if version >= 7 {
+                request = request.with_session_id(i32::MAX).with_session_epoch(77_777_777);
+            }
+            let decoded: FetchRequest = decode(&encoded(&request, version), ApiKey::Fetch, version).unwrap();
+            assert_eq!(decoded, request, "version {version}");
+        }
+    }
+
+    #[test]
+    fn an_array_that_claims_more_than_there_can_be_is_refused_before_it_takes_memory() {
+        // Where the topics of a Metadata request are counted.
+        let cases = [
+            (1, i32::MAX.to_be_bytes().to_vec()),
+            (9, vec![0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ];
+        for (version, claim) in cases {
+            let mut bytes = claim;
+            bytes.extend([0; 40]);
+            let refused = decode::<MetadataRequest>(&bytes.into(), ApiKey::Metadata, version);
+            assert!(
+                matches!(refused, Err(Unanswerable::Malformed { .. })),
+                "version {version}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_cut_is_refused_wherever_it_is_cut() {
+        for version in [ProduceRequest::VERSIONS.min, ProduceRequest::VERSIONS.max] {
+            let header = RequestHeader::default()
+                .with_request_api_key(ApiKey::Produce as i16)
+                .with_request_api_version(version)
+                .with_correlation_id(7)
+                .with_client_id(Some(text("client")));
+            let mut out = BytesMut::new();
+            kafka_protocol::protocol::encode_request_header_into_buffer(&mut out, &header).unwrap();
+            let whole = Envelope::parse(out.clone().freeze()).unwrap();
+            assert_eq!((whole.correlation_id, whole.client_id.as_str()), (7, "client"));
+            for length in 0..out.len() {
+                assert!(
+                    Envelope::parse(out.clone().freeze().slice(..length)).is_err(),
+                    "{length} bytes"
+                );
+            }
+        }
     }
 }

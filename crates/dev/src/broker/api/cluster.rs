@@ -24,7 +24,9 @@ pub(super) async fn find_coordinator(call: &Call<'_>, request: FindCoordinatorRe
         if !(0..=MAX_KEY_TYPE).contains(&request.key_type) {
             return Err(ResponseError::InvalidRequest);
         }
-        call.cluster.coordinator(key).ok_or(ResponseError::CoordinatorNotAvailable)
+        call.cluster
+            .coordinator(key)
+            .ok_or(ResponseError::CoordinatorNotAvailable)
     };
     let message = |code: ResponseError| Some(text(&code.to_string()));
     if call.version < MANY_KEYS {
@@ -60,13 +62,15 @@ pub(super) async fn find_coordinator(call: &Call<'_>, request: FindCoordinatorRe
 
 pub(super) async fn describe(call: &Call<'_>, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let nodes = call.cluster.nodes().into_iter();
-    let brokers = nodes.filter(|node| node.is_up || request.include_fenced_brokers).map(|node| {
-        DescribeClusterBroker::default()
-            .with_broker_id(node.id.into())
-            .with_host(text(&call.cluster.settings.host.to_string()))
-            .with_port(i32::from(node.port))
-            .with_is_fenced(!node.is_up)
-    });
+    let brokers = nodes
+        .filter(|node| node.is_up || request.include_fenced_brokers)
+        .map(|node| {
+            DescribeClusterBroker::default()
+                .with_broker_id(node.id.into())
+                .with_host(text(&call.cluster.settings.host.to_string()))
+                .with_port(i32::from(node.port))
+                .with_is_fenced(!node.is_up)
+        });
     let mut response = DescribeClusterResponse::default()
         .with_error_code(super::code_of(&call.check_fault()))
         .with_endpoint_type(1)

@@ -34,7 +34,11 @@ pub(super) async fn commit(call: &Call<'_>, request: OffsetCommitRequest) -> Off
     for topic in &request.topics {
         for partition in &topic.partitions {
             let of = (topic.name.to_string(), partition.partition_index);
-            let metadata = partition.committed_metadata.as_ref().map(|text| text.to_string()).unwrap_or_default();
+            let metadata = partition
+                .committed_metadata
+                .as_ref()
+                .map(|text| text.to_string())
+                .unwrap_or_default();
             if let Err(code) = check_partition(call, &of, &metadata) {
                 refused.insert(of, code);
                 continue;
@@ -68,7 +72,9 @@ pub(super) async fn commit(call: &Call<'_>, request: OffsetCommitRequest) -> Off
                 .with_error_code(super::code_of(&result.and(own)))
         });
         let partitions = partitions.collect();
-        OffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions)
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name)
+            .with_partitions(partitions)
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
 }
@@ -85,7 +91,9 @@ pub(super) fn check_partition(call: &Call<'_>, of: &TopicPartition, metadata: &s
     if metadata.len() > MAX_METADATA {
         return Err(ResponseError::OffsetMetadataTooLarge);
     }
-    call.cluster.find_partition(&TopicRef::Name(of.0.clone()), of.1).map(drop)
+    call.cluster
+        .find_partition(&TopicRef::Name(of.0.clone()), of.1)
+        .map(drop)
 }
 
 /// What a group has committed of the partitions of a topic.
@@ -97,7 +105,9 @@ pub(super) async fn fetch(call: &Call<'_>, request: OffsetFetchRequest) -> Offse
     if call.version < MANY_GROUPS {
         let asked = request.topics.map(|topics| {
             let topics = topics.into_iter();
-            topics.map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
+            topics
+                .map(|topic| (topic.name.to_string(), topic.partition_indexes))
+                .collect()
         });
         return match find(call, &request.group_id, asked, request.require_stable, None) {
             Ok(found) => OffsetFetchResponse::default().with_topics(found.into_iter().map(topic_of_one).collect()),
@@ -107,7 +117,9 @@ pub(super) async fn fetch(call: &Call<'_>, request: OffsetFetchRequest) -> Offse
     let groups = request.groups.into_iter().map(|group| {
         let asked = group.topics.map(|topics| {
             let topics = topics.into_iter();
-            topics.map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
+            topics
+                .map(|topic| (topic.name.to_string(), topic.partition_indexes))
+                .collect()
         });
         let member = group.member_id.as_ref().map(|id| (id.to_string(), group.member_epoch));
         let found = find(call, &group.group_id, asked, request.require_stable, member);
@@ -144,7 +156,9 @@ fn find(
         match &asked {
             Some(asked) => {
                 for (topic, partitions) in asked {
-                    let all = partitions.iter().map(|partition| (*partition, one((topic.clone(), *partition))));
+                    let all = partitions
+                        .iter()
+                        .map(|partition| (*partition, one((topic.clone(), *partition))));
                     found.entry(topic.clone()).or_default().extend(all);
                 }
             }
@@ -219,13 +233,19 @@ pub(super) async fn delete(call: &Call<'_>, request: OffsetDeleteRequest) -> Off
     };
     let mut results = results.into_iter();
     let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().zip(results.by_ref()).map(|(partition, result)| {
-            OffsetDeleteResponsePartition::default()
-                .with_partition_index(partition.partition_index)
-                .with_error_code(super::code_of(&result))
-        });
+        let partitions = topic
+            .partitions
+            .iter()
+            .zip(results.by_ref())
+            .map(|(partition, result)| {
+                OffsetDeleteResponsePartition::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_error_code(super::code_of(&result))
+            });
         let partitions = partitions.collect();
-        OffsetDeleteResponseTopic::default().with_name(topic.name).with_partitions(partitions)
+        OffsetDeleteResponseTopic::default()
+            .with_name(topic.name)
+            .with_partitions(partitions)
     });
     OffsetDeleteResponse::default().with_topics(topics.collect())
 }

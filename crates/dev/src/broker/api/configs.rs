@@ -40,7 +40,9 @@ pub(super) async fn describe(call: &Call<'_>, request: DescribeConfigsRequest) -
             .with_resource_name(resource.resource_name);
         match described {
             Ok(configs) => result.with_configs(configs),
-            Err((code, reason)) => result.with_error_code(code.code()).with_error_message(Some(text(&reason))),
+            Err((code, reason)) => result
+                .with_error_code(code.code())
+                .with_error_message(Some(text(&reason))),
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
@@ -63,7 +65,14 @@ fn described(
                     let explicit = configs.explicit(definition.name);
                     let value = explicit.unwrap_or(definition.default);
                     let source = explicit.map_or(FROM_DEFAULT, |_| FROM_TOPIC);
-                    config(call, definition.name, value, source, definition.wire_type(), includes_synonyms)
+                    config(
+                        call,
+                        definition.name,
+                        value,
+                        source,
+                        definition.wire_type(),
+                        includes_synonyms,
+                    )
                 })
                 .collect())
         }
@@ -99,7 +108,11 @@ fn config(
         .with_value(Some(text(value)))
         .with_config_source(source)
         .with_synonyms(if includes_synonyms { vec![synonym()] } else { Vec::new() });
-    if call.version >= 3 { shown.with_config_type(kind) } else { shown }
+    if call.version >= 3 {
+        shown.with_config_type(kind)
+    } else {
+        shown
+    }
 }
 
 /// What clients and tools look for.
@@ -107,7 +120,11 @@ fn broker_configs(call: &Call<'_>) -> Vec<(&'static str, String, i8)> {
     let settings = &call.cluster.settings;
     let replication = call.cluster.nodes().len().min(3).to_string();
     vec![
-        ("auto.create.topics.enable", settings.auto_create_topics.to_string(), BOOL),
+        (
+            "auto.create.topics.enable",
+            settings.auto_create_topics.to_string(),
+            BOOL,
+        ),
         ("broker.id", call.node.to_string(), INT),
         ("default.replication.factor", replication, INT),
         ("log.retention.bytes", settings.topic_bytes.to_string(), LONG),
@@ -133,13 +150,22 @@ fn topic(call: &Call<'_>, name: &str) -> Result<Arc<Topic>, Refusal> {
 
 pub(super) async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let responses = request.resources.into_iter().map(|resource| {
-        let altered = change(call, resource.resource_type, &resource.resource_name, request.validate_only, |configs| {
-            // What is not named has its default again.
-            configs.clear();
-            resource.configs.iter().try_for_each(|config| {
-                config.value.as_ref().map_or(Ok(()), |value| configs.set(&config.name, value))
-            })
-        });
+        let altered = change(
+            call,
+            resource.resource_type,
+            &resource.resource_name,
+            request.validate_only,
+            |configs| {
+                // What is not named has its default again.
+                configs.clear();
+                resource.configs.iter().try_for_each(|config| {
+                    config
+                        .value
+                        .as_ref()
+                        .map_or(Ok(()), |value| configs.set(&config.name, value))
+                })
+            },
+        );
         let (code, reason) = outcome(altered);
         AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
@@ -155,9 +181,18 @@ pub(super) async fn alter_incrementally(
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let responses = request.resources.into_iter().map(|resource| {
-        let altered = change(call, resource.resource_type, &resource.resource_name, request.validate_only, |configs| {
-            resource.configs.iter().try_for_each(|config| alter_one(configs, config))
-        });
+        let altered = change(
+            call,
+            resource.resource_type,
+            &resource.resource_name,
+            request.validate_only,
+            |configs| {
+                resource
+                    .configs
+                    .iter()
+                    .try_for_each(|config| alter_one(configs, config))
+            },
+        );
         let (code, reason) = outcome(altered);
         IncrementalResourceResponse::default()
             .with_resource_type(resource.resource_type)
@@ -216,7 +251,9 @@ fn alter_one(configs: &mut TopicConfigs, config: &AlterableConfig) -> Result<(),
         }
         3 => {
             let (current, value) = (current(), value()?);
-            let left: Vec<&str> = items(&current).filter(|item| !items(value).any(|goes| goes == *item)).collect();
+            let left: Vec<&str> = items(&current)
+                .filter(|item| !items(value).any(|goes| goes == *item))
+                .collect();
             configs.set(name, &left.join(","))
         }
         other => Err(format!("{other} is no operation on a setting")),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response::{
-    Assignment as DescribedAssignment, DescribedGroup, Member as DescribedMember, TopicPartitions as DescribedPartitions,
+    Assignment as DescribedAssignment, DescribedGroup, Member as DescribedMember,
+    TopicPartitions as DescribedPartitions,
 };
 use kafka_protocol::messages::consumer_group_heartbeat_response::{
     Assignment as AnsweredAssignment, TopicPartitions as AnsweredPartitions,
@@ -59,7 +60,9 @@ pub(super) async fn heartbeat(
         epoch: request.member_epoch,
         instance_id: request.instance_id.as_ref().map(|id| id.to_string()),
         rack: request.rack_id.as_ref().map(|rack| rack.to_string()),
-        rebalance_timeout: u64::try_from(request.rebalance_timeout_ms).ok().map(Duration::from_millis),
+        rebalance_timeout: u64::try_from(request.rebalance_timeout_ms)
+            .ok()
+            .map(Duration::from_millis),
         topics: request
             .subscribed_topic_names
             .as_ref()
@@ -68,7 +71,9 @@ pub(super) async fn heartbeat(
         assignor: request.server_assignor.as_ref().map(|name| name.to_string()),
         owned: request.topic_partitions.as_ref().map(|owned| {
             let owned = owned.iter();
-            owned.map(|of| (of.topic_id, of.partitions.iter().copied().collect())).collect()
+            owned
+                .map(|of| (of.topic_id, of.partitions.iter().copied().collect()))
+                .collect()
         }),
     };
     let answer = call
@@ -96,13 +101,9 @@ pub(super) async fn heartbeat(
     }
 }
 
-pub(super) async fn describe(
-    call: &Call<'_>,
-    request: ConsumerGroupDescribeRequest,
-) -> ConsumerGroupDescribeResponse {
+pub(super) async fn describe(call: &Call<'_>, request: ConsumerGroupDescribeRequest) -> ConsumerGroupDescribeResponse {
     let groups = request.group_ids.into_iter().map(|id| {
         let shown = call.check_coordinator(&id).and_then(|()| {
-            // Names are looked up once the groups' lock is free again.
             let show = |group: &Group| match &group.membership {
                 Membership::Consumer(group) => Some(described(call, group)),
                 Membership::Classic(_) => None,
@@ -144,7 +145,11 @@ fn described(call: &Call<'_>, group: &ConsumerGroup) -> DescribedGroup {
             .with_assignment(described_assignment(call, &member.assigned))
             .with_target_assignment(described_assignment(call, &group.target_of(id)));
         // By KIP-848, where a member of the classic protocol would be 0.
-        if call.version >= 1 { described.with_member_type(1) } else { described }
+        if call.version >= 1 {
+            described.with_member_type(1)
+        } else {
+            described
+        }
     });
     DescribedGroup::default()
         .with_group_state(text(group.state()))

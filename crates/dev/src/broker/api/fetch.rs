@@ -145,7 +145,9 @@ fn section(
         diverging: None,
         slice: Slice::default(),
     };
-    let found = call.check_fault().and_then(|()| call.cluster.find_partition(topic, index));
+    let found = call
+        .check_fault()
+        .and_then(|()| call.cluster.find_partition(topic, index));
     let partition = match found {
         Ok((_, partition)) => partition,
         Err(code) => return failed(code, None),
@@ -163,7 +165,9 @@ fn section(
         log_start_offset: state.log.start_offset(),
     });
     let limit = usize::try_from(asked.max_bytes).unwrap_or(0).min(left);
-    let diverging = asked.last_fetched_epoch.and_then(|epoch| diverges(&state, epoch, asked.offset));
+    let diverging = asked
+        .last_fetched_epoch
+        .and_then(|epoch| diverges(&state, epoch, asked.offset));
     if diverging.is_some() {
         return Section {
             told,
@@ -212,7 +216,10 @@ fn respond(call: &Call<'_>, fetch: &Fetch, request: &FetchRequest, sections: Vec
         // An error is told again until it is over.
         let now_told = section.told.filter(|_| section.code.is_none());
         told.push((key.clone(), now_told, has_records));
-        topics.entry(&key.0).or_default().push(partition_data(key.1, section, isolation));
+        topics
+            .entry(&key.0)
+            .or_default()
+            .push(partition_data(key.1, section, isolation));
     }
     if let Some(session) = fetch.session {
         call.cluster.sessions.end(call.node, session, &told);
@@ -252,7 +259,9 @@ fn partition_data(index: i32, section: Section, isolation: Isolation) -> Partiti
         data = data.with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end_offset));
     }
     if let Some((leader, epoch)) = section.leader {
-        let leader = LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch);
+        let leader = LeaderIdAndEpoch::default()
+            .with_leader_id(leader.into())
+            .with_leader_epoch(epoch);
         data = data.with_current_leader(leader);
     }
     data

@@ -45,7 +45,9 @@ pub(super) async fn describe(call: &Call<'_>, request: DescribeGroupsRequest) ->
                 DescribedGroup::default().with_group_state(text("Dead"))
             }
             Err(code) => {
-                let group = DescribedGroup::default().with_error_code(code.code()).with_group_state(text("Dead"));
+                let group = DescribedGroup::default()
+                    .with_error_code(code.code())
+                    .with_group_state(text("Dead"));
                 if call.version >= UNKNOWN_IS_ERROR {
                     group.with_error_message(Some(text(&format!("Group {} not found.", id.as_str()))))
                 } else {
@@ -82,7 +84,11 @@ fn described(group: &ClassicGroup) -> DescribedGroup {
     DescribedGroup::default()
         .with_group_state(text(state_of(group)))
         .with_protocol_type(text(&group.protocol_type))
-        .with_protocol_data(if is_stable { text(&group.protocol) } else { StrBytes::new() })
+        .with_protocol_data(if is_stable {
+            text(&group.protocol)
+        } else {
+            StrBytes::new()
+        })
         .with_members(members.collect())
 }
 

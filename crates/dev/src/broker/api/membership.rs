@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{
@@ -40,12 +41,17 @@ pub(super) async fn join(call: &Call<'_>, request: JoinGroupRequest) -> JoinGrou
         instance_id: optional(request.group_instance_id.as_ref()),
         session_timeout,
         // Before version 1 there was one time-out for both.
-        rebalance_timeout: if call.version == 0 { session_timeout } else { millis(request.rebalance_timeout_ms) },
+        rebalance_timeout: if call.version == 0 {
+            session_timeout
+        } else {
+            millis(request.rebalance_timeout_ms)
+        },
         protocol_type: request.protocol_type.to_string(),
         protocols: request
             .protocols
             .into_iter()
-            .map(|protocol| (protocol.name.to_string(), protocol.metadata))
+            // Copied, as it stays for long and would keep the whole request.
+            .map(|protocol| (protocol.name.to_string(), Bytes::copy_from_slice(&protocol.metadata)))
             .collect(),
         takes_id_first: call.version >= ID_FIRST,
         takes_skipped_assignment: call.version >= SKIPS_ASSIGNMENT,
@@ -70,7 +76,11 @@ fn joined_response(call: &Call<'_>, joined: Joined) -> JoinGroupResponse {
     let members = joined.members.into_iter().map(|(id, instance_id, metadata)| {
         JoinGroupResponseMember::default()
             .with_member_id(text(&id))
-            .with_group_instance_id(if call.version >= 5 { instance_id.as_deref().map(text) } else { None })
+            .with_group_instance_id(if call.version >= 5 {
+                instance_id.as_deref().map(text)
+            } else {
+                None
+            })
             .with_metadata(metadata)
     });
     let response = JoinGroupResponse::default()
@@ -100,7 +110,9 @@ pub(super) async fn sync(call: &Call<'_>, request: SyncGroupRequest) -> SyncGrou
         generation: request.generation_id,
         protocol_type: optional(request.protocol_type.as_ref()),
         protocol: optional(request.protocol_name.as_ref()),
-        assignments: assignments.map(|of| (of.member_id.to_string(), of.assignment)).collect(),
+        assignments: assignments
+            .map(|of| (of.member_id.to_string(), Bytes::copy_from_slice(&of.assignment)))
+            .collect(),
     };
     let answer = match call.check_coordinator(&group) {
         Ok(()) => call.cluster.groups.sync(&group, sync).await,

@@ -47,7 +47,12 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
                     Err(code) => MetadataResponseTopic::default()
                         .with_error_code(code.code())
                         .with_topic_id(asked.topic_id)
-                        .with_name(asked.name.clone().or_else(|| (call.version < 12).then(Default::default))),
+                        .with_name(
+                            asked
+                                .name
+                                .clone()
+                                .or_else(|| (call.version < 12).then(Default::default)),
+                        ),
                 }
             };
             asked.iter().map(one).collect()
@@ -153,7 +158,9 @@ pub(super) async fn describe_topic_partitions(
         names = call.cluster.topics().iter().map(|topic| topic.name.clone()).collect();
     }
     names.sort_unstable();
-    let cursor = request.cursor.map(|cursor| (cursor.topic_name.to_string(), cursor.partition_index));
+    let cursor = request
+        .cursor
+        .map(|cursor| (cursor.topic_name.to_string(), cursor.partition_index));
     let mut left = usize::try_from(request.response_partition_limit)
         .unwrap_or(MAX_DESCRIBED)
         .clamp(1, MAX_DESCRIBED);
@@ -170,7 +177,9 @@ pub(super) async fn describe_topic_partitions(
             break;
         }
         let topic = DescribeTopicPartitionsResponseTopic::default().with_name(Some(text(&name).into()));
-        let found = call.check_fault().and_then(|()| call.cluster.find(&TopicRef::Name(name.clone())));
+        let found = call
+            .check_fault()
+            .and_then(|()| call.cluster.find(&TopicRef::Name(name.clone())));
         let found = match found {
             Ok(found) => found,
             Err(code) => {
@@ -197,9 +206,13 @@ pub(super) async fn describe_topic_partitions(
         }
     }
     let cursor = next.map(|(name, partition)| {
-        Cursor::default().with_topic_name(text(&name).into()).with_partition_index(partition)
+        Cursor::default()
+            .with_topic_name(text(&name).into())
+            .with_partition_index(partition)
     });
-    DescribeTopicPartitionsResponse::default().with_topics(topics).with_next_cursor(cursor)
+    DescribeTopicPartitionsResponse::default()
+        .with_topics(topics)
+        .with_next_cursor(cursor)
 }
 
 fn listed(partition: &Partition, nodes: &[Node]) -> DescribeTopicPartitionsResponsePartition {

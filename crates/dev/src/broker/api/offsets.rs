@@ -35,7 +35,14 @@ pub(super) async fn list(call: &Call<'_>, request: ListOffsetsRequest) -> ListOf
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
             let epoch = known(asked.current_leader_epoch);
-            let found = find(call, &named(&topic.name), asked.partition_index, epoch, asked.timestamp, isolation);
+            let found = find(
+                call,
+                &named(&topic.name),
+                asked.partition_index,
+                epoch,
+                asked.timestamp,
+                isolation,
+            );
             let answer = ListOffsetsPartitionResponse::default()
                 .with_partition_index(asked.partition_index)
                 .with_timestamp(-1)
@@ -51,7 +58,9 @@ pub(super) async fn list(call: &Call<'_>, request: ListOffsetsRequest) -> ListOf
             }
         });
         let partitions = partitions.collect();
-        ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
+        ListOffsetsTopicResponse::default()
+            .with_name(topic.name)
+            .with_partitions(partitions)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
@@ -105,7 +114,9 @@ pub(super) async fn epoch_end(call: &Call<'_>, request: OffsetForLeaderEpochRequ
             }
         });
         let partitions = partitions.collect();
-        OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
+        OffsetForLeaderTopicResult::default()
+            .with_topic(topic.topic)
+            .with_partitions(partitions)
     });
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
@@ -136,7 +147,9 @@ pub(super) async fn delete_records(call: &Call<'_>, request: DeleteRecordsReques
                 .with_low_watermark(deleted.unwrap_or(-1))
         });
         let partitions = partitions.collect();
-        DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions)
+        DeleteRecordsTopicResult::default()
+            .with_name(topic.name)
+            .with_partitions(partitions)
     });
     DeleteRecordsResponse::default().with_topics(topics.collect())
 }

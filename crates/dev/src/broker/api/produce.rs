@@ -2,9 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
-};
+use kafka_protocol::messages::produce_response::{LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
 use super::super::batch::{Header, Invalid, has_valid_crc};
@@ -35,7 +33,14 @@ pub(super) async fn produce(call: &Call<'_>, request: ProduceRequest) -> Produce
         let partitions = topic.partition_data.into_iter().map(|data| {
             let appended = if (-1..=1).contains(&request.acks) {
                 let records = data.records.unwrap_or_default();
-                append(call, &reference, data.index, &records, transactional_id.as_deref(), now_ms)
+                append(
+                    call,
+                    &reference,
+                    data.index,
+                    &records,
+                    transactional_id.as_deref(),
+                    now_ms,
+                )
             } else {
                 Err((ResponseError::InvalidRequiredAcks, None))
             };
@@ -66,7 +71,10 @@ fn append(
     let configs = topic.configs();
     let header = check(records, &configs)?;
     let live = call.cluster.live_nodes();
-    let in_sync = partition.replicas.iter().filter(|replica| live.iter().any(|node| node.id == **replica));
+    let in_sync = partition
+        .replicas
+        .iter()
+        .filter(|replica| live.iter().any(|node| node.id == **replica));
     if in_sync.count() < configs.min_insync_replicas() {
         return Err(plain(ResponseError::NotEnoughReplicas));
     }
@@ -123,7 +131,10 @@ fn check(batch: &[u8], configs: &TopicConfigs) -> Result<Header, Refusal> {
         return Err((ResponseError::CorruptMessage, Some(Invalid::Crc.to_string())));
     }
     if header.is_control() {
-        return Err(refused(ResponseError::InvalidRecord, "clients cannot write control batches"));
+        return Err(refused(
+            ResponseError::InvalidRecord,
+            "clients cannot write control batches",
+        ));
     }
     if header.records < 1 || header.last_offset_delta != header.records - 1 {
         return Err(refused(

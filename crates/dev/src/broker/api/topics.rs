@@ -41,7 +41,9 @@ pub(super) async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> Cre
                 .with_num_partitions(partitions)
                 .with_replication_factor(replication_factor)
                 .with_configs(Some(shown(&configs))),
-            Err((code, reason)) => result.with_error_code(code.code()).with_error_message(Some(text(&reason))),
+            Err((code, reason)) => result
+                .with_error_code(code.code())
+                .with_error_message(Some(text(&reason))),
         }
     });
     CreateTopicsResponse::default().with_topics(topics.collect())
@@ -65,7 +67,10 @@ fn create_one(
     } else {
         // Where the replicas are is this broker's choice; how many there are is not.
         let replicas = topic.assignments.first().map_or(0, |first| first.broker_ids.len());
-        (count(topic.assignments.len()), i16::try_from(replicas).unwrap_or(i16::MAX))
+        (
+            count(topic.assignments.len()),
+            i16::try_from(replicas).unwrap_or(i16::MAX),
+        )
     };
     let new = NewTopic {
         name: topic.name.to_string(),
@@ -96,9 +101,10 @@ fn shown(configs: &TopicConfigs) -> Vec<CreatableTopicConfigs> {
 }
 
 pub(super) async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
-    let by_name = request.topic_names.into_iter().map(|name| {
-        DeleteTopicState::default().with_name(Some(name))
-    });
+    let by_name = request
+        .topic_names
+        .into_iter()
+        .map(|name| DeleteTopicState::default().with_name(Some(name)));
     let responses = request.topics.into_iter().chain(by_name).map(|topic| {
         let reference = match &topic.name {
             Some(name) => TopicRef::Name(name.to_string()),
@@ -131,7 +137,9 @@ pub(super) async fn create_partitions(call: &Call<'_>, request: CreatePartitions
         let result = CreatePartitionsTopicResult::default().with_name(topic.name);
         match grown {
             Ok(()) => result,
-            Err((code, reason)) => result.with_error_code(code.code()).with_error_message(Some(text(&reason))),
+            Err((code, reason)) => result
+                .with_error_code(code.code())
+                .with_error_message(Some(text(&reason))),
         }
     });
     CreatePartitionsResponse::default().with_results(results.collect())

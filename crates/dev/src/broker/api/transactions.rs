@@ -69,10 +69,7 @@ pub(super) async fn init(call: &Call<'_>, request: InitProducerIdRequest) -> Ini
 /// Partitions of a transaction, each with what was found of it.
 type Named = Vec<(String, Vec<(i32, Result<Arc<Partition>, ResponseError>)>)>;
 
-pub(super) async fn add_partitions(
-    call: &Call<'_>,
-    request: AddPartitionsToTxnRequest,
-) -> AddPartitionsToTxnResponse {
+pub(super) async fn add_partitions(call: &Call<'_>, request: AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse {
     if call.version < MANY_TRANSACTIONS {
         let producer = Producer {
             id: request.v3_and_below_producer_id.0,
@@ -105,7 +102,9 @@ fn added(
 ) -> Vec<AddPartitionsToTxnTopicResult> {
     let find = |topic: &AddPartitionsToTxnTopic, index: i32| {
         let reference = TopicRef::Name(topic.name.to_string());
-        call.cluster.find_partition(&reference, index).map(|(_, partition)| partition)
+        call.cluster
+            .find_partition(&reference, index)
+            .map(|(_, partition)| partition)
     };
     let named: Named = topics
         .iter()
@@ -114,7 +113,9 @@ fn added(
             (topic.name.to_string(), found.collect())
         })
         .collect();
-    let all_exist = named.iter().all(|(_, found)| found.iter().all(|(_, found)| found.is_ok()));
+    let all_exist = named
+        .iter()
+        .all(|(_, found)| found.iter().all(|(_, found)| found.is_ok()));
     let wanted = named.iter().flat_map(|(topic, found)| {
         let found = found.iter();
         found.filter_map(|(index, found)| Some(((topic.clone(), *index), Arc::clone(found.as_ref().ok()?))))
@@ -122,7 +123,9 @@ fn added(
     let outcome = call.check_coordinator(id).and_then(|()| {
         let transactions = &call.cluster.transactions;
         if verifies_only {
-            wanted.map(|(of, _)| of).try_for_each(|of| transactions.verify(id, producer, &of))
+            wanted
+                .map(|(of, _)| of)
+                .try_for_each(|of| transactions.verify(id, producer, &of))
         } else if all_exist {
             transactions.add_partitions(id, producer, wanted, now_ms())
         } else {
@@ -174,7 +177,11 @@ pub(super) async fn end(call: &Call<'_>, request: EndTxnRequest) -> EndTxnRespon
         id: request.producer_id.0,
         epoch: request.producer_epoch,
     };
-    let ending = if request.committed { Ending::Commit } else { Ending::Abort };
+    let ending = if request.committed {
+        Ending::Commit
+    } else {
+        Ending::Abort
+    };
     let raises_epoch = call.version >= RAISES_EPOCH;
     let ended = call
         .check_coordinator(id)
@@ -203,7 +210,11 @@ pub(super) async fn commit_offsets(call: &Call<'_>, request: TxnOffsetCommitRequ
     for topic in &request.topics {
         for partition in &topic.partitions {
             let of = (topic.name.to_string(), partition.partition_index);
-            let metadata = partition.committed_metadata.as_ref().map(|text| text.to_string()).unwrap_or_default();
+            let metadata = partition
+                .committed_metadata
+                .as_ref()
+                .map(|text| text.to_string())
+                .unwrap_or_default();
             if let Err(code) = committed::check_partition(call, &of, &metadata) {
                 refused.insert(of, code);
                 continue;
@@ -243,7 +254,9 @@ pub(super) async fn commit_offsets(call: &Call<'_>, request: TxnOffsetCommitRequ
                 .with_error_code(super::code_of(&result.and(own)))
         });
         let partitions = partitions.collect();
-        TxnOffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions)
+        TxnOffsetCommitResponseTopic::default()
+            .with_name(topic.name)
+            .with_partitions(partitions)
     });
     TxnOffsetCommitResponse::default().with_topics(topics.collect())
 }
@@ -274,7 +287,9 @@ pub(super) async fn describe_producers(
             response.with_active_producers(producers.collect())
         });
         let partitions = partitions.collect();
-        TopicResponse::default().with_name(topic.name).with_partitions(partitions)
+        TopicResponse::default()
+            .with_name(topic.name)
+            .with_partitions(partitions)
     });
     DescribeProducersResponse::default().with_topics(topics.collect())
 }
@@ -290,7 +305,9 @@ pub(super) async fn list(call: &Call<'_>, request: ListTransactionsRequest) -> L
     let is_wanted = |transaction: &TransactionSnapshot| {
         let states = &request.state_filters;
         let ids = &request.producer_id_filters;
-        let runs_ms = transaction.started_ms.map_or(0, |started| now_ms().saturating_sub(started));
+        let runs_ms = transaction
+            .started_ms
+            .map_or(0, |started| now_ms().saturating_sub(started));
         (states.is_empty() || states.iter().any(|state| state.as_str() == transaction.state))
             && (ids.is_empty() || ids.iter().any(|id| id.0 == transaction.producer.id))
             && (request.duration_filter < 0 || runs_ms >= request.duration_filter)
@@ -311,7 +328,9 @@ pub(super) async fn describe(call: &Call<'_>, request: DescribeTransactionsReque
             let found = all.iter().find(|transaction| transaction.id == id.as_str());
             found.ok_or(ResponseError::TransactionalIdNotFound)
         });
-        let state = DescribedTransaction::default().with_error_code(super::code_of(&found)).with_transactional_id(id);
+        let state = DescribedTransaction::default()
+            .with_error_code(super::code_of(&found))
+            .with_transactional_id(id);
         let Ok(found) = found else {
             return state;
         };
@@ -320,7 +339,9 @@ pub(super) async fn describe(call: &Call<'_>, request: DescribeTransactionsReque
             match topics.last_mut() {
                 Some(last) if last.topic.as_str() == topic => last.partitions.push(*partition),
                 _ => topics.push(
-                    TopicData::default().with_topic(text(topic).into()).with_partitions(vec![*partition]),
+                    TopicData::default()
+                        .with_topic(text(topic).into())
+                        .with_partitions(vec![*partition]),
                 ),
             }
         }

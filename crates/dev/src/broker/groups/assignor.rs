@@ -51,14 +51,22 @@ impl Assignor {
 }
 
 fn topics(subscribers: &[Subscriber]) -> BTreeMap<Uuid, i32> {
-    subscribers.iter().flat_map(|subscriber| subscriber.topics.clone()).collect()
+    subscribers
+        .iter()
+        .flat_map(|subscriber| subscriber.topics.clone())
+        .collect()
 }
 
 fn range(subscribers: &[Subscriber]) -> BTreeMap<String, Assignment> {
-    let mut assigned: BTreeMap<String, Assignment> =
-        subscribers.iter().map(|subscriber| (subscriber.id.clone(), Assignment::new())).collect();
+    let mut assigned: BTreeMap<String, Assignment> = subscribers
+        .iter()
+        .map(|subscriber| (subscriber.id.clone(), Assignment::new()))
+        .collect();
     for (topic, partitions) in topics(subscribers) {
-        let mut takers: Vec<_> = subscribers.iter().filter(|taker| taker.topics.contains_key(&topic)).collect();
+        let mut takers: Vec<_> = subscribers
+            .iter()
+            .filter(|taker| taker.topics.contains_key(&topic))
+            .collect();
         takers.sort_by(|a, b| a.order.cmp(&b.order));
         let mut left = i32::try_from(takers.len()).unwrap_or(i32::MAX);
         let mut next = 0;
@@ -81,10 +89,14 @@ fn uniform(subscribers: &[Subscriber]) -> BTreeMap<String, Assignment> {
     let mut taken = BTreeSet::new();
     let mut own: Vec<BTreeSet<(Uuid, i32)>> = Vec::with_capacity(subscribers.len());
     for subscriber in subscribers {
-        let stays = |(topic, partition): &(Uuid, i32)| {
-            subscriber.topics.get(topic).is_some_and(|count| partition < count)
-        };
-        own.push(each(&subscriber.has).filter(stays).filter(|of| taken.insert(*of)).collect());
+        let stays =
+            |(topic, partition): &(Uuid, i32)| subscriber.topics.get(topic).is_some_and(|count| partition < count);
+        own.push(
+            each(&subscriber.has)
+                .filter(stays)
+                .filter(|of| taken.insert(*of))
+                .collect(),
+        );
     }
     for (topic, count) in &all {
         for partition in 0..*count {
@@ -111,7 +123,9 @@ fn uniform(subscribers: &[Subscriber]) -> BTreeMap<String, Assignment> {
 }
 
 fn wants(subscribers: &[Subscriber], at: usize, topic: Uuid) -> bool {
-    subscribers.get(at).is_some_and(|subscriber| subscriber.topics.contains_key(&topic))
+    subscribers
+        .get(at)
+        .is_some_and(|subscriber| subscriber.topics.contains_key(&topic))
 }
 
 /// Takes one partition from a member to one that has at least two less, by way of others if they want different topics.
@@ -181,7 +195,10 @@ mod tests {
         Subscriber {
             id: id.to_owned(),
             order: id.to_owned(),
-            topics: topics.iter().map(|(id, count)| (Uuid::from_u128(*id), *count)).collect(),
+            topics: topics
+                .iter()
+                .map(|(id, count)| (Uuid::from_u128(*id), *count))
+                .collect(),
             has: Assignment::new(),
         }
     }
@@ -217,6 +234,10 @@ mod tests {
         ];
         let assigned = Assignor::Uniform.assign(&subscribers);
         assert_eq!(counts(&assigned).iter().sum::<usize>(), 9);
-        assert!(counts(&assigned).iter().all(|count| *count == 3), "{:?}", counts(&assigned));
+        assert!(
+            counts(&assigned).iter().all(|count| *count == 3),
+            "{:?}",
+            counts(&assigned)
+        );
     }
 }

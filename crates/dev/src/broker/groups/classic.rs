@@ -219,7 +219,8 @@ impl ClassicGroup {
                     return Ok(());
                 }
             } else if join.takes_id_first {
-                self.pending.insert(join.new_member_id.clone(), now + join.session_timeout);
+                self.pending
+                    .insert(join.new_member_id.clone(), now + join.session_timeout);
                 return Err((ResponseError::MemberIdRequired, join.new_member_id, reply));
             }
             let id = join.new_member_id.clone();
@@ -273,7 +274,12 @@ impl ClassicGroup {
         if join.protocols.is_empty() || join.protocol_type.is_empty() {
             return false;
         }
-        let others = || self.members.iter().filter(|(id, _)| **id != join.member_id).map(|(_, member)| member);
+        let others = || {
+            self.members
+                .iter()
+                .filter(|(id, _)| **id != join.member_id)
+                .map(|(_, member)| member)
+        };
         if others().next().is_none() {
             return true;
         }
@@ -307,7 +313,11 @@ impl ClassicGroup {
             syncing: None,
         };
         self.members.insert(id, member);
-        let delay = if self.phase == Phase::Empty { initial_delay } else { Duration::ZERO };
+        let delay = if self.phase == Phase::Empty {
+            initial_delay
+        } else {
+            Duration::ZERO
+        };
         self.prepare(delay, now);
     }
 
@@ -576,7 +586,11 @@ impl ClassicGroup {
         Synced {
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
-            assignment: self.members.get(id).map(|member| member.assignment.clone()).unwrap_or_default(),
+            assignment: self
+                .members
+                .get(id)
+                .map(|member| member.assignment.clone())
+                .unwrap_or_default(),
         }
     }
 
@@ -609,7 +623,11 @@ impl ClassicGroup {
             return Ok(());
         }
         let id = match (identity.member_id, identity.instance_id) {
-            ("", Some(instance)) => self.instances.get(instance).ok_or(ResponseError::UnknownMemberId)?.clone(),
+            ("", Some(instance)) => self
+                .instances
+                .get(instance)
+                .ok_or(ResponseError::UnknownMemberId)?
+                .clone(),
             (id, _) => {
                 self.check_identity(identity)?;
                 id.to_owned()
@@ -653,7 +671,11 @@ impl ClassicGroup {
 
     fn check_member(&self, identity: Identity<'_>, generation: i32) -> Result<(), ResponseError> {
         self.check_identity(identity)?;
-        if generation == self.generation { Ok(()) } else { Err(ResponseError::IllegalGeneration) }
+        if generation == self.generation {
+            Ok(())
+        } else {
+            Err(ResponseError::IllegalGeneration)
+        }
     }
 
     fn check_identity(&self, identity: Identity<'_>) -> Result<(), ResponseError> {
@@ -682,7 +704,9 @@ impl ClassicGroup {
             Phase::Empty | Phase::Stable => None,
         };
         let silent = self.members.values().filter(|member| !member.is_parked());
-        let expiries = silent.map(|member| member.expires).chain(self.pending.values().copied());
+        let expiries = silent
+            .map(|member| member.expires)
+            .chain(self.pending.values().copied());
         phase.into_iter().chain(expiries).min()
     }
 }

@@ -126,7 +126,8 @@ impl ConsumerGroup {
         } else if self.epoch > self.target_epoch {
             "Assigning"
         } else if self.members.iter().all(|(id, member)| {
-            is_settled(member) && (member.is_away || self.target.get(id).is_none_or(|target| *target == member.assigned))
+            is_settled(member)
+                && (member.is_away || self.target.get(id).is_none_or(|target| *target == member.assigned))
         }) {
             "Stable"
         } else {
@@ -171,7 +172,10 @@ impl ConsumerGroup {
     }
 
     fn check(&self, beat: &Beat) -> Result<(), Refused> {
-        let member = self.members.get(&beat.member_id).ok_or_else(|| unknown(&beat.member_id))?;
+        let member = self
+            .members
+            .get(&beat.member_id)
+            .ok_or_else(|| unknown(&beat.member_id))?;
         if let Some(instance) = &beat.instance_id
             && self.holder_of(instance).is_some_and(|holder| *holder != beat.member_id)
         {
@@ -180,7 +184,10 @@ impl ConsumerGroup {
         }
         // The answer that raised the epoch may have got lost.
         let is_behind = beat.epoch == member.previous_epoch
-            && beat.owned.as_ref().is_some_and(|owned| is_within(owned, &member.assigned));
+            && beat
+                .owned
+                .as_ref()
+                .is_some_and(|owned| is_within(owned, &member.assigned));
         if beat.epoch == member.epoch || is_behind {
             return Ok(());
         }
@@ -229,7 +236,11 @@ impl ConsumerGroup {
             expires: now,
             is_away: false,
         };
-        let former = beat.instance_id.as_deref().and_then(|instance| self.holder_of(instance)).cloned();
+        let former = beat
+            .instance_id
+            .as_deref()
+            .and_then(|instance| self.holder_of(instance))
+            .cloned();
         if let Some(former) = former {
             if self.members.get(&former).is_some_and(|member| !member.is_away) {
                 let reason = format!("Static member {} is still in the group.", beat.member_id);
@@ -286,13 +297,7 @@ impl ConsumerGroup {
     }
 
     /// Takes over what the heartbeat says. Whether the subscription is another.
-    fn update(
-        &mut self,
-        id: &str,
-        beat: Beat,
-        session_timeout: Duration,
-        now: Instant,
-    ) -> Result<bool, Refused> {
+    fn update(&mut self, id: &str, beat: Beat, session_timeout: Duration, now: Instant) -> Result<bool, Refused> {
         let assignor = match beat.assignor.as_deref() {
             None => None,
             Some(name) => Some(Assignor::of_name(name).ok_or_else(|| {
@@ -376,7 +381,11 @@ impl ConsumerGroup {
         let target = self.target.get(id).cloned().unwrap_or_default();
         let (mut kept, mut revoking, mut added) = (Assignment::new(), Assignment::new(), Assignment::new());
         for (topic, partition) in each(&member.assigned) {
-            let to = if contains(&target, topic, partition) { &mut kept } else { &mut revoking };
+            let to = if contains(&target, topic, partition) {
+                &mut kept
+            } else {
+                &mut revoking
+            };
             to.entry(topic).or_default().insert(partition);
         }
         for (topic, partition) in each(&target) {
@@ -461,10 +470,18 @@ impl ConsumerGroup {
     /// The member is not in the group, or not with this epoch.
     pub(crate) fn check_commit(&self, member_id: &str, epoch: i32) -> Result<(), ResponseError> {
         if member_id.is_empty() && epoch < 0 {
-            return if self.members.is_empty() { Ok(()) } else { Err(ResponseError::UnknownMemberId) };
+            return if self.members.is_empty() {
+                Ok(())
+            } else {
+                Err(ResponseError::UnknownMemberId)
+            };
         }
         let member = self.members.get(member_id).ok_or(ResponseError::UnknownMemberId)?;
-        if member.epoch == epoch { Ok(()) } else { Err(ResponseError::StaleMemberEpoch) }
+        if member.epoch == epoch {
+            Ok(())
+        } else {
+            Err(ResponseError::StaleMemberEpoch)
+        }
     }
 
     pub(crate) fn is_subscribed(&self, topic: &str) -> bool {
@@ -476,7 +493,10 @@ impl ConsumerGroup {
 }
 
 fn unknown(id: &str) -> Refused {
-    (ResponseError::UnknownMemberId, format!("Member {id} is not a member of group."))
+    (
+        ResponseError::UnknownMemberId,
+        format!("Member {id} is not a member of group."),
+    )
 }
 
 pub(crate) fn each(assignment: &Assignment) -> impl Iterator<Item = (Uuid, i32)> {
@@ -486,7 +506,9 @@ pub(crate) fn each(assignment: &Assignment) -> impl Iterator<Item = (Uuid, i32)>
 }
 
 pub(crate) fn contains(assignment: &Assignment, topic: Uuid, partition: i32) -> bool {
-    assignment.get(&topic).is_some_and(|partitions| partitions.contains(&partition))
+    assignment
+        .get(&topic)
+        .is_some_and(|partitions| partitions.contains(&partition))
 }
 
 fn intersects(a: &Assignment, b: &Assignment) -> bool {

@@ -184,9 +184,7 @@ impl Groups {
         change: impl FnOnce(&mut Group) -> Result<T, ResponseError>,
     ) -> Result<T, ResponseError> {
         let mut groups = lock(&self.groups);
-        if groups.len() >= MAX_GROUPS && !groups.contains_key(id) {
-            return Err(ResponseError::CoordinatorNotAvailable);
-        }
+        make_room(&mut groups, id).map_err(|()| ResponseError::CoordinatorNotAvailable)?;
         let result = change(groups.entry(id.to_owned()).or_default());
         self.changed.notify_one();
         result
@@ -206,7 +204,9 @@ impl Groups {
         }
         let (reply, answer) = oneshot::channel();
         self.change(id, |group| {
-            group.as_classic()?.join(join, self.initial_delay, Instant::now(), reply);
+            group
+                .as_classic()?
+                .join(join, self.initial_delay, Instant::now(), reply);
             Ok(())
         })
         .map_err(|error| not_joined(error, member_id.clone()))?;
@@ -250,22 +250,22 @@ impl Groups {
 
     // === members by KIP-848 ===
 
-    pub(crate) fn consumer_heartbeat(
-        &self,
-        id: &str,
-        beat: Beat,
-        topics: &impl Topics,
-    ) -> Result<BeatAnswer, Refused> {
+    pub(crate) fn consumer_heartbeat(&self, id: &str, beat: Beat, topics: &impl Topics) -> Result<BeatAnswer, Refused> {
         if id.is_empty() {
             return Err((ResponseError::InvalidRequest, "GroupId can't be empty.".to_owned()));
         }
         let mut groups = lock(&self.groups);
-        let is_new = !groups.contains_key(id);
-        if is_new && (beat.epoch != 0 || groups.len() >= MAX_GROUPS) {
-            return Err((ResponseError::GroupIdNotFound, format!("Consumer group {id} not found.")));
+        let is_missing = beat.epoch != 0 && !groups.contains_key(id);
+        if is_missing || make_room(&mut groups, id).is_err() {
+            return Err((
+                ResponseError::GroupIdNotFound,
+                format!("Consumer group {id} not found."),
+            ));
         }
         let group = groups.entry(id.to_owned()).or_default();
-        let group = group.as_consumer().map_err(|code| (code, format!("Group {id} is not a consumer group.")))?;
+        let group = group
+            .as_consumer()
+            .map_err(|code| (code, format!("Group {id} is not a consumer group.")))?;
         let answer = group.heartbeat(beat, topics, self.consumer_session, Instant::now());
         self.changed.notify_one();
         answer
@@ -379,18 +379,34 @@ impl Groups {
         }
         let mut saved = Vec::new();
         self.for_each(|id, group| {
-            saved.extend(group.offsets.all().iter().map(|((topic, partition), committed)| SavedOffset {
-                group: id.to_owned(),
-                topic: topic.clone(),
-                partition: *partition,
-                offset: committed.offset,
-                leader_epoch: committed.leader_epoch,
-                metadata: committed.metadata.clone(),
-                committed_ms: committed.committed_ms,
-            }));
+            saved.extend(
+                group
+                    .offsets
+                    .all()
+                    .iter()
+                    .map(|((topic, partition), committed)| SavedOffset {
+                        group: id.to_owned(),
+                        topic: topic.clone(),
+                        partition: *partition,
+                        offset: committed.offset,
+                        leader_epoch: committed.leader_epoch,
+                        metadata: committed.metadata.clone(),
+                        committed_ms: committed.committed_ms,
+                    }),
+            );
         });
         Some(saved)
     }
+}
+
+/// # Errors
+/// There are as many groups as there may be, and all of them have members or commits.
+fn make_room(groups: &mut BTreeMap<String, Group>, id: &str) -> Result<(), ()> {
+    if groups.len() < MAX_GROUPS || groups.contains_key(id) {
+        return Ok(());
+    }
+    groups.retain(|_, group| group.has_members() || !group.offsets.is_empty());
+    if groups.len() < MAX_GROUPS { Ok(()) } else { Err(()) }
 }
 
 fn has_past(group: &Group) -> bool {
@@ -440,4 +456,99 @@ fn subscribes(metadata: &[u8], topic: &str) -> bool {
         rest = behind;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use classic::Client;
+
+    use super::*;
+
+    fn join(id: &str, new_id: &str) -> Join {
+        Join {
+            client: Client::default(),
+            member_id: id.to_owned(),
+            instance_id: None,
+            session_timeout: Duration::from_secs(10),
+            rebalance_timeout: Duration::from_secs(30),
+            protocol_type: "consumer".to_owned(),
+            protocols: vec![("range".to_owned(), Bytes::new())],
+            takes_id_first: false,
+            takes_skipped_assignment: false,
+            new_member_id: new_id.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_member_waits_for_others_and_the_silent_one_is_out() {
+        let settings = Settings {
+            initial_rebalance_delay: Duration::from_secs(3),
+            ..Settings::default()
+        };
+        let groups = Groups::new(&settings);
+        let members = async {
+            let begun = Instant::now();
+            let (first, second) = tokio::join!(groups.join("g", join("", "a")), groups.join("g", join("", "b")));
+            let (first, second) = (first.unwrap(), second.unwrap());
+            assert_eq!((first.generation, second.generation), (1, 1));
+            assert_eq!(begun.elapsed().as_secs(), 3);
+            let begun = Instant::now();
+            // `b` says nothing any more. `a` hears of it when the session is over.
+            let alone = loop {
+                sleep(Duration::from_secs(1)).await;
+                let identity = Identity {
+                    member_id: "a",
+                    instance_id: None,
+                };
+                if groups.heartbeat("g", identity, 1) == Err(ResponseError::RebalanceInProgress) {
+                    break groups.join("g", join("a", "")).await.unwrap();
+                }
+            };
+            assert_eq!((alone.generation, alone.members.len()), (2, 1));
+            // The heartbeat of the tenth second came just before.
+            assert_eq!(begun.elapsed().as_secs(), 11);
+        };
+        tokio::select! {
+            () = members => {}
+            () = groups.run() => unreachable!("it runs until it is dropped"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn offsets_in_a_transaction_are_unstable_until_it_ends() {
+        let groups = Groups::new(&Settings::default());
+        let by = Committer {
+            identity: Identity {
+                member_id: "",
+                instance_id: None,
+            },
+            generation: -1,
+        };
+        let of = ("t".to_owned(), 0);
+        let at = |offset| Committed {
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+            committed_ms: 0,
+        };
+        groups.commit("g", by, vec![(of.clone(), at(1))]).unwrap();
+        let seen = |groups: &Groups| {
+            let show = |group: &Group| {
+                (
+                    group.offsets.get(&of).map(|at| at.offset),
+                    group.offsets.is_unstable(&of),
+                )
+            };
+            groups.with("g", show).unwrap()
+        };
+        for (commits, before, after) in [(false, 1, 1), (true, 1, 7)] {
+            groups.commit_pending("g", by, 5, vec![(of.clone(), at(7))]).unwrap();
+            assert_eq!(seen(&groups), (Some(before), true));
+            groups.end_transaction("g", 5, commits);
+            assert_eq!(seen(&groups), (Some(after), false));
+        }
+        assert_eq!(groups.take_unsaved().unwrap().len(), 1);
+        assert!(groups.take_unsaved().is_none(), "until something changes");
+    }
 }

@@ -40,7 +40,10 @@ impl Log {
     /// As Kafka leaves its newest segment alone, the newest batch stays as it is; so does what is not decided yet, and
     /// what is too young.
     fn compactable_end(&self, rules: &CompactionRules, now_ms: i64) -> i64 {
-        let newest = self.batches.back().map_or(self.end_offset, |back| back.header.base_offset);
+        let newest = self
+            .batches
+            .back()
+            .map_or(self.end_offset, |back| back.header.base_offset);
         let young = self
             .batches
             .iter()
@@ -132,7 +135,10 @@ fn thin(stored: &Stored, stays: impl Fn(i64, &[u8], bool, i64) -> bool) -> Thinn
         } else {
             header.base_timestamp.saturating_add(record.timestamp_delta)
         };
-        if record.key.is_none_or(|key| stays(offset, key, record.is_tombstone, timestamp_ms)) {
+        if record
+            .key
+            .is_none_or(|key| stays(offset, key, record.is_tombstone, timestamp_ms))
+        {
             left.extend_from_slice(record.raw);
             count = count.saturating_add(1);
         }

@@ -141,8 +141,13 @@ impl Producers {
     }
 
     fn forget_oldest(&mut self) {
-        let idle = self.known.iter().filter(|(_, producer)| producer.transaction_start.is_none());
-        let oldest = idle.min_by_key(|(_, producer)| producer.last_written_ms).map(|(id, _)| *id);
+        let idle = self
+            .known
+            .iter()
+            .filter(|(_, producer)| producer.transaction_start.is_none());
+        let oldest = idle
+            .min_by_key(|(_, producer)| producer.last_written_ms)
+            .map(|(id, _)| *id);
         if let Some(oldest) = oldest {
             self.known.remove(&oldest);
         }

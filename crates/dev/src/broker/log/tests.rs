@@ -5,6 +5,7 @@ use kafka_protocol::ResponseError;
 
 use super::*;
 use crate::broker::batch::has_valid_crc;
+use crate::broker::partition::{Partition, Usage, is_over};
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -160,10 +161,22 @@ fn a_producers_sequence_goes_on_without_gaps() {
     assert_eq!(log.end_offset(), 3, "nothing came twice");
     let cases = [
         (by(5, 0, 4), Err(ResponseError::OutOfOrderSequenceNumber), "a gap"),
-        (by(5, 0, 1), Err(ResponseError::OutOfOrderSequenceNumber), "back, and no duplicate"),
-        (by(5, 1, 3), Err(ResponseError::OutOfOrderSequenceNumber), "a new epoch begins with 0"),
+        (
+            by(5, 0, 1),
+            Err(ResponseError::OutOfOrderSequenceNumber),
+            "back, and no duplicate",
+        ),
+        (
+            by(5, 1, 3),
+            Err(ResponseError::OutOfOrderSequenceNumber),
+            "a new epoch begins with 0",
+        ),
         (by(5, 1, 0), Ok(3), "as this does"),
-        (by(5, 0, 3), Err(ResponseError::InvalidProducerEpoch), "the old epoch is over"),
+        (
+            by(5, 0, 3),
+            Err(ResponseError::InvalidProducerEpoch),
+            "the old epoch is over",
+        ),
         (by(6, 0, 9), Ok(4), "a producer that wrote long ago"),
         (by(7, 0, i32::MAX), Ok(5), "the last number"),
         (by(7, 0, 0), Ok(6), "and the first again"),
@@ -219,6 +232,18 @@ fn read_committed_stops_at_what_is_open_and_names_what_is_aborted() {
 }
 
 #[test]
+fn what_a_restart_finds_open_is_aborted() {
+    let mut log = log();
+    append(&mut log, in_transaction(1, 0), &["a"]).unwrap();
+    append(&mut log, ANYBODY, &["b"]).unwrap();
+    let partition = Partition::new(0, vec![1], Usage::default(), log, None);
+    partition.abort_open(NOW);
+    let state = partition.lock();
+    assert_eq!((state.log.last_stable_offset(), state.log.end_offset()), (3, 3));
+    assert_eq!(state.log.aborted.len(), 1);
+}
+
+#[test]
 fn a_fetch_gets_whole_batches_within_its_limit_but_at_least_one() {
     let mut log = log();
     for _ in 0..4 {
@@ -233,7 +258,9 @@ fn a_fetch_gets_whole_batches_within_its_limit_but_at_least_one() {
         (8, usize::MAX, true, 0),
     ];
     for (offset, limit, takes_any_first, wanted) in cases {
-        let slice = log.read(offset, limit, takes_any_first, Isolation::Uncommitted).unwrap();
+        let slice = log
+            .read(offset, limit, takes_any_first, Isolation::Uncommitted)
+            .unwrap();
         assert_eq!(slice.batches.len(), wanted, "{limit} bytes from {offset}");
     }
     for outside in [-1, 9] {
@@ -274,9 +301,9 @@ fn old_records_go_from_the_front_and_never_the_last_batch() {
         append(&mut log, ANYBODY, &["a", "b"]).unwrap();
     }
     let limit = log.size() / 2;
-    log.drop_front(|size, first| super::super::partition::is_over(size, first, limit));
+    log.drop_front(|size, first| is_over(size, first, limit));
     assert_eq!((log.start_offset(), log.size()), (10, limit));
-    log.drop_front(|size, first| super::super::partition::is_over(size, first, 0));
+    log.drop_front(|size, first| is_over(size, first, 0));
     assert_eq!((log.start_offset(), log.end_offset()), (18, 20));
     log.delete_before(20).unwrap();
     assert_eq!((log.start_offset(), log.size()), (20, 0));
@@ -335,7 +362,11 @@ fn compaction_keeps_the_last_of_each_key_where_it_was() {
     assert!(!log.needs_compaction(&rules(), NOW), "until more is written");
     assert!(!log.compact(&rules(), NOW), "nothing goes twice");
     let from_a_hole = log.read(3, usize::MAX, true, Isolation::Uncommitted).unwrap();
-    assert_eq!(from_a_hole.batches.len(), 4, "the batch that held it, b and c, the marker, z");
+    assert_eq!(
+        from_a_hole.batches.len(),
+        4,
+        "the batch that held it, b and c, the marker, z"
+    );
 }
 
 #[test]

@@ -104,7 +104,10 @@ fn named(member_id: &str) -> Identity<'_> {
 }
 
 fn joined(reply: &mut JoinReply) -> Joined {
-    reply.try_recv().expect("the answer is there").expect("it is a good one")
+    reply
+        .try_recv()
+        .expect("the answer is there")
+        .expect("it is a good one")
 }
 
 fn refused(reply: &mut JoinReply) -> NotJoined {
@@ -122,7 +125,11 @@ fn two_members_share_what_their_leader_assigns() {
     for (id, generation, wanted) in cases {
         assert_eq!(bench.heartbeat(id, generation), wanted, "{id} in {generation}");
     }
-    assert_eq!(joined(&mut bench.join("m2")).generation, 2, "nothing new: nothing happens");
+    assert_eq!(
+        joined(&mut bench.join("m2")).generation,
+        2,
+        "nothing new: nothing happens"
+    );
     let mut leader = bench.join("m1");
     assert!(leader.try_recv().is_err(), "a leader that joins wants to assign anew");
     assert_eq!(bench.heartbeat("m2", 2), Err(ResponseError::RebalanceInProgress));
@@ -134,7 +141,10 @@ fn a_member_gets_its_id_before_it_joins_and_is_waited_for() {
     let mut ask = bench.request("", None);
     ask.takes_id_first = true;
     let told = refused(&mut bench.join_as(ask));
-    assert_eq!((told.error, told.member_id.as_str()), (ResponseError::MemberIdRequired, "m1"));
+    assert_eq!(
+        (told.error, told.member_id.as_str()),
+        (ResponseError::MemberIdRequired, "m1")
+    );
     let mut other = bench.join("");
     assert!(other.try_recv().is_err(), "m1 has still to come");
     let mut first = bench.join("m1");
@@ -188,7 +198,10 @@ fn a_leader_that_never_assigns_is_replaced() {
     let mut bench = Bench::stable_pair();
     let mut again = bench.join("m1");
     let mut follower = bench.join("m2");
-    assert_eq!((joined(&mut again).generation, joined(&mut follower).generation), (3, 3));
+    assert_eq!(
+        (joined(&mut again).generation, joined(&mut follower).generation),
+        (3, 3)
+    );
     let mut waiting = bench.sync("m2", 3, &[]);
     for _ in 0..3 {
         bench.pass(9 * SECOND);
@@ -204,7 +217,10 @@ fn a_leader_that_never_assigns_is_replaced() {
 fn a_member_that_leaves_is_not_waited_for() {
     let mut bench = Bench::stable_pair();
     bench.group.leave(named("m2"), bench.now).unwrap();
-    assert_eq!(bench.group.leave(named("m2"), bench.now), Err(ResponseError::UnknownMemberId));
+    assert_eq!(
+        bench.group.leave(named("m2"), bench.now),
+        Err(ResponseError::UnknownMemberId)
+    );
     assert_eq!(joined(&mut bench.join("m1")).members.len(), 1);
     bench.group.leave(named("m1"), bench.now).unwrap();
     assert_eq!(bench.group.phase(), Phase::Empty);
@@ -272,9 +288,17 @@ fn commits_belong_to_a_generation() {
         (nobody, -1, Err(ResponseError::UnknownMemberId)),
     ];
     for (by, generation, wanted) in cases {
-        assert_eq!(bench.group.check_commit(by, generation, now), wanted, "{by:?} in {generation}");
+        assert_eq!(
+            bench.group.check_commit(by, generation, now),
+            wanted,
+            "{by:?} in {generation}"
+        );
     }
     bench.join("");
-    assert_eq!(bench.group.check_commit(named("m1"), 2, now), Ok(()), "before it joins again");
+    assert_eq!(
+        bench.group.check_commit(named("m1"), 2, now),
+        Ok(()),
+        "before it joins again"
+    );
     assert_eq!(ClassicGroup::default().check_commit(nobody, -1, now), Ok(()));
 }

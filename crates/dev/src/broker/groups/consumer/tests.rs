@@ -65,7 +65,9 @@ impl Player {
     }
 
     fn step(&mut self, group: &mut ConsumerGroup, world: &World, now: Instant) -> Result<(), ResponseError> {
-        let answer = group.heartbeat(self.beat(), world, SESSION, now).map_err(|(code, _)| code)?;
+        let answer = group
+            .heartbeat(self.beat(), world, SESSION, now)
+            .map_err(|(code, _)| code)?;
         self.epoch = answer.epoch;
         if let Some(assignment) = answer.assignment {
             self.target = assignment;
@@ -94,7 +96,11 @@ fn a_partition_changes_hands_only_when_its_owner_let_go() {
     assert_eq!((each(&b.target).count(), group.state()), (0, "Reconciling"));
     let before = a.epoch;
     a.step(&mut group, &world, now).unwrap();
-    assert_eq!((each(&a.target).count(), a.epoch), (2, before), "asked to let go of two");
+    assert_eq!(
+        (each(&a.target).count(), a.epoch),
+        (2, before),
+        "asked to let go of two"
+    );
     b.step(&mut group, &world, now).unwrap();
     assert_eq!(each(&b.target).count(), 0, "not yet");
     a.reconcile();
@@ -112,7 +118,11 @@ fn epochs_fence_who_is_not_the_current_member() {
     a.step(&mut group, &world, now).unwrap();
     let current = a.epoch;
     let cases = [
-        (current + 1, Some(Assignment::new()), Err(ResponseError::FencedMemberEpoch)),
+        (
+            current + 1,
+            Some(Assignment::new()),
+            Err(ResponseError::FencedMemberEpoch),
+        ),
         (current, None, Ok(())),
         (current - 1, None, Err(ResponseError::FencedMemberEpoch)),
     ];
@@ -127,9 +137,15 @@ fn epochs_fence_who_is_not_the_current_member() {
     }
     let mut stranger = Player::new("stranger");
     stranger.epoch = 3;
-    assert_eq!(stranger.step(&mut group, &world, now), Err(ResponseError::UnknownMemberId));
+    assert_eq!(
+        stranger.step(&mut group, &world, now),
+        Err(ResponseError::UnknownMemberId)
+    );
     assert_eq!(group.check_commit("a", current), Ok(()));
-    assert_eq!(group.check_commit("a", current - 1), Err(ResponseError::StaleMemberEpoch));
+    assert_eq!(
+        group.check_commit("a", current - 1),
+        Err(ResponseError::StaleMemberEpoch)
+    );
     assert_eq!(group.check_commit("", -1), Err(ResponseError::UnknownMemberId));
 }
 
@@ -158,7 +174,10 @@ fn new_partitions_and_matching_topics_are_shared_out() {
     let answer = group.heartbeat(quiet.clone(), &world, SESSION, now).unwrap();
     assert_eq!(each(&answer.assignment.unwrap()).count(), 5);
     a.epoch = answer.epoch;
-    let quiet = Beat { epoch: a.epoch, ..quiet };
+    let quiet = Beat {
+        epoch: a.epoch,
+        ..quiet
+    };
     let answer = group.heartbeat(quiet, &world, SESSION, now).unwrap();
     assert_eq!(answer.assignment, None, "told once");
     let broken = Beat {
@@ -188,8 +207,14 @@ fn a_static_member_that_is_away_keeps_its_partitions() {
     };
     group.heartbeat(leaves, &world, SESSION, now).unwrap();
     let epoch = group.epoch;
-    let back = group.heartbeat(as_static(&Player::new("a2")), &world, SESSION, now).unwrap();
-    assert_eq!((back.assignment, group.epoch), (Some(a.target.clone()), epoch), "nobody noticed");
+    let back = group
+        .heartbeat(as_static(&Player::new("a2")), &world, SESSION, now)
+        .unwrap();
+    assert_eq!(
+        (back.assignment, group.epoch),
+        (Some(a.target.clone()), epoch),
+        "nobody noticed"
+    );
     b.step(&mut group, &world, now).unwrap();
     assert_eq!(each(&b.target).count(), 0);
     assert!(group.members().contains_key("a2") && !group.members().contains_key("a"));
@@ -266,7 +291,10 @@ fn no_partition_ever_has_two_owners() {
             }
             let mut owners = BTreeSet::new();
             for (topic, partition) in players.iter().flat_map(|player| each(&player.owned)) {
-                assert!(owners.insert((topic, partition)), "seed {seed}: {partition} has two owners");
+                assert!(
+                    owners.insert((topic, partition)),
+                    "seed {seed}: {partition} has two owners"
+                );
             }
         }
         if players.is_empty() {
