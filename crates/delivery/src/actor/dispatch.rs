@@ -344,6 +344,9 @@ impl Actor {
         }
         let board = &self.shared.routes[route];
         board
+            .waits_for_limit
+            .store(state.gate.waits().is_some(), Ordering::Relaxed);
+        board
             .calls_in_flight
             .store(state.permits.in_flight(), Ordering::Relaxed);
         board

@@ -7,6 +7,7 @@ mod letters;
 mod partition;
 pub(crate) mod pipeline;
 mod progress;
+mod tally;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
@@ -534,6 +535,7 @@ impl SinkTask {
             topic_partition: topic_partition.clone(),
             reader,
             pipeline,
+            counted_to: i64::MIN,
             engine: self.engine.clone(),
             epoch,
             connector: Arc::clone(&self.spec.connector),
