@@ -2,7 +2,7 @@
 //!
 //! The way of a call: `http` (connections) → `invoke` (request to answer) → for events `events` (queue and retries) →
 //! `runner` (who may run, in which environment) → `environment` (one execution environment, one call at a time) →
-//! `process` (the child and its Runtime API). What goes by is told as [`Happening`]s.
+//! `process` (the child and its Runtime API). What goes by is told to a [`Watcher`].
 //!
 //! It stands in for Lambda while one develops: signatures are not checked, and code runs with the rights of the user who
 //! started it.
@@ -40,12 +40,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use config::{FunctionConfig, FunctionsConfig};
 pub use handler::HandlerError;
-pub use happening::{Call, CallOutcome, Happening};
+pub use happening::{Call, CallOutcome, Happening, Watcher};
 
 use runner::Runner;
 
@@ -137,12 +136,6 @@ impl Functions {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// What happens from now on. A receiver that is slow is told how much it missed; calls never wait for it.
-    #[must_use]
-    pub fn happenings(&self) -> broadcast::Receiver<Happening> {
-        self.runner.happenings.subscribe()
     }
 
     /// Loads every version of every function, so that the first calls find running processes.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use super::StartError;
 use super::config::FunctionsConfig;
 use super::environment::{Ended, Environment, Request};
 use super::function::{self, Function, Version};
-use super::happening::{BEHIND, Call, CallOutcome, Happening, Happenings, tell};
+use super::happening::{Call, CallOutcome, Happening, Watcher};
 use crate::api::InvocationType;
 
 /// Bytes of all events that wait or run.
@@ -28,7 +28,7 @@ pub(super) struct Runner {
     pub(super) arn_of_functions: String,
     functions: Vec<Arc<Function>>,
     by_name: HashMap<Arc<str>, Arc<Function>>,
-    pub(super) happenings: Happenings,
+    pub(super) watcher: Watcher,
     /// Oldest first.
     idle: Mutex<VecDeque<Idle>>,
     idle_limit: usize,
@@ -63,7 +63,7 @@ impl Runner {
                 .map(|function| (Arc::clone(&function.name), Arc::clone(function)))
                 .collect(),
             functions,
-            happenings: broadcast::channel(BEHIND).0,
+            watcher: config.watcher,
             idle: Mutex::default(),
             idle_limit: config.concurrency.max(1),
             idle_timeout: config.idle_timeout,
@@ -104,7 +104,7 @@ impl Runner {
         let (runner, version) = (Arc::clone(self), Arc::clone(version));
         self.spawn(async move {
             let mut environment = runner.take(&version);
-            let end = environment.run(&request, &runner.happenings).await;
+            let end = environment.run(&request, &runner.watcher).await;
             drop(hold);
             runner.told(&version, &request, attempt, &end);
             // A caller that has gone away misses only its own answer.
@@ -121,12 +121,12 @@ impl Runner {
             request_id: Arc::clone(&request.request_id),
             invocation_type: attempt.invocation_type,
             attempt: attempt.number,
-            payload_bytes: request.payload.len(),
+            payload: request.payload.clone(),
             duration: ended.duration,
             init: ended.init,
             outcome: ended.outcome.clone(),
         };
-        tell(&self.happenings, Happening::Called(Arc::new(call)));
+        self.watcher.tell(&Happening::Called(call));
     }
 
     /// Held for a few lines, never across an await.
@@ -168,7 +168,7 @@ impl Runner {
             let (runner, version) = (Arc::clone(self), Arc::clone(version));
             loading.spawn(async move {
                 let mut environment = runner.take(&version);
-                let loaded = environment.load(&runner.happenings).await;
+                let loaded = environment.load(&runner.watcher).await;
                 runner.put_back(environment).await;
                 loaded.map_err(|document| {
                     let error = StartError::Load {
