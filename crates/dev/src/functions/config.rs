@@ -55,6 +55,8 @@ pub struct FunctionConfig {
     /// What runs: `file.py:handler`, `file.mjs:handler`, `module.handler` in Lambda's notation, or the path of an
     /// executable that was built with a Lambda runtime library.
     pub handler: String,
+    /// Handlers that run instead if what runs those before is not there, such as `node`: `$LATEST` only.
+    pub alternatives: Vec<String>,
     /// The program that runs a Python or Node handler; by default `python3` or `node` of the `PATH`.
     pub runtime: Option<String>,
     /// How long a call may take: 3 s.
@@ -83,6 +85,7 @@ impl FunctionConfig {
         Self {
             name: name.into(),
             handler: handler.into(),
+            alternatives: Vec::new(),
             runtime: None,
             timeout: Duration::from_secs(3),
             memory_mb: 128,

@@ -19,6 +19,13 @@ pub enum Happening {
         /// The line, without its end; cut at 16 KiB.
         text: Arc<str>,
     },
+    /// A call was given to an environment.
+    Started {
+        /// The function.
+        function: Arc<str>,
+        /// How it was called.
+        invocation_type: InvocationType,
+    },
     /// A call ended.
     Called(Call),
     /// The code changed: the next call runs the new one.
@@ -84,7 +91,9 @@ pub enum CallOutcome {
 ///
 /// It is called where it happens: it must be quick, must not block, and keeps what it wants to keep.
 #[derive(Clone, Default)]
-pub struct Watcher(Option<Arc<dyn Fn(&Happening) + Send + Sync>>);
+pub struct Watcher(Option<Arc<Watch>>);
+
+type Watch = dyn Fn(&Happening) + Send + Sync;
 
 impl Watcher {
     /// Calls `watch` with everything that happens.

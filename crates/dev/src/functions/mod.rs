@@ -37,6 +37,7 @@ mod runner;
 mod runtime_api;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -136,6 +137,25 @@ impl Functions {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What runs for each function, in order of configuration: its name, the handler's file and the program that runs it.
+    #[must_use]
+    pub fn handlers(&self) -> Vec<(&str, &Path, &Path)> {
+        let functions = self.runner.functions().iter();
+        let latest = functions.filter_map(|function| function.version(None));
+        latest
+            .map(|version| {
+                let handler = &version.handler;
+                (&*version.function, &*handler.file, &*handler.program)
+            })
+            .collect()
+    }
+
+    /// Events that wait, run, or will be tried again.
+    #[must_use]
+    pub fn waiting_events(&self) -> usize {
+        self.runner.waiting_events()
     }
 
     /// Loads every version of every function, so that the first calls find running processes.

@@ -36,6 +36,7 @@ pub(super) struct Runner {
     /// Events that may wait or run, by count and by size.
     pub(super) queue: Arc<Semaphore>,
     pub(super) queue_bytes: Arc<Semaphore>,
+    queue_limit: usize,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -56,6 +57,7 @@ pub(super) struct Attempt {
 impl Runner {
     pub(super) fn try_new(config: FunctionsConfig, stop: CancellationToken) -> Result<Self, StartError> {
         let functions = function::resolve(&config)?;
+        let queue_limit = config.queued_events.min(Semaphore::MAX_PERMITS);
         Ok(Self {
             arn_of_functions: function::arn_of_functions(&config),
             by_name: functions
@@ -67,7 +69,8 @@ impl Runner {
             idle: Mutex::default(),
             idle_limit: config.concurrency.max(1),
             idle_timeout: config.idle_timeout,
-            queue: Arc::new(Semaphore::new(config.queued_events.min(Semaphore::MAX_PERMITS))),
+            queue: Arc::new(Semaphore::new(queue_limit)),
+            queue_limit,
             queue_bytes: Arc::new(Semaphore::new(QUEUED_BYTES)),
             tasks: TaskTracker::new(),
             stop,
@@ -80,6 +83,10 @@ impl Runner {
 
     pub(super) fn function(&self, name: &str) -> Option<&Arc<Function>> {
         self.by_name.get(name)
+    }
+
+    pub(super) fn waiting_events(&self) -> usize {
+        self.queue_limit - self.queue.available_permits()
     }
 
     /// Runs a task until it ends or everything does.
@@ -103,6 +110,10 @@ impl Runner {
         let (done, ended) = oneshot::channel();
         let (runner, version) = (Arc::clone(self), Arc::clone(version));
         self.spawn(async move {
+            runner.watcher.tell(&Happening::Started {
+                function: Arc::clone(&version.function),
+                invocation_type: attempt.invocation_type,
+            });
             let mut environment = runner.take(&version);
             let end = environment.run(&request, &runner.watcher).await;
             drop(hold);

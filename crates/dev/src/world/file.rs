@@ -134,6 +134,10 @@ impl DevFile {
     }
 
     fn parse(path: PathBuf, root: PathBuf, text: &str) -> Result<Self, FileError> {
+        // Serde would take an array for an object without names.
+        if !text.trim_start().starts_with('{') {
+            return Err(invalid(&path, Some(1), "", "a dev file is a JSON object"));
+        }
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let file: File = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
             let key = error.path().to_string();
@@ -230,7 +234,7 @@ struct Function(FunctionEntry);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct FunctionEntry {
-    handler: String,
+    handler: OneOf,
     runtime: Option<String>,
     /// Seconds.
     timeout: Option<f64>,
@@ -247,6 +251,33 @@ struct FunctionEntry {
     retry_delay: Option<f64>,
     /// Seconds.
     maximum_event_age: Option<f64>,
+}
+
+/// A handler, or several of which the first runs whose runtime is there.
+struct OneOf {
+    first: String,
+    others: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for OneOf {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let handlers = match Value::deserialize(deserializer)? {
+            Value::String(handler) => vec![handler],
+            Value::Array(handlers) => {
+                let text = |handler: Value| handler.as_str().map(str::to_owned);
+                handlers.into_iter().map(text).collect::<Option<_>>().unwrap_or_default()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+        };
+        let mut handlers = handlers.into_iter();
+        let first = handlers.next().ok_or_else(|| {
+            D::Error::custom("a handler is a text such as \"app.py:handler\", or an array of such texts")
+        })?;
+        Ok(Self {
+            first,
+            others: handlers.collect(),
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for Function {
@@ -293,7 +324,8 @@ impl<'de> Deserialize<'de> for Function {
 impl Function {
     fn config(self, name: String) -> FunctionConfig {
         let entry = self.0;
-        let mut config = FunctionConfig::new(name, entry.handler);
+        let mut config = FunctionConfig::new(name, entry.handler.first);
+        config.alternatives = entry.handler.others;
         // The numbers were checked when they were read.
         let seconds = |seconds: Option<f64>| seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         config.runtime = entry.runtime;
@@ -476,7 +508,7 @@ mod tests {
               "ports": {"rest": 0},
               "functions": {
                 "a": "a.py:handler",
-                "b": {"handler": "b.handler", "timeout": 0.5, "memorySize": 256, "environment": {"N": 1, "T": "t"},
+                "b": {"handler": ["b.handler", "b.mjs:handler"], "timeout": 0.5, "memorySize": 256, "environment": {"N": 1, "T": "t"},
                       "reservedConcurrency": 2, "versions": {"1": "b1.handler"}, "aliases": {"prod": "1"},
                       "maximumRetryAttempts": 0, "retryDelay": 0.1, "maximumEventAge": 60, "runtime": "python3"}
               },
@@ -505,6 +537,7 @@ mod tests {
             (&*a.name, &*a.handler, a.timeout),
             ("a", "a.py:handler", Duration::from_secs(3))
         );
+        assert_eq!((&*b.handler, &b.alternatives[..]), ("b.handler", &["b.mjs:handler".to_owned()][..]));
         assert_eq!(
             (b.timeout, b.memory_mb, b.reserved_concurrency),
             (Duration::from_millis(500), 256, Some(2))
@@ -540,7 +573,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_line_and_key() {
         let cases = [
-            ("{\n\"topics\": {,}}", "d/klamm.dev.json:2: topics: expected value"),
+            (
+                "{\n\"topics\": {,}}",
+                "d/klamm.dev.json:2: topics.?: key must be a string",
+            ),
             (
                 "{\n\n\"topic\": {}}",
                 "d/klamm.dev.json:3: topic: unknown field `topic`, expected one of `ports`, `functions`, `topics`, `connectors`, `worker`",
@@ -574,7 +610,7 @@ mod tests {
                 "d/klamm.dev.json: topics.t.partitions: a topic has at least one partition",
             ),
             ("{} {}", "d/klamm.dev.json:1: something stands behind its end"),
-            ("[]", "d/klamm.dev.json:1: invalid type: sequence, expected struct File"),
+            ("[]", "d/klamm.dev.json:1: a dev file is a JSON object"),
         ];
         for (text, wanted) in cases {
             assert_eq!(parse(text).unwrap_err(), wanted);

@@ -352,3 +352,25 @@ async fn a_wrong_configuration_is_refused_on_one_line() {
     let error = Functions::start(config).await.unwrap_err();
     assert_eq!(error.to_string(), "function f: it is configured twice");
 }
+
+#[tokio::test]
+async fn the_first_handler_runs_whose_runtime_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("app.py"), ECHO).unwrap();
+    std::fs::write(folder.path().join("app.mjs"), "").unwrap();
+    let start = async |runtime: Option<&str>| {
+        let mut config = FunctionsConfig::new(folder.path());
+        let mut function = FunctionConfig::new("f", "app.mjs:handler");
+        function.alternatives = vec!["app.py:handler".to_owned()];
+        function.runtime = runtime.map(str::to_owned);
+        config.functions.push(function);
+        Functions::start(config).await
+    };
+    let functions = start(None).await.unwrap();
+    assert_eq!(functions.handlers()[0].1, folder.path().join("app.mjs"));
+    functions.stop().await;
+    // Neither has a runtime of this name: the first is told about.
+    let error = start(Some("no-such-runtime")).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.starts_with("no-such-runtime is not there to run `app.mjs:handler`"), "{source}");
+}
