@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -433,33 +435,73 @@ impl<'de> Deserialize<'de> for Records {
     }
 }
 
-/// Text stands for itself, whatever else is JSON is written as JSON.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A sample record with its key and value as bytes.
 struct Record {
-    #[serde(default)]
-    key: Value,
-    value: Value,
-    #[serde(default)]
-    headers: Entries<Text>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(String, Vec<u8>)>,
     partition: Option<i32>,
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// As it is written.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "camelCase", rename = "Record")]
+        struct Entry {
+            #[serde(default, deserialize_with = "present")]
+            key: Option<Value>,
+            key_base64: Option<String>,
+            #[serde(default, deserialize_with = "present")]
+            value: Option<Value>,
+            value_base64: Option<String>,
+            #[serde(default)]
+            headers: Entries<Text>,
+            partition: Option<i32>,
+        }
+
+        let entry = Entry::deserialize(deserializer)?;
+        if entry.value.is_none() && entry.value_base64.is_none() {
+            return Err(D::Error::missing_field("value"));
+        }
+        let headers = entry.headers.0.into_iter();
+        Ok(Self {
+            key: bytes("key", entry.key, entry.key_base64)?,
+            value: bytes("value", entry.value, entry.value_base64)?,
+            headers: headers.map(|(key, value)| (key, value.0.into_bytes())).collect(),
+            partition: entry.partition,
+        })
+    }
+}
+
+/// Null is a value, a missing member is not.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// Text stands for itself, whatever else is JSON is written as JSON, and null is nothing.
+fn bytes<E: serde::de::Error>(name: &str, plain: Option<Value>, base64: Option<String>) -> Result<Option<Vec<u8>>, E> {
+    match (plain, base64) {
+        (Some(_), Some(_)) => Err(E::custom(format_args!("both `{name}` and `{name}Base64` are there"))),
+        (None, Some(text)) => BASE64
+            .decode(text)
+            .map(Some)
+            .map_err(|error| E::custom(format_args!("`{name}Base64` is not base64: {error}"))),
+        (None | Some(Value::Null), None) => Ok(None),
+        (Some(Value::String(text)), None) => Ok(Some(text.into_bytes())),
+        (Some(json @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_))), None) => {
+            Ok(Some(json.to_string().into_bytes()))
+        }
+    }
 }
 
 impl Record {
     fn at(self, place: String) -> SampleRecord {
-        let bytes = |value: Value| match value {
-            Value::Null => None,
-            Value::String(text) => Some(text.into_bytes()),
-            json @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-                Some(json.to_string().into_bytes())
-            }
-        };
-        let headers = self.headers.0.into_iter();
         SampleRecord {
             place,
-            key: bytes(self.key),
-            value: bytes(self.value),
-            headers: headers.map(|(key, value)| (key, value.0.into_bytes())).collect(),
+            key: self.key,
+            value: self.value,
+            headers: self.headers,
             partition: self.partition,
         }
     }
@@ -515,7 +557,8 @@ mod tests {
               "topics": {
                 "t": {"partitions": 2, "settings": {"cleanup.policy": "compact"},
                       "records": [{"key": "k", "value": {"b": 1, "a": null}, "headers": {"h": "x"}, "partition": 1},
-                                  {"value": null}, {"value": "text"}, {"key": 5, "value": [1]}]},
+                                  {"value": null}, {"value": "text"}, {"key": 5, "value": [1]},
+                                  {"keyBase64": "aw==", "valueBase64": "dg=="}]},
                 "u": {}
               },
               "connectors": {"c": {"topics": "t", "tasks.max": 1}, "f": "f.json"},
@@ -559,6 +602,7 @@ mod tests {
             (None, None),
             (None, some("text")),
             (some("5"), some("[1]")),
+            (some("k"), some("v")),
         ];
         assert_eq!(t.records.iter().map(texts).collect::<Vec<_>>(), wanted);
         assert_eq!(t.records[0].place, "d/klamm.dev.json: topics.t.records[0]");
@@ -603,7 +647,19 @@ mod tests {
             ),
             (
                 "{\"topics\": {\"t\": {\"records\": [{\"value\": 1},\n{\"valeu\": 1}]}}}",
-                "d/klamm.dev.json:2: topics.t.records[1].valeu: unknown field `valeu`, expected one of `key`, `value`, `headers`, `partition`",
+                "d/klamm.dev.json:2: topics.t.records[1].valeu: unknown field `valeu`, expected one of `key`, `keyBase64`, `value`, `valueBase64`, `headers`, `partition`",
+            ),
+            (
+                "{\"topics\": {\"t\": {\"records\": [{\"key\": 1}]}}}",
+                "d/klamm.dev.json:1: topics.t.records[0]: missing field `value`",
+            ),
+            (
+                "{\"topics\": {\"t\": {\"records\": [{\"value\": 1, \"valueBase64\": \"\"}]}}}",
+                "d/klamm.dev.json:1: topics.t.records[0]: both `value` and `valueBase64` are there",
+            ),
+            (
+                "{\"topics\": {\"t\": {\"records\": [{\"valueBase64\": \"?\"}]}}}",
+                "d/klamm.dev.json:1: topics.t.records[0]: `valueBase64` is not base64: Invalid symbol 63, offset 0.",
             ),
             (
                 "{\"topics\": {\"t\": {\"partitions\": 0}}}",
