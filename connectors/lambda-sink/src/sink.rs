@@ -6,7 +6,7 @@ use http::HeaderValue;
 use klamm_aws::CredentialsPlan;
 use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{
-    Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, SinkContext, Verdict,
+    Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, RouteUsage, Sink, SinkContext, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Record};
 
@@ -15,6 +15,7 @@ use crate::config::{CallContext, Callee, Compression, FunctionRef, FunctionTempl
 use crate::envelope;
 use crate::invoke::{Answer, Invoke, InvokeError, Request, Target};
 use crate::route::{Condition, Gate, Router, Shadow};
+use crate::usage::Usage;
 use crate::verdict::{Destination, judge};
 
 /// The sink of one task.
@@ -39,6 +40,8 @@ struct Function {
     destination: Destination,
     payload: PayloadPlan,
     context: CallContext,
+    /// If the end of its log is asked for.
+    usage: Option<Usage>,
 }
 
 /// Path and query of a route's calls.
@@ -98,7 +101,9 @@ impl LambdaSink {
                     tenant_id: plan.context.tenant_header(),
                     send_within,
                     answer_bytes: plan.answer_bytes.unwrap_or_else(|| plan.answers.bytes(keeps_results)),
+                    asks_log: plan.asks_log,
                 },
+                usage: plan.asks_log.then(|| Usage::new(plan.prices)),
                 address,
                 destination: Destination {
                     function,
@@ -232,9 +237,17 @@ impl Sink for LambdaSink {
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
             let (destination, result) = self.invoke(&call).await;
-            let Function { client, .. } = self.function(call.route);
+            let Function { client, usage, .. } = self.function(call.route);
+            let billed = result.as_ref().ok().and_then(|answer| answer.billed);
+            if let (Some(usage), Some(billed)) = (usage, billed) {
+                usage.add(billed);
+            }
             judge(&destination, &call, result, || client.refuse_credentials())
         })
+    }
+
+    fn usage(&self, route: RouteIndex) -> Option<RouteUsage> {
+        self.function(route).usage.as_ref().map(Usage::read)
     }
 
     fn unrouted_policy(&self) -> ErrorPolicy {

@@ -11,6 +11,7 @@ mod clusters;
 mod config;
 mod config_log;
 mod herder;
+mod observation;
 mod plugins;
 mod preview;
 mod state_dir;
@@ -28,6 +29,13 @@ pub use config_log::{
 pub use herder::{
     ConnectorInfo, ConnectorStatus, Herder, HerderError, HerderErrorKind, InstanceStatus, Put, RestartPolicy, State,
     TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks,
+};
+pub use klamm_delivery::{
+    Distribution, LastFailure, LimitStatus, LimitThrottled, RouteHealth, RouteStatus,
+};
+pub use observation::{
+    ConnectorObservation, LastError, MemoryUse, PartitionSnapshot, RecordCounts, RouteSnapshot, TaskObservation,
+    TaskSnapshot, TaskView, WorkerSnapshot,
 };
 pub use plugins::Plugins;
 pub use preview::{Failure, Observer, Outcome, Part, Preview, PreviewRecord, Step, StepsJson, Story, describe};

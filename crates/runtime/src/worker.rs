@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_delivery::WorkerMemory;
-use klamm_kafka::ByteBudget;
+use klamm_kafka::{ByteBudget, ClusterHealth};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::clusters::Clusters;
+use crate::clusters::{Cluster, Clusters};
 use crate::config::WorkerConfig;
 use crate::config_log::{ConfigLog, ConfigLogError, FileConfigLog, MemoryConfigLog};
 use crate::herder::Herder;
+use crate::observation::{MemoryUse, WorkerSnapshot};
 use crate::plugins::Plugins;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::task::SinkTasks;
@@ -43,6 +44,8 @@ pub enum StartError {
 pub struct Worker {
     herder: Herder,
     clusters: Arc<Clusters>,
+    /// What was fetched, and what waits for its delivery.
+    memory: (Arc<ByteBudget>, Arc<WorkerMemory>),
     net: NetThread,
     shutdown_timeout: Duration,
     tasks: JoinSet<()>,
@@ -70,7 +73,11 @@ impl Worker {
         // wait for records that wait for a fetch.
         let half = config.buffer_bytes / 2;
         let fetched = Arc::new(ByteBudget::new(half));
-        let clusters = Arc::new(Clusters::new(config.client.clone(), net.handle.clone(), fetched));
+        let clusters = Arc::new(Clusters::new(
+            config.client.clone(),
+            net.handle.clone(),
+            Arc::<ByteBudget>::clone(&fetched),
+        ));
         let mut tasks = JoinSet::new();
 
         let shutdown_timeout = config.shutdown_timeout;
@@ -79,7 +86,7 @@ impl Worker {
             config.clone(),
             plugins.clone(),
             Arc::clone(&clusters),
-            memory,
+            Arc::clone(&memory),
             state_dir,
         );
         let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks)).await?;
@@ -88,6 +95,7 @@ impl Worker {
         Ok(Self {
             herder,
             clusters,
+            memory: (fetched, memory),
             net,
             shutdown_timeout,
             tasks,
@@ -110,6 +118,38 @@ impl Worker {
     pub fn cluster_id(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
         let clusters = Arc::clone(&self.clusters);
         Arc::new(move || clusters.client().cluster_id().map(|id| id.to_string()))
+    }
+
+    /// Tells what the worker's shares are used for.
+    #[must_use]
+    pub fn observe(&self) -> Arc<dyn Fn() -> WorkerSnapshot + Send + Sync> {
+        let clusters = Arc::clone(&self.clusters);
+        let (fetched, encoded) = (Arc::clone(&self.memory.0), Arc::clone(&self.memory.1));
+        Arc::new(move || {
+            let clusters = clusters.all();
+            let stats = clusters.iter().map(|cluster| cluster.pool.stats());
+            let (fetches, fetched_bytes) = stats.fold((0, 0), |(fetches, bytes), stats| {
+                (fetches + stats.fetches, bytes + stats.bytes)
+            });
+            let is_away = |cluster: &&Arc<Cluster>| {
+                matches!(*cluster.client.health().borrow(), ClusterHealth::Unreachable { .. })
+            };
+            WorkerSnapshot {
+                // Both halves are of one size.
+                fetch_memory: MemoryUse {
+                    used: encoded.bound_bytes().saturating_sub(fetched.free_bytes()),
+                    bound: encoded.bound_bytes(),
+                },
+                delivery_memory: MemoryUse {
+                    used: encoded.used_bytes(),
+                    bound: encoded.bound_bytes(),
+                },
+                clusters: clusters.len(),
+                unreachable_clusters: clusters.iter().filter(is_away).count(),
+                fetches,
+                fetched_bytes,
+            }
+        })
     }
 
     /// Ends the worker: tasks finish what is in flight, commit and leave their groups.
