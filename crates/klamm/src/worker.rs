@@ -185,6 +185,8 @@ impl WorkerBuilder {
                 commit: option_env!("KLAMM_COMMIT").unwrap_or("unknown"),
                 worker_id: worker.addresses.first().map(ToString::to_string).unwrap_or_default(),
                 kafka_cluster_id: worker.runtime.cluster_id(),
+                observe: worker.runtime.observe(),
+                dead_letters: worker.runtime.dead_letters(),
             };
             let stop = worker.stop.clone().cancelled_owned();
             worker

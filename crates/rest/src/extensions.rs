@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klamm_runtime::{
-    ConnectorObservation, LastError, LimitStatus, PartitionSnapshot, RouteHealth, RouteSnapshot, TaskObservation,
-    TaskSnapshot,
+    ConnectorObservation, Herder, LastError, LimitStatus, MemoryUse, PartitionSnapshot, RouteHealth, RouteSnapshot,
+    TaskObservation, TaskSnapshot, WorkerSnapshot,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -23,6 +23,50 @@ pub(crate) struct Extended<T, E> {
 impl<T, E> Extended<T, E> {
     pub(crate) fn new(answer: T, extensions: Option<E>) -> Self {
         Self { answer, extensions }
+    }
+}
+
+/// `extensions` of `GET /health`: what whoever is on call looks at first.
+#[derive(Serialize)]
+pub(crate) struct HealthExtension {
+    kafka_clusters: usize,
+    unreachable_kafka_clusters: usize,
+    /// By state.
+    connectors: BTreeMap<&'static str, usize>,
+    tasks: BTreeMap<&'static str, usize>,
+    fetch_memory: MemoryExtension,
+    delivery_memory: MemoryExtension,
+}
+
+#[derive(Serialize)]
+struct MemoryExtension {
+    used_bytes: usize,
+    limit_bytes: usize,
+}
+
+impl HealthExtension {
+    pub(crate) fn new(herder: &Herder, worker: &WorkerSnapshot) -> Self {
+        let names = herder.connectors();
+        let (mut connectors, mut tasks) = (BTreeMap::new(), BTreeMap::new());
+        // One that was created just now has no status yet.
+        for status in names.iter().filter_map(|name| herder.status(name).ok()) {
+            *connectors.entry(status.connector.state.name()).or_default() += 1;
+            for task in status.tasks.values() {
+                *tasks.entry(task.state.name()).or_default() += 1;
+            }
+        }
+        let memory = |memory: MemoryUse| MemoryExtension {
+            used_bytes: memory.used,
+            limit_bytes: memory.bound,
+        };
+        Self {
+            kafka_clusters: worker.clusters,
+            unreachable_kafka_clusters: worker.unreachable_clusters,
+            connectors,
+            tasks,
+            fetch_memory: memory(worker.fetch_memory),
+            delivery_memory: memory(worker.delivery_memory),
+        }
     }
 }
 

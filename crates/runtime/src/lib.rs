@@ -10,6 +10,7 @@
 mod clusters;
 mod config;
 mod config_log;
+mod dead_letters;
 mod herder;
 mod observation;
 mod plugins;
@@ -25,6 +26,10 @@ pub use config::{
 pub use config_log::{
     Appended, ConfigLog, ConfigLogError, ConfigRecord, FileConfigLog, LogPosition, MemoryConfigLog, Restart,
     TargetState,
+};
+pub use dead_letters::{
+    DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, LetterError, Peek,
+    Redrive, RedriveState, RedriveStatus,
 };
 pub use herder::{
     ConnectorInfo, ConnectorStatus, Herder, HerderError, HerderErrorKind, InstanceStatus, Put, RestartPolicy, State,

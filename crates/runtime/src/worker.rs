@@ -12,6 +12,7 @@ use tracing::info;
 use crate::clusters::{Cluster, Clusters};
 use crate::config::WorkerConfig;
 use crate::config_log::{ConfigLog, ConfigLogError, FileConfigLog, MemoryConfigLog};
+use crate::dead_letters::{DeadLetters, KafkaDeadLetters};
 use crate::herder::Herder;
 use crate::observation::{MemoryUse, WorkerSnapshot};
 use crate::plugins::Plugins;
@@ -46,6 +47,7 @@ pub struct Worker {
     clusters: Arc<Clusters>,
     /// What was fetched, and what waits for its delivery.
     memory: (Arc<ByteBudget>, Arc<WorkerMemory>),
+    dead_letters: Arc<KafkaDeadLetters>,
     net: NetThread,
     shutdown_timeout: Duration,
     tasks: JoinSet<()>,
@@ -90,12 +92,14 @@ impl Worker {
             state_dir,
         );
         let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks)).await?;
+        let dead_letters = Arc::new(KafkaDeadLetters::new(herder.clone(), Arc::clone(&clusters)));
         let follower = herder.clone();
         tasks.spawn(async move { follower.follow().await });
         Ok(Self {
             herder,
             clusters,
             memory: (fetched, memory),
+            dead_letters,
             net,
             shutdown_timeout,
             tasks,
@@ -118,6 +122,12 @@ impl Worker {
     pub fn cluster_id(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
         let clusters = Arc::clone(&self.clusters);
         Arc::new(move || clusters.client().cluster_id().map(|id| id.to_string()))
+    }
+
+    /// Looks into dead letter queues, and redrives them.
+    #[must_use]
+    pub fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        Arc::<KafkaDeadLetters>::clone(&self.dead_letters)
     }
 
     /// Tells what the worker's shares are used for.
@@ -154,6 +164,7 @@ impl Worker {
 
     /// Ends the worker: tasks finish what is in flight, commit and leave their groups.
     pub async fn shutdown(mut self) {
+        self.dead_letters.shutdown().await;
         self.herder.shutdown(self.shutdown_timeout + SHUTDOWN_MARGIN).await;
         self.tasks.shutdown().await;
         self.clusters.shutdown().await;
@@ -166,6 +177,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // Herders may live on elsewhere, and their tasks with them.
         self.herder.abort();
+        self.dead_letters.abort();
     }
 }
 

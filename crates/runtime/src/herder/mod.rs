@@ -203,6 +203,14 @@ impl Herder {
         names.into_iter().filter_map(observe).collect()
     }
 
+    /// Returns once no change of connectors is under way any more: at once, unless the config log hangs.
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn responds(&self) {
+        drop(self.shared.replica.lock().await);
+    }
+
     async fn refresh(&self, names: &[String]) {
         let watched = names.iter().flat_map(|name| self.shared.board.views.of(name).into_values());
         let views: Vec<Arc<dyn TaskView>> = watched.filter_map(|watched| watched.view().cloned()).collect();
@@ -478,6 +486,15 @@ impl Herder {
             .plugins
             .find(name)
             .ok_or_else(|| HerderError::NotFound(format!("Unknown plugin {name}.")))
+    }
+
+    /// The configuration of a connector, with its secrets, as its tasks have it.
+    ///
+    /// # Errors
+    /// There is no such connector; inside, everything that is wrong with its configuration.
+    pub(crate) fn parsed_config(&self, name: &str) -> Result<Result<ConnectorConfig, String>, HerderError> {
+        let config = self.entry(name)?.config;
+        Ok(ConnectorConfig::parse(&config, &self.shared.worker, &self.shared.plugins))
     }
 
     fn with_state<T>(&self, read: impl FnOnce(&ConfigState) -> T) -> T {
