@@ -65,3 +65,4 @@ testbed:
 	tests/testbed/kafka fetch
 	tests/testbed/lambda fetch
 	tests/testbed/clients fetch
+	tests/testbed/aws-sdk fetch

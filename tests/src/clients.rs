@@ -53,6 +53,24 @@ pub async fn serialized(registry: &str) -> anyhow::Result<Vec<Value>> {
     json_lines(&output.stdout)
 }
 
+/// What AWS's own client (`python` or `node`) gets from functions at this endpoint: one document of several calls.
+///
+/// # Errors
+/// A call failed that should not; the message holds what the client said.
+pub async fn aws_sdk(language: &str, endpoint: &str) -> anyhow::Result<Value> {
+    let name = if language == "node" { "sdk.cjs" } else { "boto.py" };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/clients").join(name);
+    let mut command = Command::new(testbed().join("aws-sdk"));
+    command.arg(language).arg(script).arg(endpoint);
+    let output = run(command, &[]).await?;
+    ensure!(
+        output.status.success(),
+        "{name} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
 /// Runs `klamm` with these arguments and this input, and waits for its end.
 ///
 /// # Errors

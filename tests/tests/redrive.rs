@@ -187,9 +187,13 @@ async fn a_redrive_that_the_end_of_the_worker_cuts_short_goes_on_where_it_was() 
     let Some(kafka) = Broker::shared() else { return };
     let lambda = FakeLambda::start().await.unwrap();
     let is_mended = function(&lambda);
-    let records: Vec<Value> = (0..6)
-        .map(|n| json!({ "partition": 0, "key": null, "value": b64(format!("{{\"id\":{n},\"bad\":1}}")), "headers": [], "timestamp": 1 }))
-        .collect();
+    // Recent ones: letters keep their timestamps, and topics their records only so long.
+    let base = klamm_tests::produce::now().timestamp_millis() - 1_000;
+    let record = |n: i64| {
+        let value = b64(format!("{{\"id\":{n},\"bad\":1}}"));
+        json!({ "partition": 0, "key": null, "value": value, "headers": [], "timestamp": base + n })
+    };
+    let records: Vec<Value> = (0..6).map(record).collect();
     let ops = [
         json!({ "op": "create", "topic": "resumed-in", "partitions": 1, "config": { "retention.ms": "-1" } }),
         json!({ "op": "produce", "topic": "resumed-in", "records": records }),

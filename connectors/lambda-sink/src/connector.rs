@@ -8,9 +8,10 @@ use klamm_connect_api::{
 };
 use tracing::{info, warn};
 
+use crate::claim::ClaimPlan;
 use crate::config::{
-    CAMEL_CLASS, CLASS, CLOUD_CLASS, NORDSTROM_CLASS, Notices, PREFLIGHT, Plan, RoutePlan, definition, notices,
-    skips_by_default,
+    CAMEL_CLASS, CLASS, CLOUD_CLASS, NORDSTROM_CLASS, Notices, PREFLIGHT, Plan, RoutePlan, definition, notice_lines,
+    notices, skips_by_default,
 };
 use crate::invoke::Clients;
 use crate::preflight::preflight;
@@ -170,6 +171,16 @@ impl SinkConnector for LambdaSinkConnector {
             if context.config.bool(PREFLIGHT) != Some(true) {
                 return Vec::new();
             }
+            self.probe(context).await
+        })
+    }
+
+    fn notices(&self, raw: &RawConfig) -> Vec<ConfigError> {
+        notice_lines(raw, &definition(raw))
+    }
+
+    fn probe<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
+        Box::pin(async move {
             let Ok(plan) = Plan::try_new(context.raw, context.config, &self.environment) else {
                 return Vec::new();
             };
@@ -190,7 +201,8 @@ impl SinkConnector for LambdaSinkConnector {
         }
         let client = |route: &RoutePlan| self.clients.client(route);
         let conditions = |route: &RoutePlan| self.conditions(route, context.predicates);
-        let sink = LambdaSink::new(&context, plan, client, conditions)?;
+        let store = |route: &RoutePlan, claim: &ClaimPlan| self.clients.store(route, claim);
+        let sink = LambdaSink::new(&context, plan, client, store, conditions)?;
         Ok(Arc::new(sink))
     }
 }

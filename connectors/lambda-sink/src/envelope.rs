@@ -1,6 +1,7 @@
 //! Records -> payload, a file a format.
 
 mod array;
+mod claim;
 mod cloud_events;
 mod compress;
 mod confluent;
@@ -17,6 +18,7 @@ use klamm_connect_api::sink::{EncodeError, Encoded, PayloadBuilder};
 use klamm_connect_api::{Datum, Record};
 
 use self::array::ArrayBuilder;
+pub(crate) use self::claim::{Content, Reference, content, encode_reference};
 pub(crate) use self::compress::compress;
 pub(crate) use self::trace::{split_trace, traced, with_trace};
 use crate::config::{Compression, EventFormat, Packing, PayloadPlan};
@@ -32,7 +34,7 @@ pub(crate) fn encode(plan: &PayloadPlan, record: &Record) -> Result<Encoded, Enc
         EventFormat::Esm { .. } => esm::encode(rendering, record),
         EventFormat::Nordstrom(formatter) => nordstrom::encode(*formatter, rendering, record),
         EventFormat::Raw => raw::encode(rendering, record),
-        EventFormat::CloudEvents(attributes) => cloud_events::encode(attributes, rendering, record),
+        EventFormat::CloudEvents(attributes) => cloud_events::encode(attributes, rendering, record, None),
     }
 }
 

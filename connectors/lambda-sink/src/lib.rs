@@ -7,12 +7,13 @@
 //! **Invariants:** a call is sent once and never retried in here; a payload, key, header value, credential or a
 //! function's answer never reaches a log or an error text.
 //!
-//! The way of a record: `route` → `envelope` → `invoke` → `verdict` with `answer` and `results`; `config` says how for each
+//! The way of a record: `route` → `envelope` (→ `claim`) → `invoke` → `verdict` with `answer` and `results`; `config` says how for each
 //! route.
 #![forbid(unsafe_code)]
 
 mod answer;
 mod batch;
+mod claim;
 mod config;
 mod connector;
 mod envelope;

@@ -3,20 +3,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use klamm_aws::CredentialsPlan;
+use klamm_aws::{CredentialsPlan, ObjectStore};
 use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{
-    Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, RouteUsage, Sink, SinkContext, Verdict,
+    Attachment, Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, RouteUsage, Sink,
+    SinkContext, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Record};
 
 use crate::batch;
+use crate::claim::{ClaimCheck, ClaimPlan};
 use crate::config::{CallContext, Callee, Compression, FunctionRef, FunctionTemplate, PayloadPlan, Plan, RoutePlan};
 use crate::envelope;
 use crate::invoke::{Answer, Invoke, InvokeError, Request, Target};
 use crate::route::{Condition, Gate, Router, Shadow};
 use crate::usage::Usage;
-use crate::verdict::{Destination, judge};
+use crate::verdict::{Destination, judge, not_stored};
 
 /// The sink of one task.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ struct Function {
     context: CallContext,
     /// If the end of its log is asked for.
     usage: Option<Usage>,
+    claim_check: Option<ClaimCheck>,
 }
 
 /// Path and query of a route's calls.
@@ -52,14 +55,17 @@ enum Address {
 }
 
 impl LambdaSink {
-    /// The sink of a plan. `client` gives a route its client, `conditions` makes what its filter asks for.
+    /// The sink of a plan. `client` gives a route its client, `store` that of its claim check, `conditions` makes what its
+    /// filter asks for.
     pub(crate) fn new<E>(
         context: &SinkContext<'_>,
         plan: Plan,
         client: impl Fn(&RoutePlan) -> Arc<dyn Invoke>,
+        store: impl Fn(&RoutePlan, &ClaimPlan) -> ObjectStore,
         conditions: impl Fn(&RoutePlan) -> Result<Vec<Condition>, E>,
     ) -> Result<Self, E> {
         let keeps_results = context.keeps_results;
+        let bootstrap_servers = context.bootstrap_servers.join(",");
         let Plan {
             routes: plans,
             unrouted,
@@ -68,6 +74,15 @@ impl LambdaSink {
         let (mut routes, mut functions, mut gates) = (Vec::new(), Vec::new(), Vec::new());
         for plan in plans {
             let client = client(&plan);
+            let claim_check = plan.claim_check.as_ref().map(|claim| {
+                ClaimCheck::new(
+                    claim.clone(),
+                    store(&plan, claim),
+                    (context.connector, &plan.name),
+                    payload_builder(&plan.payload, &plan.context, &bootstrap_servers),
+                    plan.delivery.batch_bytes,
+                )
+            });
             let limits = plan.limit_keys();
             let conditions = conditions(&plan)?;
             let is_required = plan.delivery.is_required;
@@ -117,11 +132,12 @@ impl LambdaSink {
                 },
                 payload: plan.payload,
                 context: plan.context,
+                claim_check,
             });
         }
         Ok(Self {
             connector: context.connector.to_owned(),
-            bootstrap_servers: context.bootstrap_servers.join(","),
+            bootstrap_servers,
             routes,
             functions,
             router: Router::new(gates),
@@ -216,22 +232,55 @@ impl Sink for LambdaSink {
 
     fn encode(&self, route: RouteIndex, record: &Record) -> Result<Encoded, EncodeError> {
         let function = self.function(route);
-        let encoded = envelope::encode(&function.payload, record)?;
-        Ok(if function.context.describes_batch {
-            envelope::with_trace(record, &encoded)
-        } else {
-            encoded
+        let traced = |encoded| {
+            if function.context.describes_batch {
+                envelope::with_trace(record, encoded)
+            } else {
+                encoded
+            }
+        };
+        let encoded = traced(envelope::encode(&function.payload, record)?);
+        let Some(claim_check) = function.claim_check.as_ref() else {
+            return Ok(encoded);
+        };
+        if !claim_check.takes(record, &encoded) {
+            return Ok(encoded);
+        }
+        // It may be large, and so may what is made now.
+        drop(encoded);
+        let Some(content) = envelope::content(&function.payload, record)? else {
+            return Ok(traced(envelope::encode(&function.payload, record)?));
+        };
+        let (attachment, reference) = claim_check.check_in(record, content);
+        let referring = envelope::encode_reference(&function.payload, record, &reference)?;
+        Ok(Encoded {
+            attachment: Some(Arc::new(attachment)),
+            ..traced(referring)
         })
     }
 
     fn payload_builder(&self, route: RouteIndex) -> Box<dyn PayloadBuilder> {
         let function = self.function(route);
-        let builder = envelope::payload_builder(&function.payload, &self.bootstrap_servers);
-        if function.context.describes_batch {
-            envelope::traced(builder)
-        } else {
-            builder
-        }
+        payload_builder(&function.payload, &function.context, &self.bootstrap_servers)
+    }
+
+    fn store<'a>(
+        &'a self,
+        route: RouteIndex,
+        attachments: &'a [Arc<Attachment>],
+    ) -> BoxFuture<'a, Result<(), Verdict>> {
+        Box::pin(async move {
+            let Function {
+                claim_check,
+                destination,
+                ..
+            } = self.function(route);
+            let Some(claim_check) = claim_check else {
+                return Ok(());
+            };
+            let stored = claim_check.store(attachments).await;
+            stored.map_err(|declined| not_stored(destination, claim_check.name(), declined))
+        })
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
@@ -252,6 +301,15 @@ impl Sink for LambdaSink {
 
     fn unrouted_policy(&self) -> ErrorPolicy {
         self.unrouted
+    }
+}
+
+fn payload_builder(payload: &PayloadPlan, context: &CallContext, bootstrap_servers: &str) -> Box<dyn PayloadBuilder> {
+    let builder = envelope::payload_builder(payload, bootstrap_servers);
+    if context.describes_batch {
+        envelope::traced(builder)
+    } else {
+        builder
     }
 }
 

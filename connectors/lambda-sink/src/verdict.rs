@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use klamm_aws::Declined;
 use klamm_connect_api::sink::{Answered, Call, Failure, Outcome, ThrottleScope, Verdict};
 use serde::Deserialize;
 
@@ -219,6 +220,35 @@ pub(crate) fn judge(
         succeeded(destination, call, &answer)
     } else {
         refused(destination, &answer, refuse_credentials)
+    }
+}
+
+/// The verdict on a call whose records could not be stored where it refers to: the function was not called.
+pub(crate) fn not_stored(destination: &Destination, store: &str, declined: Declined) -> Verdict {
+    let failure = |class: &str, why: &str| Failure {
+        class: class.into(),
+        message: format!("{} is not called, as its records cannot be put into {store}: {why}", destination.place()).into(),
+        request_id: None,
+        answered: None,
+    };
+    match declined {
+        Declined::Throttled(why) => Verdict::Throttled {
+            by: ThrottleScope::Function,
+            after: None,
+            failure: failure("ClaimCheckThrottled", &why),
+            lasting: None,
+        },
+        Declined::Later(why) => Verdict::Retry {
+            after: None,
+            outcome: Outcome::NotRun,
+            failure: failure("ClaimCheckUnavailable", &why),
+        },
+        Declined::Refused(why) => Verdict::Unusable {
+            failure: failure("ClaimCheckRefused", &why),
+        },
+        Declined::TooLong(why) => Verdict::Poison {
+            failure: failure("ClaimCheckTooLarge", &why),
+        },
     }
 }
 

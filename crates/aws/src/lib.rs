@@ -1,7 +1,7 @@
 //! Signed requests to AWS services, and the destinations for failed records among them.
 //!
 //! **Owns** the HTTP client and the credentials that everything here shares, the signature, endpoints; and the
-//! [`FailureQueues`]: SQS queues, SNS topics and S3 buckets as destinations of failed records.
+//! [`FailureQueues`]: SQS queues, SNS topics and S3 buckets as destinations of failed records; and objects in S3.
 //! **Does not know** Kafka, Lambda, retries: a request is sent once, and whoever asked decides what follows.
 //! **Invariant:** no credential and no part of a record reaches a log or an error text.
 #![forbid(unsafe_code)]
@@ -11,6 +11,8 @@ mod endpoint;
 mod environment;
 mod failures;
 mod http_client;
+mod objects;
+mod service;
 mod sign;
 
 pub use credentials::{CredentialsCache, CredentialsPlan, NoCredentials, RolePlan};
@@ -18,4 +20,6 @@ pub use endpoint::{parse_endpoint, regional_endpoint};
 pub use environment::Environment;
 pub use failures::FailureQueues;
 pub use http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
+pub use objects::{ObjectPlace, ObjectStore, key_of, object_uri, parse_bucket};
+pub use service::{Declined, SettingKeys};
 pub use sign::{CannotSign, Service, sign_request};

@@ -31,6 +31,20 @@ pub trait SinkConnector: Send + Sync + fmt::Debug {
     /// keys without an error.
     fn validate(&self, raw: &RawConfig, parsed: &ParsedConfig) -> Vec<ConfigError>;
 
+    /// What the configuration sets without effect, what it leaves to a default that surprises, and what was probably meant:
+    /// nothing that keeps the connector from running.
+    fn notices(&self, _raw: &RawConfig) -> Vec<ConfigError> {
+        Vec::new()
+    }
+
+    /// As [`SinkConnector::preflight`], whatever the configuration says about that: somebody asks.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is delivered.
+    fn probe<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
+        self.preflight(context)
+    }
+
     /// Asks the destinations whether they would take deliveries, where the configuration wants that known beforehand:
     /// when it is checked or stored, and when the connector starts, which only writes to the log what comes of it.
     ///
@@ -139,6 +153,47 @@ pub struct LimitKeys {
 pub struct Encoded {
     /// The piece, without separators.
     pub bytes: Vec<u8>,
+    /// What the piece refers to in place of holding it: see [`Sink::store`].
+    pub attachment: Option<Arc<Attachment>>,
+}
+
+impl From<Vec<u8>> for Encoded {
+    /// A piece that holds all there is of its record.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            attachment: None,
+        }
+    }
+}
+
+impl Encoded {
+    /// Memory that it takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let attached = self.attachment.as_ref();
+        self.bytes.len() + attached.map_or(0, |attachment| attachment.content.len())
+    }
+}
+
+/// A part of a record that does not travel with the call, but is stored before it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// Where it is stored: the same for the same content of the same record, so that storing it again changes nothing.
+    pub name: String,
+    /// Media type of the content.
+    pub content_type: &'static str,
+    /// What is stored.
+    pub content: Bytes,
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attachment")
+            .field("name", &self.name)
+            .field("bytes", &self.content.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Packs encoded records into the body of one call.
@@ -200,6 +255,22 @@ pub trait Sink: Send + Sync + fmt::Debug {
 
     /// A builder of payloads for a route.
     fn payload_builder(&self, route: RouteIndex) -> Box<dyn PayloadBuilder>;
+
+    /// Stores what the records of a call refer to ([`Encoded::attachment`]). The call is sent when this is done, and the
+    /// time that it takes is not the call's. Ends by itself, within minutes.
+    ///
+    /// # Errors
+    /// The verdict on the call, which is not sent.
+    ///
+    /// # Cancel safety
+    /// Safe: what was stored is stored again with the next call.
+    fn store<'a>(
+        &'a self,
+        _route: RouteIndex,
+        _attachments: &'a [Arc<Attachment>],
+    ) -> BoxFuture<'a, Result<(), Verdict>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Sends a payload and judges the answer. Dropping the future abandons the call: whether the destination did the
     /// work is then unknown.

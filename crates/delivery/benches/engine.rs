@@ -34,7 +34,7 @@ impl Sink for Accepting {
     }
 
     fn encode(&self, _: RouteIndex, _: &Record) -> Result<Encoded, EncodeError> {
-        Ok(Encoded { bytes: Vec::new() })
+        Ok(Encoded::from(Vec::new()))
     }
 
     fn payload_builder(&self, _: RouteIndex) -> Box<dyn PayloadBuilder> {
@@ -112,9 +112,7 @@ fn chunks(total: usize, size: usize) -> Vec<(i32, Vec<Delivery>)> {
                     key_hash: Some((offset as u64 % 5000).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
                     routes: std::iter::once((
                         RouteIndex(0),
-                        Encoded {
-                            bytes: vec![b'x'; size],
-                        },
+                        Encoded::from(vec![b'x'; size]),
                     ))
                     .collect(),
                     original: None,

@@ -259,7 +259,7 @@ pub(crate) mod tests {
                 topic_partition: TopicPartition::new("orders", i32::try_from(partition).unwrap()),
                 offset,
             },
-            encoded: Encoded { bytes: Vec::new() },
+            encoded: Encoded::from(Vec::new()),
             original: None,
             ticket: Ledger::new(offset, Progress::default())
                 .arrive(offset, Pending::default(), now)

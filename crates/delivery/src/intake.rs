@@ -53,7 +53,7 @@ impl Delivery {
 
 /// Routes share the bytes of an original; it counts for each all the same, so that each can let go of it by itself.
 pub(crate) fn size_bytes(encoded: &Encoded, original: Option<&Bytes>) -> usize {
-    encoded.bytes.len() + original.map_or(0, Bytes::len) + RECORD_OVERHEAD_BYTES
+    encoded.size_bytes() + original.map_or(0, Bytes::len) + RECORD_OVERHEAD_BYTES
 }
 
 /// The partition was revoked or lost, the engine has stopped or failed, or an earlier push was cancelled.

@@ -8,6 +8,7 @@ use klamm_java_compat::Pattern;
 use super::function::{FunctionRef, FunctionTemplate, is_region, parse_weighted};
 use super::plan::credentials::{ROLE_ARN, ROLE_EXTERNAL_ID, ROLE_SESSION};
 use super::{EventFormat, Flavour, MAX_ANSWER_BYTES, cloud_events};
+use crate::claim;
 
 /// Whether functions are asked before there are records for them.
 pub(crate) const PREFLIGHT: &str = "aws.lambda.preflight";
@@ -144,9 +145,7 @@ fn shared_keys(flavour: Flavour) -> Vec<ConfigKey> {
         )
         .optional()
         .aliases(&REGION_ALIASES)
-        .validator(Validator::new(|text| {
-            if is_region(text) { Ok(()) } else { Err("accepted is a region's id, such as `eu-central-1`".to_owned()) }
-        })),
+        .validator(Validator::new(check_region)),
         key("aws.access.key.id", ConfigType::Password, Importance::High, "Id of a static access key.")
             .optional()
             .aliases(&["camel.kamelet.aws-lambda-sink.accessKey"]),
@@ -338,8 +337,46 @@ fn shared_keys(flavour: Flavour) -> Vec<ConfigKey> {
         .optional()
         .validator(Validator::new(check_tenant)),
     ];
+    let claim_check = vec![
+        key(
+            claim::KEYS.destination,
+            ConfigType::String,
+            Importance::Medium,
+            "S3 bucket for values that are too large for a call: `s3://<bucket>/<prefix>`, or the bucket's ARN with \
+             `/<prefix>` behind it. They are put there before the call, and the record carries a reference in the value's \
+             place. The credentials are those that call the function.",
+        )
+        .optional()
+        .validator(Validator::new(|text| klamm_aws::parse_bucket(text).map(|_| ()))),
+        key(
+            claim::MIN_BYTES,
+            ConfigType::Int,
+            Importance::Low,
+            "Records that are encoded to more bytes go to `claim.check.destination` although they would fit into a call. \
+             Default: only those that do not.",
+        )
+        .optional()
+        .validator(Validator::at_least(0)),
+        key(
+            claim::KEYS.region,
+            ConfigType::String,
+            Importance::Low,
+            "Region of the bucket. Default: that of the function.",
+        )
+        .optional()
+        .validator(Validator::new(check_region)),
+        key(
+            claim::KEYS.endpoint,
+            ConfigType::String,
+            Importance::Low,
+            "Base URL of the bucket's API. Default: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, else the region's own.",
+        )
+        .optional()
+        .validator(Validator::new(|text| klamm_aws::parse_endpoint(text).map(|_| ()))),
+    ];
+    let claim_check = claim_check.into_iter();
     let cloud_events = cloud_events::keys().into_iter().map(|key| key.group(LAMBDA));
-    shared.into_iter().chain(cloud_events).collect()
+    shared.into_iter().chain(claim_check).chain(cloud_events).collect()
 }
 
 /// What something costs; none means that no cost is estimated.
@@ -470,6 +507,14 @@ fn route_keys(alias: &str, raw: &RawConfig, flavour: Flavour) -> Vec<ConfigKey> 
         keys.push(key.optional().group(ROUTES));
     }
     keys
+}
+
+fn check_region(text: &str) -> Result<(), String> {
+    if is_region(text) {
+        Ok(())
+    } else {
+        Err("accepted is a region's id, such as `eu-central-1`".to_owned())
+    }
 }
 
 fn check_role_arn(text: &str) -> Result<(), String> {

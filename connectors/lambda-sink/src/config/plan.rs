@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderValue;
-use klamm_aws::{CredentialsPlan, Environment, parse_endpoint, regional_endpoint};
+use klamm_aws::{CredentialsPlan, Environment, ObjectPlace, parse_endpoint, regional_endpoint};
 use klamm_connect_api::config::Scope;
 use klamm_connect_api::delivery::{DeliveryDefaults, DeliverySettings, ErrorPolicy, Ordering};
 use klamm_connect_api::sink::{LimitKey, LimitKeys};
@@ -17,6 +17,7 @@ use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Rendering};
 use klamm_java_compat::Pattern;
 
 pub(crate) use self::filter::Filter;
+use crate::claim::{self, ClaimPlan};
 use super::function::{FunctionRef, FunctionTemplate};
 use super::keys::REGION_ALIASES;
 use super::{
@@ -66,6 +67,8 @@ pub(crate) struct RoutePlan {
     /// Whether calls ask for the end of the function's log, which says what is billed.
     pub(crate) asks_log: bool,
     pub(crate) prices: Option<Prices>,
+    /// Where values go that are too large for a call.
+    pub(crate) claim_check: Option<ClaimPlan>,
     pub(crate) delivery: DeliverySettings,
 }
 
@@ -309,6 +312,7 @@ impl Planner<'_> {
             request: prices[0].unwrap_or_default(),
             gb_second: prices[1].unwrap_or_default(),
         });
+        let claim_check = self.claim_check(&scope, region.as_deref());
         Some(RoutePlan {
             name,
             function_key,
@@ -327,8 +331,26 @@ impl Planner<'_> {
             context,
             asks_log,
             prices,
+            claim_check,
             delivery,
         })
+    }
+
+    fn claim_check(&mut self, scope: &Scope<'_>, region: Option<&str>) -> Option<ClaimPlan> {
+        let text = |key: &str| scope.str(key).filter(|text| !text.is_empty());
+        let destination = text(claim::KEYS.destination)?;
+        let region = text(claim::KEYS.region).or(region)?;
+        match ObjectPlace::parse(destination, region, text(claim::KEYS.endpoint), self.environment) {
+            Ok(place) => Some(ClaimPlan {
+                place,
+                min_bytes: scope.usize(claim::MIN_BYTES),
+            }),
+            Err(why) => {
+                // What is wrong with a setting was said when it was parsed; the environment is left.
+                self.error_once(claim::KEYS.endpoint, why);
+                None
+            }
+        }
     }
 
     fn region(&mut self, scope: &Scope<'_>, function: &Callee, function_key: &str) -> Option<String> {

@@ -1,15 +1,18 @@
 //! CloudEvents 1.0 in the structured mode of their JSON format, one event or a batch
-//! (<https://github.com/cloudevents/spec>: `spec.md` 1.0.2, `formats/json-format.md`, and the extensions `partitioning`
-//! and `distributed-tracing`).
+//! (<https://github.com/cloudevents/spec>: `spec.md` 1.0.2, `formats/json-format.md`, and the extensions `dataref`,
+//! `partitioning` and `distributed-tracing`).
 //!
 //! Topic, partition and offset in the attributes are those of the record as consumed, so that source and id together
 //! name an event once, whatever a transform does to the topic.
 
+use bytes::Bytes;
+use klamm_aws::object_uri;
 use klamm_connect_api::sink::{EncodeError, Encoded};
 use klamm_connect_api::{
     DataError, Datum, Decimals, Natural, Origin, Record, Rendering, Semantic, Timestamps, Unit, Value, json,
 };
 
+use super::claim::{self, Content, Reference};
 use super::{size_hint, write_integer};
 use crate::config::CloudEventAttributes;
 use crate::template::{Piece, Placeholder, Template};
@@ -29,6 +32,7 @@ pub(super) fn encode(
     attributes: &CloudEventAttributes,
     rendering: Rendering,
     record: &Record,
+    reference: Option<&Reference>,
 ) -> Result<Encoded, EncodeError> {
     let mut out = Vec::with_capacity(FIXED_BYTES + 2 * size_hint(&record.key) + size_hint(&record.value));
     let key = key_text(rendering, &record.key).map_err(EncodeError::Key)?;
@@ -54,9 +58,12 @@ pub(super) fn encode(
             write_header(name, rendering, &header.value, &mut out).map_err(EncodeError::Header)?;
         }
     }
-    write_data(rendering, &record.value, &mut out).map_err(EncodeError::Value)?;
+    match reference {
+        None => write_data(rendering, &record.value, &mut out).map_err(EncodeError::Value)?,
+        Some(reference) => write_reference(reference, &mut out),
+    }
     out.push(b'}');
-    Ok(Encoded { bytes: out })
+    Ok(out.into())
 }
 
 /// `,"<name>":"…"`; nothing if the text would be empty or asks for a key that the record has not.
@@ -127,32 +134,63 @@ fn write_header(name: &str, rendering: Rendering, value: &Datum, out: &mut Vec<u
 
 /// `data` with JSON, `data_base64` with bytes, neither for a tombstone.
 fn write_data(rendering: Rendering, value: &Datum, out: &mut Vec<u8>) -> Result<(), DataError> {
-    const JSON: &[u8] = br#","datacontenttype":"application/json","data":"#;
-    const BYTES: &[u8] = br#","datacontenttype":"application/octet-stream","data_base64":"#;
     let start = out.len();
-    out.extend_from_slice(JSON);
+    out.extend_from_slice(br#","datacontenttype":"application/json","data":"#);
     let text = out.len();
     value.write_json(rendering, out)?;
-    match out.get(text..) {
-        Some(b"null") => out.truncate(start),
-        // A text of JSON may stand for bytes, which only the value tells.
-        Some([b'"', ..]) => {
-            let data = value.decode()?;
-            if let Value::Bytes(bytes) = &data.value {
-                let shown = out.split_off(text);
-                out.truncate(start);
-                out.extend_from_slice(BYTES);
-                let base64 = out.len();
-                json::write_base64(bytes, out);
-                // The rendering may show what the bytes stand for.
-                if out.get(base64..) != Some(&shown) {
-                    out.truncate(start);
-                    out.extend_from_slice(JSON);
-                    out.extend_from_slice(&shown);
-                }
-            }
-        }
-        _ => {}
+    let shown = out.get(text..).unwrap_or_default();
+    if shown == b"null" {
+        out.truncate(start);
+    } else if bytes_shown(value, shown)?.is_some() {
+        let base64 = out.split_off(text);
+        out.truncate(start);
+        out.extend_from_slice(br#","datacontenttype":"application/octet-stream","data_base64":"#);
+        out.extend_from_slice(&base64);
     }
     Ok(())
+}
+
+/// The bytes that JSON shows in base64. A text of JSON may stand for bytes, which only the value tells, and the rendering
+/// may show what bytes stand for.
+fn bytes_shown(value: &Datum, shown: &[u8]) -> Result<Option<Bytes>, DataError> {
+    if shown.first() != Some(&b'"') {
+        return Ok(None);
+    }
+    let Value::Bytes(bytes) = value.decode()?.value else {
+        return Ok(None);
+    };
+    let mut base64 = Vec::with_capacity(shown.len());
+    json::write_base64(&bytes, &mut base64);
+    Ok((base64 == shown).then_some(bytes))
+}
+
+/// The value alone, as `data` or decoded from `data_base64`.
+pub(super) fn content(rendering: Rendering, value: &Datum) -> Result<Option<Content>, DataError> {
+    let mut text = Vec::new();
+    value.write_json(rendering, &mut text)?;
+    if text == b"null" {
+        return Ok(None);
+    }
+    Ok(Some(match bytes_shown(value, &text)? {
+        Some(bytes) => Content {
+            bytes: bytes.to_vec(),
+            content_type: claim::BYTES,
+        },
+        None => Content {
+            bytes: text,
+            content_type: claim::JSON,
+        },
+    }))
+}
+
+/// The extension `dataref` in place of the data, with what tells whether it is that.
+fn write_reference(reference: &Reference, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","datacontenttype":"#);
+    json::write_string(reference.content_type, out);
+    out.extend_from_slice(br#","dataref":"#);
+    json::write_string(&object_uri(&reference.bucket, &reference.key), out);
+    out.extend_from_slice(br#","datarefsize":"#);
+    write_integer(reference.size, out);
+    out.extend_from_slice(br#","datarefsha256":"#);
+    json::write_string(&reference.sha256, out);
 }

@@ -35,7 +35,7 @@ pub(super) fn encode(schemaless: Schemaless, rendering: Rendering, record: &Reco
     out.extend_from_slice(br#","value":"#);
     write_datum(schemaless, rendering, &record.value, &mut out).map_err(EncodeError::Value)?;
     out.extend_from_slice(b"}}");
-    Ok(Encoded { bytes: out })
+    Ok(out.into())
 }
 
 fn write_datum(

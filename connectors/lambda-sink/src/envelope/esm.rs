@@ -48,7 +48,7 @@ pub(super) fn encode(rendering: Rendering, record: &Record) -> Result<Encoded, E
     write_metadata("keySchemaMetadata", &record.key, &mut out);
     write_metadata("valueSchemaMetadata", &record.value, &mut out);
     out.push(b'}');
-    Ok(Encoded { bytes: out })
+    Ok(out.into())
 }
 
 /// Which schema of a registry a datum was written with; nothing for one that a transform decoded.

@@ -40,7 +40,7 @@ pub(super) fn encode(formatter: Formatter, rendering: Rendering, record: &Record
     out.extend_from_slice(br#","timestampTypeName":""#);
     out.extend_from_slice(type_name(record.timestamp_type).as_bytes());
     out.extend_from_slice(b"\"}");
-    Ok(Encoded { bytes: out })
+    Ok(out.into())
 }
 
 /// The name that Kafka's `TimestampType` has for people.
@@ -69,26 +69,54 @@ fn write_datum(
         write_schema(name, None, out);
         return Ok(());
     }
-    let data = match datum {
-        Datum::Decoded(data) => Cow::Borrowed(data),
-        Datum::Encoded { .. } => Cow::Owned(datum.decode()?),
-    };
+    let data = decoded(datum)?;
     match visibility {
         None => json::write_string(&java_text::to_string(&data)?, out),
-        Some(SchemaVisibility::None | SchemaVisibility::Min) => json::write(&data, rendering, out)?,
-        Some(SchemaVisibility::All) => match &data.schema {
-            Some(schema) => {
-                out.extend_from_slice(br#"{"schema":"#);
-                json_schema::write(schema, rendering, out)?;
-                out.extend_from_slice(br#","payload":"#);
-                json::write(&data, rendering, out)?;
-                out.push(b'}');
-            }
-            None => json::write(&data, rendering, out)?,
-        },
+        Some(visibility) => write_json(visibility, rendering, &data, out)?,
     }
     write_schema(name, Some(&data), out);
     Ok(())
+}
+
+fn decoded(datum: &Datum) -> Result<Cow<'_, SchemaAndValue>, DataError> {
+    Ok(match datum {
+        Datum::Decoded(data) => Cow::Borrowed(data),
+        Datum::Encoded { .. } => Cow::Owned(datum.decode()?),
+    })
+}
+
+fn write_json(
+    visibility: SchemaVisibility,
+    rendering: Rendering,
+    data: &SchemaAndValue,
+    out: &mut Vec<u8>,
+) -> Result<(), DataError> {
+    match (visibility, &data.schema) {
+        (SchemaVisibility::All, Some(schema)) => {
+            out.extend_from_slice(br#"{"schema":"#);
+            json_schema::write(schema, rendering, out)?;
+            out.extend_from_slice(br#","payload":"#);
+            json::write(data, rendering, out)?;
+            out.push(b'}');
+            Ok(())
+        }
+        _ => json::write(data, rendering, out),
+    }
+}
+
+/// A value alone: the text of the plain formatter, the JSON of the other.
+pub(super) fn content(formatter: Formatter, rendering: Rendering, value: &Datum) -> Result<Vec<u8>, DataError> {
+    let visibility = match formatter {
+        Formatter::Plain => return Ok(java_text::to_string(&*decoded(value)?)?.into_bytes()),
+        Formatter::Json { value, .. } => value,
+    };
+    let mut out = Vec::new();
+    if visibility == SchemaVisibility::None {
+        value.write_json(rendering, &mut out)?;
+    } else {
+        write_json(visibility, rendering, &*decoded(value)?, &mut out)?;
+    }
+    Ok(out)
 }
 
 fn write_schema(name: &str, data: Option<&SchemaAndValue>, out: &mut Vec<u8>) {

@@ -11,5 +11,5 @@ pub(super) fn encode(rendering: Rendering, record: &Record) -> Result<Encoded, E
         .value
         .write_json(rendering, &mut out)
         .map_err(EncodeError::Value)?;
-    Ok(Encoded { bytes: out })
+    Ok(out.into())
 }

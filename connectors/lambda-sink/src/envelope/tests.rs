@@ -727,3 +727,78 @@ proptest! {
         }
     }
 }
+
+/// What a function gets of a record whose value waits in S3, and what waits there.
+#[test]
+fn a_reference_stands_in_the_values_place_in_every_format() {
+    let reference = |content: &Content| Reference {
+        bucket: "b".to_owned(),
+        key: "p/c/orders/3/42-r-ab".to_owned(),
+        size: content.bytes.len(),
+        content_type: content.content_type,
+        sha256: "ab".to_owned(),
+    };
+    let in_place = |size: usize, content_type: &str| {
+        json!({ "claimCheck": {
+            "bucket": "b", "key": "p/c/orders/3/42-r-ab", "size": size, "contentType": content_type, "sha256": "ab",
+        } })
+    };
+    let (json_type, bytes_type, text_type) = ("application/json", "application/octet-stream", "text/plain; charset=utf-8");
+    let large = || encoded(r#"{"id":7}"#);
+    let with_schema = || with_schema(text("x"));
+    let bytes = || schemaless(Value::Bytes(Bytes::from_static(b"\x00\xff")));
+    type Find = fn(&serde_json::Value) -> serde_json::Value;
+    let of_confluent: Find = |record| record["payload"]["value"].clone();
+    let escaped_json: Find = |record| serde_json::from_str(record["payload"]["value"].as_str().unwrap()).unwrap();
+    let of_esm: Find = |record| {
+        let bytes = BASE64.decode(record["value"].as_str().unwrap()).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    };
+    let value: Find = |record| record["value"].clone();
+    let text_of_json: Find = |record| serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
+    let whole: Find = serde_json::Value::clone;
+    let schema = br#"{"schema":{"type":"string","optional":false},"payload":"x"}"#;
+    let cases: [(PayloadPlan, Datum, Find, &[u8], &str, &str); 10] = [
+        (confluent(), large(), of_confluent, br#"{"id":7}"#, json_type, "JSON"),
+        (escaped(), large(), escaped_json, br#"{"id":7}"#, json_type, "the JSON itself waits, not a text of it"),
+        (esm(), large(), of_esm, br#"{"id":7}"#, bytes_type, "the bytes without base64"),
+        (esm(), bytes(), of_esm, b"\x00\xff", bytes_type, "any bytes"),
+        (plan(EventFormat::Raw), large(), whole, br#"{"id":7}"#, json_type, "the value alone"),
+        (nordstrom(Formatter::Plain), large(), text_of_json, b"{id=7}", text_type, "a text in a text's place"),
+        (nordstrom_json(SchemaVisibility::None), large(), value, br#"{"id":7}"#, json_type, "JSON"),
+        (nordstrom_json(SchemaVisibility::Min), large(), value, br#"{"id":7}"#, json_type, "JSON"),
+        (nordstrom_json(SchemaVisibility::All), with_schema(), value, schema, json_type, "with its schema"),
+        (nordstrom_json(SchemaVisibility::All), large(), value, br#"{"id":7}"#, json_type, "without one"),
+    ];
+    for (plan, datum, find, wanted, content_type, why) in cases {
+        let record = record(schemaless(text("k1")), datum);
+        let content = content(&plan, &record).unwrap().unwrap();
+        assert_eq!((&*content.bytes, content.content_type), (wanted, content_type), "{why}");
+        let encoded = encode_reference(&plan, &record, &reference(&content)).unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(&encoded.bytes).unwrap();
+        assert_eq!(find(&shown), in_place(wanted.len(), content_type), "{why}: {shown}");
+        assert!(content_of_null(&plan).is_none(), "a tombstone stays one: {why}");
+    }
+    for (datum, wanted, content_type) in [
+        (large(), &br#"{"id":7}"#[..], json_type),
+        (bytes(), b"\x00\xff", bytes_type),
+    ] {
+        let record = record(schemaless(text("k1")), datum);
+        let content = content(&cloud_events(), &record).unwrap().unwrap();
+        assert_eq!((&*content.bytes, content.content_type), (wanted, content_type));
+        let encoded = encode_reference(&cloud_events(), &record, &reference(&content)).unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(&encoded.bytes).unwrap();
+        assert_eq!(
+            shown,
+            json!({
+                "specversion": "1.0", "id": "orders-3-42", "source": "kafka:orders", "type": "kafka.record", "subject": "k1",
+                "time": "2023-11-14T22:13:20.123Z", "partitionkey": "k1", "datacontenttype": content_type,
+                "dataref": "s3://b/p/c/orders/3/42-r-ab", "datarefsize": wanted.len(), "datarefsha256": "ab",
+            })
+        );
+    }
+}
+
+fn content_of_null(plan: &PayloadPlan) -> Option<Content> {
+    content(plan, &record(schemaless(text("k1")), Datum::NULL)).unwrap()
+}

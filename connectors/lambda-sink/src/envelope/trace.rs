@@ -17,7 +17,7 @@ const STATE: &str = "tracestate";
 const SEPARATOR: char = '\n';
 
 /// The record with its trace context in front: two bytes of length, then the text.
-pub(crate) fn with_trace(record: &Record, encoded: &Encoded) -> Encoded {
+pub(crate) fn with_trace(record: &Record, encoded: Encoded) -> Encoded {
     let mut trace = header(record, PARENT).unwrap_or_default();
     if !trace.is_empty() {
         trace.push(SEPARATOR);
@@ -31,7 +31,7 @@ pub(crate) fn with_trace(record: &Record, encoded: &Encoded) -> Encoded {
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(trace.as_bytes());
     bytes.extend_from_slice(&encoded.bytes);
-    Encoded { bytes }
+    Encoded { bytes, ..encoded }
 }
 
 /// A header that holds a short visible text.
@@ -92,7 +92,7 @@ impl PayloadBuilder for Traced {
         let (_, length) = front(&record.bytes);
         let (front, record) = record.bytes.split_at(length);
         self.first.get_or_insert_with(|| front.to_vec());
-        self.inner.push(origin, &Encoded { bytes: record.to_vec() });
+        self.inner.push(origin, &record.to_vec().into());
     }
 
     fn finish(&mut self) -> Bytes {
@@ -158,7 +158,7 @@ mod tests {
             let mut builder = traced(Box::new(ArrayBuilder::new(Packing::Array)));
             let mut bound = builder.overhead();
             for record in [&first, &other] {
-                let encoded = with_trace(record, &Encoded { bytes: b"{}".to_vec() });
+                let encoded = with_trace(record, b"{}".to_vec().into());
                 bound += builder.cost(record.origin(), &encoded);
                 builder.push(record.origin(), &encoded);
             }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
-use klamm_aws::{CredentialsCache, CredentialsPlan, HttpClient};
+use klamm_aws::{CredentialsCache, CredentialsPlan, HttpClient, ObjectStore};
 
 use super::Invoke;
 use super::client::LambdaClient;
+use crate::claim::{self, ClaimPlan};
 use crate::config::RoutePlan;
 
 /// Hands out clients. Holds on to none that no sink uses, so there are never more than routes.
@@ -24,6 +25,11 @@ impl Clients {
             clock,
             known: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The store of a route's claim check.
+    pub(crate) fn store(&self, plan: &RoutePlan, claim: &ClaimPlan) -> ObjectStore {
+        ObjectStore::new(&claim.place, &plan.credentials, &self.http, self.clock, claim::KEYS)
     }
 
     /// The client for a route: that of another route with the same endpoint, region and credentials, if one lives.

@@ -1,12 +1,10 @@
 //! Failed records -> SQS, SNS, S3: one request for each record, with the document of AWS's own event source mapping.
 //!
-//! The way of a record: `document` makes the text, `request` the request, `client` sends it once, `answer` judges.
+//! The way of a record: `document` makes the text, `request` the request, and [`crate::service`] sends it once and judges
+//! the answer.
 
-mod answer;
-mod client;
 mod document;
 mod request;
-mod target;
 
 use std::sync::Arc;
 
@@ -18,10 +16,10 @@ use klamm_connect_api::{
 };
 
 use crate::{CredentialsCache, CredentialsPlan, Environment, HttpClient, RolePlan, parse_endpoint, regional_endpoint};
-use answer::TooLong;
-use client::Client;
+use crate::service::client::Client;
+use crate::service::target::{Place, Target};
+use crate::service::{Declined, SettingKeys, answer, endpoint_of_environment};
 use document::Payload;
-use target::{Place, Target};
 
 const DESTINATION: &str = "errors.deadletterqueue.destination";
 const REGION: &str = "errors.deadletterqueue.destination.region";
@@ -137,6 +135,11 @@ impl FailureDestinations for FailureQueues {
             service,
             name: target.place.name(&region),
             region,
+            keys: SettingKeys {
+                destination: DESTINATION,
+                region: REGION,
+                endpoint: ENDPOINT,
+            },
         };
         let payload = match &target.place {
             Place::Bucket { .. } => Payload::Always,
@@ -147,7 +150,7 @@ impl FailureDestinations for FailureQueues {
             client,
             place: target.place,
             base,
-            has_own_endpoint: endpoint.is_some(),
+            is_regional: endpoint.is_none(),
             payload,
         })))
     }
@@ -184,19 +187,7 @@ impl FailureQueues {
         if let Some(endpoint) = &target.endpoint {
             return Ok(Some(endpoint.clone()));
         }
-        let own = match target.place {
-            Place::Queue { .. } => "AWS_ENDPOINT_URL_SQS",
-            Place::Topic { .. } => "AWS_ENDPOINT_URL_SNS",
-            Place::Bucket { .. } => "AWS_ENDPOINT_URL_S3",
-        };
-        for name in [own, "AWS_ENDPOINT_URL"] {
-            if let Some(endpoint) = self.environment.first(&[name]) {
-                return parse_endpoint(endpoint)
-                    .map(Some)
-                    .map_err(|why| ConfigError::new(ENDPOINT, format!("the environment's {name} is wrong: {why}")));
-            }
-        }
-        Ok(None)
+        endpoint_of_environment(&self.environment, &target.place).map_err(|why| ConfigError::new(ENDPOINT, why))
     }
 }
 
@@ -240,8 +231,8 @@ struct FailureQueue {
     client: Client,
     place: Place,
     base: String,
-    /// S3's buckets have host names of their own only at its own endpoint.
-    has_own_endpoint: bool,
+    /// `base` is the region's own.
+    is_regional: bool,
     payload: Payload,
 }
 
@@ -250,42 +241,33 @@ impl FailureQueue {
         let document = document::write(record, self.payload, self.place.limit_bytes());
         let has_payload = document.has_payload;
         match self.send(record, document.text).await {
-            Err(Failed::TooLong(_)) if has_payload && self.payload == Payload::WhereItFits => {
+            Err(Declined::TooLong(_)) if has_payload && self.payload == Payload::WhereItFits => {
                 // The queue's or topic's own limit is lower than the service's.
                 let short = document::write(record, Payload::Never, self.place.limit_bytes());
-                self.send(record, short.text).await.map_err(Failed::into_not_taken)
+                self.send(record, short.text).await.map_err(not_taken)
             }
-            outcome => outcome.map_err(Failed::into_not_taken),
+            outcome => outcome.map_err(not_taken),
         }
     }
 
-    async fn send(&self, record: &FailedRecord, document: String) -> Result<(), Failed> {
+    async fn send(&self, record: &FailedRecord, document: String) -> Result<(), Declined> {
         let request = request::of(
             &self.place,
             &self.base,
-            self.has_own_endpoint,
+            self.is_regional,
             &self.client.region,
             record,
             document,
         );
-        let answer = self.client.send(request).await.map_err(Failed::Not)?;
+        let answer = self.client.send(request).await?;
         answer::judge(&self.client, &self.place, &answer)
     }
 }
 
-/// Why a request did not succeed.
-#[derive(Debug)]
-enum Failed {
-    Not(NotTaken),
-    TooLong(TooLong),
-}
-
-impl Failed {
-    fn into_not_taken(self) -> NotTaken {
-        match self {
-            Self::Not(not) => not,
-            Self::TooLong(TooLong(text)) => NotTaken::Refused(text),
-        }
+fn not_taken(declined: Declined) -> NotTaken {
+    match declined {
+        Declined::Throttled(text) | Declined::Later(text) => NotTaken::Now(text),
+        Declined::Refused(text) | Declined::TooLong(text) => NotTaken::Refused(text),
     }
 }
 

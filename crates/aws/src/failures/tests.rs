@@ -23,6 +23,8 @@ use super::*;
 /// 2024-01-02T03:04:05Z
 const NOW: fn() -> SystemTime = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_704_164_645);
 const QUEUE: &str = "arn:aws:sqs:eu-central-1:123456789012:failed";
+/// Such a URL is a mistake, and its password no part of what is said of it.
+const WITH_PASSWORD: &str = "https://me:hunter2@sqs.us-east-2.amazonaws.com/123456789012/failed";
 const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:failed";
 
 fn record() -> FailedRecord {
@@ -430,7 +432,7 @@ async fn a_service_that_is_away_is_waited_for() {
 #[test]
 fn what_names_no_destination_is_refused_with_its_key() {
     type Pairs<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(Pairs<'_>, Pairs<'_>, &str); 11] = [
+    let cases: [(Pairs<'_>, Pairs<'_>, &str); 13] = [
         // environment, settings, error ("" is none)
         (&[], &[(DESTINATION, QUEUE)], ""),
         (
@@ -464,6 +466,16 @@ fn what_names_no_destination_is_refused_with_its_key() {
             "use a standard one",
         ),
         (&[], &[(DESTINATION, "failed")], "names no destination"),
+        (
+            &[],
+            &[(DESTINATION, WITH_PASSWORD)],
+            "`https://***@sqs.us-east-2.amazonaws.com/123456789012/failed` names no destination",
+        ),
+        (
+            &[("AWS_ENDPOINT_URL", "https://me:hunter2@host")],
+            &[(DESTINATION, QUEUE)],
+            "the environment's AWS_ENDPOINT_URL is wrong: `https://***@host` is no base URL",
+        ),
         (
             &[],
             &[(REGION, "eu-west-1")],
@@ -512,9 +524,9 @@ fn a_bucket_has_a_host_of_its_own_at_s3s_own_endpoint() {
     let place = Target::parse("s3://my-failures").unwrap().place;
     let dotted = Target::parse("s3://my.failures").unwrap().place;
     let uri =
-        |place: &Place, base: &str, own: bool| request::of(place, base, own, "eu-west-1", &record(), String::new()).uri;
+        |place: &Place, base: &str, is_regional: bool| request::of(place, base, is_regional, "eu-west-1", &record(), String::new()).uri;
     let base = "https://s3.eu-west-1.amazonaws.com";
-    assert!(uri(&place, base, false).starts_with("https://my-failures.s3.eu-west-1.amazonaws.com/orders%20sink/"));
-    assert!(uri(&dotted, base, false).starts_with("https://s3.eu-west-1.amazonaws.com/my.failures/"));
-    assert!(uri(&place, "http://e:1", true).starts_with("http://e:1/my-failures/"));
+    assert!(uri(&place, base, true).starts_with("https://my-failures.s3.eu-west-1.amazonaws.com/orders%20sink/"));
+    assert!(uri(&dotted, base, true).starts_with("https://s3.eu-west-1.amazonaws.com/my.failures/"));
+    assert!(uri(&place, "http://e:1", false).starts_with("http://e:1/my-failures/"));
 }

@@ -1,7 +1,7 @@
 use crate::error::{ConfigError, ConfigErrors};
 
 use super::parsed::ConfigValue;
-use super::{ConfigType, Importance, ParsedConfig, RawConfig, Secret, Validator, Width};
+use super::{ConfigType, Importance, ParsedConfig, RawConfig, Secret, Validator, Width, without_user_info};
 
 /// One key of a definition.
 #[derive(Debug, Clone)]
@@ -200,10 +200,8 @@ impl ConfigKey {
                 } else {
                     text
                 };
-                evaluated.errors.push(format!(
-                    "Invalid value {shown} for configuration {}: {why}",
-                    evaluated.name
-                ));
+                let message = format!("Invalid value {shown} for configuration {}: {why}", evaluated.name);
+                evaluated.errors.push(without_user_info(&message).into_owned());
                 (evaluated, None)
             }
         }

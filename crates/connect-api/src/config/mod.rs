@@ -4,6 +4,7 @@
 mod def;
 mod nearest;
 mod parsed;
+mod user_info;
 mod validator;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::fmt;
 pub use def::{ConfigDef, ConfigKey, Evaluated, EvaluatedKey};
 pub use nearest::nearest;
 pub use parsed::{ConfigValue, ParsedConfig, Scope};
+pub use user_info::without_user_info;
 pub use validator::Validator;
 
 /// A configuration as users give it: every value is text.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use klamm_connect_api::delivery::BatchScope;
-use klamm_connect_api::sink::{Call, Failure, RouteIndex, Sink, Verdict};
+use klamm_connect_api::sink::{Attachment, Call, Failure, RouteIndex, Sink, Verdict};
 use tokio::time::Instant;
 
 use super::outcome::Attempted;
@@ -446,6 +446,13 @@ async fn attempt(sink: &dyn Sink, part: &Part, bounds: Bounds) -> Answer {
         origins: part.items.iter().map(|item| item.origin.clone()).collect(),
         timestamps: part.items.iter().map(|item| item.timestamp).collect(),
     };
+    let attachments = part.items.iter().filter_map(|item| item.encoded.attachment.clone());
+    let attachments: Vec<Arc<Attachment>> = attachments.collect();
+    if !attachments.is_empty()
+        && let Err(verdict) = sink.store(route, &attachments).await
+    {
+        return Answer::Verdict(verdict);
+    }
     match tokio::time::timeout(bounds.timeout, sink.send(call)).await {
         Ok(verdict) => Answer::Verdict(verdict),
         Err(_) => Answer::TimedOut,

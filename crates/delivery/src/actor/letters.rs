@@ -80,7 +80,8 @@ impl Actor {
         for mut letter in letters {
             self.count_letters(letter.route, 1);
             // Only the original is needed from here on, and the answer.
-            let bytes = std::mem::take(&mut letter.item.encoded.bytes).len();
+            let encoded = std::mem::replace(&mut letter.item.encoded, Vec::new().into());
+            let bytes = encoded.size_bytes();
             self.release(partition, bytes);
             self.hold_answer(partition, letter.answer_bytes);
             let may_be_written = match self.partitions[partition].phase {

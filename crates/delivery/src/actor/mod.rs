@@ -439,7 +439,7 @@ impl Actor {
             if let Some(letter) = record.dead_letter {
                 partition.taken_to = partition.taken_to.max(record.origin.offset);
                 letters.push(Outgoing {
-                    item: item(record.origin.clone(), Encoded { bytes: Vec::new() }, Some(letter)),
+                    item: item(record.origin.clone(), Encoded::from(Vec::new()), Some(letter)),
                     route: None,
                     about: About::Failed,
                     answer_bytes: 0,

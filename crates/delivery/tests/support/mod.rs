@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering, RetrySettings};
 use klamm_connect_api::sink::{
-    Call, EncodeError, Encoded, Failure, LimitKey, LimitKeys, Outcome, PayloadBuilder, Route, RouteError, RouteIndex,
+    Attachment, Call, EncodeError, Encoded, Failure, LimitKey, LimitKeys, Outcome, PayloadBuilder, Route, RouteError, RouteIndex,
     Sink, ThrottleScope, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Origin, Record, TopicPartition};
@@ -111,6 +111,7 @@ impl Seen {
 }
 
 type Script = Box<dyn FnMut(&Seen) -> Reply + Send>;
+type StoreScript = Box<dyn FnMut(&[Arc<Attachment>]) -> (Duration, Result<(), Verdict>) + Send>;
 
 #[derive(Default)]
 pub struct Log {
@@ -124,6 +125,8 @@ pub struct Log {
     /// Records of calls that were dropped without an answer.
     pub unknown: BTreeSet<(usize, i32, i64)>,
     last_accepted: BTreeMap<(usize, Lane), i64>,
+    /// Attachments that were stored, by route.
+    pub stored: BTreeSet<(usize, String)>,
     pub violations: Vec<String>,
     /// A partial success lets later records pass earlier ones, and after a reassignment old offsets come again.
     pub has_restarts: bool,
@@ -157,6 +160,7 @@ type Lane = (i32, Option<u64>, Option<i64>);
 pub struct FakeSink {
     routes: Vec<Route>,
     script: Mutex<Script>,
+    store: Mutex<StoreScript>,
     log: Mutex<Log>,
     started: Instant,
     changed: Notify,
@@ -261,6 +265,7 @@ impl FakeSink {
                 })
                 .collect(),
             script: Mutex::new(Box::new(script)),
+            store: Mutex::new(Box::new(|_| (Duration::ZERO, Ok(())))),
             log: Mutex::default(),
             started: Instant::now(),
             changed: Notify::new(),
@@ -270,6 +275,13 @@ impl FakeSink {
 
     pub fn set_script(&self, script: impl FnMut(&Seen) -> Reply + Send + 'static) {
         *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    pub fn set_store(
+        &self,
+        script: impl FnMut(&[Arc<Attachment>]) -> (Duration, Result<(), Verdict>) + Send + 'static,
+    ) {
+        *self.store.lock().unwrap() = Box::new(script);
     }
 
     pub fn log<T>(&self, look: impl FnOnce(&mut Log) -> T) -> T {
@@ -352,11 +364,27 @@ impl Sink for FakeSink {
     }
 
     fn encode(&self, _: RouteIndex, _: &Record) -> Result<Encoded, EncodeError> {
-        Ok(Encoded { bytes: Vec::new() })
+        Ok(Encoded::from(Vec::new()))
     }
 
     fn payload_builder(&self, _: RouteIndex) -> Box<dyn PayloadBuilder> {
         Box::new(Joined(Vec::new()))
+    }
+
+    fn store<'a>(
+        &'a self,
+        route: RouteIndex,
+        attachments: &'a [Arc<Attachment>],
+    ) -> BoxFuture<'a, Result<(), Verdict>> {
+        Box::pin(async move {
+            let (takes, outcome) = (self.store.lock().unwrap())(attachments);
+            tokio::time::sleep(takes).await;
+            if outcome.is_ok() {
+                let names = attachments.iter().map(|attachment| (route.0, attachment.name.clone()));
+                self.log(|log| log.stored.extend(names));
+            }
+            outcome
+        })
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
@@ -556,14 +584,7 @@ pub fn sized(partition: i32, offset: i64, routes: &[usize], bytes: usize) -> Del
         dead_letter: None,
         routes: routes
             .iter()
-            .map(|route| {
-                (
-                    RouteIndex(*route),
-                    Encoded {
-                        bytes: vec![b'x'; bytes],
-                    },
-                )
-            })
+            .map(|route| (RouteIndex(*route), Encoded::from(vec![b'x'; bytes])))
             .collect(),
     }
 }
@@ -574,6 +595,19 @@ pub fn record(partition: i32, offset: i64) -> Delivery {
 
 pub fn records(partition: i32, offsets: std::ops::Range<i64>) -> Vec<Delivery> {
     offsets.map(|offset| record(partition, offset)).collect()
+}
+
+/// The same with something to be stored before it is sent, so many bytes long.
+pub fn attached(mut delivery: Delivery, bytes: usize) -> Delivery {
+    let offset = delivery.origin.offset;
+    for (_, encoded) in &mut delivery.routes {
+        encoded.attachment = Some(Arc::new(Attachment {
+            name: offset.to_string(),
+            content_type: "text/plain",
+            content: vec![b'x'; bytes].into(),
+        }));
+    }
+    delivery
 }
 
 /// The same with an original, as routes that dead-letter need it.

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::exception::{Exception, ThrottleReason};
+use crate::api::{Exception, Refusal, ThrottleReason};
 
 /// One answer to one call.
 ///
@@ -60,16 +60,12 @@ impl Answer {
 
     /// An exception with its status, its `x-amzn-ErrorType` and this text.
     pub fn exception_with(exception: Exception, message: &str) -> Self {
-        let body = json!({"Type": exception.blame(), exception.message_member(): message});
-        Self::error_body(exception, &body)
+        Self::error_body(exception, &exception.document(message))
     }
 
     /// 429 with a `Reason`, and with the time to wait both as `Retry-After` and as `retryAfterSeconds`, as AWS sends it.
     pub fn throttled(reason: ThrottleReason, retry_after_seconds: Option<u32>) -> Self {
-        let mut body = json!({"Type": "User", "Reason": reason.name(), "message": "Rate Exceeded."});
-        if let Some(seconds) = retry_after_seconds {
-            body["retryAfterSeconds"] = seconds.to_string().into();
-        }
+        let body = reason.document(retry_after_seconds);
         let mut answer = Self::error_body(Exception::TooManyRequestsException, &body);
         if let Some(seconds) = retry_after_seconds {
             answer.headers.push((http::header::RETRY_AFTER, seconds.into()));
@@ -128,6 +124,15 @@ impl Answer {
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownOperation => Self::status(StatusCode::FORBIDDEN, Refusal::UNKNOWN_OPERATION),
+            Refusal::Exception(exception, message) => Self::exception_with(exception, &message),
+        }
     }
 }
 

@@ -1,58 +1,10 @@
-//! Bodies of requests, read under a bound, and bodies of answers, which may end too early.
+//! Bodies of answers, which may end too early.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-
-/// Beyond this the rest of a request stays unread and its connection is closed.
-const DRAINED_BYTES: u64 = 64 * 1024 * 1024;
-
-/// A request body as far as it was wanted.
-pub(super) struct Received {
-    pub(super) size: u64,
-    /// Empty when it was not wanted, or when it is larger than the limit.
-    pub(super) bytes: Bytes,
-}
-
-/// Reads a body to its end; keeps it if `wanted` and not larger than `limit`.
-pub(super) async fn receive(mut body: Incoming, wanted: bool, limit: u64) -> Result<Received, hyper::Error> {
-    let mut size = 0;
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        size += data.len() as u64;
-        if size > DRAINED_BYTES {
-            break;
-        }
-        if !wanted || size > limit {
-            continue;
-        }
-        // A small body is one frame and is kept as it is.
-        if first.is_empty() {
-            first = data;
-        } else {
-            if rest.is_empty() {
-                rest.reserve(
-                    usize::try_from(body.size_hint().lower().min(limit)).unwrap_or(0) + first.len() + data.len(),
-                );
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&data);
-        }
-    }
-    let bytes = if !wanted || size > limit {
-        Bytes::new()
-    } else if rest.is_empty() {
-        first
-    } else {
-        rest.freeze()
-    };
-    Ok(Received { size, bytes })
-}
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
 
 /// The body of an answer.
 pub(super) enum AnswerBody {

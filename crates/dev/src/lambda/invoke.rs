@@ -13,16 +13,11 @@ use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Kind};
-use super::body::{AnswerBody, receive};
-use super::exception::{Exception, ThrottleReason};
-use super::log::{Invocation, InvocationType, Outcome, Recording};
+use super::body::AnswerBody;
+use super::log::{Invocation, Outcome, Recording};
 use super::server::Cut;
 use super::{Responder, Shared, signature};
-
-/// 6 MiB: AWS's "6 MB" counts in units of 1,024 KiB.
-const SYNC_LIMIT_BYTES: u64 = 6 * 1024 * 1024;
-/// 1 MiB since October 2025.
-const ASYNC_LIMIT_BYTES: u64 = 1024 * 1024;
+use crate::api::{self, Exception, InvocationType, Received, Target, ThrottleReason, receive, split_name};
 
 /// Answers one request, or cuts its connection when the script says so.
 ///
@@ -40,15 +35,19 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> 
     }
     let target = match Target::parse(&parts) {
         Ok(target) => target,
-        Err(refusal) => return respond(refusal, InvocationType::RequestResponse, "$LATEST", "not-an-invocation"),
+        Err(refusal) => {
+            return respond(
+                refusal.into(),
+                InvocationType::RequestResponse,
+                "$LATEST",
+                "not-an-invocation",
+            );
+        }
     };
-    let limit = match target.invocation_type {
-        InvocationType::Event => ASYNC_LIMIT_BYTES,
-        InvocationType::RequestResponse | InvocationType::DryRun => SYNC_LIMIT_BYTES,
-    };
+    let limit = target.invocation_type.limit_bytes();
     let wishes = shared.wishes(&target.function);
     let received = if wishes.close_unread {
-        super::body::Received {
+        Received {
             size: 0,
             bytes: Bytes::new(),
         }
@@ -104,102 +103,17 @@ fn configuration(shared: &Shared, parts: &Parts, function: &str) -> Answer {
     }
 }
 
-/// What is asked for, from path, query and headers.
-struct Target {
-    function: Arc<str>,
-    requested: Arc<str>,
-    qualifier: Option<String>,
-    invocation_type: InvocationType,
-}
-
-impl Target {
-    fn parse(parts: &Parts) -> Result<Self, Answer> {
-        let name = parts
-            .uri
-            .path()
-            .strip_prefix("/2015-03-31/functions/")
-            .and_then(|rest| rest.strip_suffix("/invocations"))
-            .filter(|name| parts.method == Method::POST && !name.is_empty() && !name.contains('/'));
-        let Some(name) = name else {
-            let body = "{\"message\":\"Unable to determine service/operation name to be authorized\"}";
-            return Err(Answer::status(StatusCode::FORBIDDEN, body));
-        };
-        let invalid = |text: &str| Answer::exception_with(Exception::InvalidParameterValueException, text);
-        let requested = percent_decode_str(name)
-            .decode_utf8()
-            .map_err(|_utf8| invalid("function name is not UTF-8"))?;
-        let invocation_type = match parts.headers.get("x-amz-invocation-type").map(HeaderValue::as_bytes) {
-            None | Some(b"RequestResponse") => InvocationType::RequestResponse,
-            Some(b"Event") => InvocationType::Event,
-            Some(b"DryRun") => InvocationType::DryRun,
-            Some(other) => {
-                let other = String::from_utf8_lossy(other);
-                return Err(invalid(&format!(
-                    "'{other}' is not one of Event, RequestResponse, DryRun"
-                )));
-            }
-        };
-        let (function, in_name) = split_name(&requested);
-        let in_query = parts.uri.query().and_then(|query| {
-            let value = query.split('&').find_map(|pair| pair.strip_prefix("Qualifier="))?;
-            percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned)
-        });
-        if let (Some(in_name), Some(in_query)) = (in_name, &in_query)
-            && in_name != in_query
-        {
-            return Err(invalid(
-                "The derived qualifier from the function name does not match the specified qualifier.",
-            ));
-        }
-        let qualifier = in_query.or_else(|| in_name.map(str::to_owned));
-        Ok(Self {
-            function: function.into(),
-            requested: requested.as_ref().into(),
-            qualifier,
-            invocation_type,
-        })
-    }
-}
-
-/// The bare name and the qualifier of a name, `name:qualifier`, `account:function:name` or an ARN.
-fn split_name(requested: &str) -> (&str, Option<&str>) {
-    let tail = match requested.split_once(":function:") {
-        Some((_before, tail)) => tail,
-        None => requested.strip_prefix("function:").unwrap_or(requested),
-    };
-    match tail.split_once(':') {
-        Some((name, qualifier)) => (name, Some(qualifier)),
-        None => (tail, None),
-    }
-}
-
 /// The refusals that need no knowledge of the function.
-fn refuse(
-    shared: &Shared,
-    target: &Target,
-    parts: &Parts,
-    received: &super::body::Received,
-    limit: u64,
-) -> Result<(), Answer> {
+fn refuse(shared: &Shared, target: &Target, parts: &Parts, received: &Received, limit: u64) -> Result<(), Answer> {
     if received.size > limit {
-        let text = match target.invocation_type {
-            InvocationType::Event => format!(
-                "{} byte payload is too large for the Event invocation type (limit {limit} bytes)",
-                received.size
-            ),
-            InvocationType::RequestResponse | InvocationType::DryRun => {
-                format!("Request must be smaller than {limit} bytes for the InvokeFunction operation")
-            }
-        };
-        return Err(Answer::exception_with(Exception::RequestTooLargeException, &text));
+        return Err(target.too_large(received.size).into());
     }
     if let Some(credentials) = &shared.credentials {
         signature::verify(credentials, parts, &received.bytes)?;
     }
     let checked = matches!(shared.recording, Recording::Full { .. }) && !received.bytes.is_empty();
-    if checked && let Err(err) = serde_json::from_slice::<serde::de::IgnoredAny>(&received.bytes) {
-        let text = format!("Could not parse request body into json: {err}");
-        return Err(Answer::exception_with(Exception::InvalidRequestContentException, &text));
+    if checked {
+        api::check_json(&received.bytes)?;
     }
     Ok(())
 }
@@ -249,7 +163,7 @@ impl<'s> Call<'s> {
         shared: &'s Arc<Shared>,
         target: Target,
         parts: Parts,
-        received: super::body::Received,
+        received: Received,
         refusal: Option<Answer>,
     ) -> Self {
         let mut state = shared.lock();

@@ -9,16 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-/// `X-Amz-Invocation-Type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum InvocationType {
-    /// Synchronous: 200 with the function's answer.
-    RequestResponse,
-    /// Asynchronous: 202 once the event is queued.
-    Event,
-    /// Checks parameters and permission only: 204.
-    DryRun,
-}
+use crate::api::InvocationType;
 
 /// One call.
 #[derive(Clone, Debug)]

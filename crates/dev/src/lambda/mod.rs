@@ -1,11 +1,10 @@
 //! The scripted stand-in for the Lambda Invoke API.
 //!
 //! The way of a call: [`server`] (connections) → [`invoke`] (request to answer, limits) → [`signature`] (who calls) →
-//! [`log`] (what was asked) → [`answer`] (what the script says), whose errors come from the table in [`exception`].
+//! [`log`] (what was asked) → [`answer`] (what the script says), whose errors come from the table in [`crate::api`].
 
 mod answer;
 mod body;
-mod exception;
 mod invoke;
 mod log;
 mod server;
@@ -21,8 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 pub use answer::{Answer, Gate};
-pub use exception::{Exception, ThrottleReason};
-pub use log::{Counts, Invocation, InvocationType, Log, Outcome, Recorded, Recording};
+pub use log::{Counts, Invocation, Log, Outcome, Recorded, Recording};
 pub use signature::Credentials;
 
 /// A server on loopback that speaks the Lambda Invoke API and answers as scripted.

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use klamm_connect_api::config::without_user_info;
 use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigType, RawConfig};
 
 use super::SubmittedConfig;
@@ -75,16 +76,8 @@ impl Secrets {
         SECRET_NAMES.iter().any(|name| lower.contains(name))
             || self.names.contains(key)
             || self.prefixes.iter().any(|prefix| key.starts_with(prefix))
-            || has_user_info(value)
+            || without_user_info(value) != value
     }
-}
-
-/// Whether a URL in the text carries a user or a password: `https://user:password@host`.
-fn has_user_info(text: &str) -> bool {
-    text.split("://").skip(1).any(|rest| {
-        let authority = rest.split(['/', '?', '#', ',', ' ']).next().unwrap_or_default();
-        authority.contains('@')
-    })
 }
 
 /// The configuration with every secret masked.

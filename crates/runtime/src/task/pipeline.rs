@@ -405,7 +405,7 @@ mod tests {
             if route.0 == 1 && record.origin().offset == 7 {
                 return Err(EncodeError::Value(DataError::new(self.error, "no form")));
             }
-            Ok(Encoded { bytes: Vec::new() })
+            Ok(Encoded::from(Vec::new()))
         }
 
         fn payload_builder(&self, _: RouteIndex) -> Box<dyn PayloadBuilder> {

@@ -6,6 +6,7 @@ use klamm_connect_api::{ConfigError, Rendering};
 use super::super::keys::{aliases, route_key_names};
 use super::super::{EventFormat, InvocationType, cloud_events};
 use super::{Callee, Destination, Planner, RoutePlan, Share, Topics};
+use crate::claim;
 
 /// Settings that mean nothing without another one.
 struct Dependent {
@@ -46,6 +47,12 @@ const DEPENDENTS: &[Dependent] = &[
         needs: "event.format=esm",
         idle: "",
         is_given: |route| matches!(route.payload.format, EventFormat::Esm { .. }),
+    },
+    Dependent {
+        keys: &[claim::KEYS.region, claim::KEYS.endpoint, claim::MIN_BYTES],
+        needs: claim::KEYS.destination,
+        idle: "",
+        is_given: |route| route.claim_check.is_some(),
     },
     Dependent {
         keys: &["response.format"],

@@ -1,5 +1,7 @@
 //! Which queue, topic or bucket a setting names.
 
+use klamm_connect_api::config::without_user_info;
+
 use crate::Service;
 
 /// Longest message of a queue: 1 MiB, including attributes (SQS quotas).
@@ -14,26 +16,26 @@ const ACCEPTED: &str = "accepted are the ARN of an SQS queue, of an SNS topic or
 
 /// A destination as it is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) place: Place,
+pub(crate) struct Target {
+    pub(crate) place: Place,
     /// If the name tells it.
-    pub(super) region: Option<String>,
+    pub(crate) region: Option<String>,
     /// Of a queue that is named by its URL.
-    pub(super) endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
 }
 
 /// What it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Queue { account: String, name: String },
     Topic { arn: String },
     Bucket { bucket: String, prefix: String },
 }
 
 impl Target {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let wrong = || format!("`{text}` names no destination: {ACCEPTED}");
+        let wrong = || format!("`{}` names no destination: {ACCEPTED}", without_user_info(text));
         if let Some(rest) = text.strip_prefix("s3://") {
             return bucket(rest).map(|place| Self::of(place, None)).ok_or_else(wrong);
         }
@@ -111,7 +113,7 @@ fn bucket(text: &str) -> Option<Place> {
 }
 
 impl Place {
-    pub(super) fn service(&self) -> Service {
+    pub(crate) fn service(&self) -> Service {
         match self {
             Self::Queue { .. } => Service::Sqs,
             Self::Topic { .. } => Service::Sns,
@@ -120,7 +122,7 @@ impl Place {
     }
 
     /// For people.
-    pub(super) fn name(&self, region: &str) -> String {
+    pub(crate) fn name(&self, region: &str) -> String {
         match self {
             Self::Queue { name, .. } => format!("SQS queue `{name}` in {region}"),
             Self::Topic { arn } => format!("SNS topic `{arn}`"),
@@ -129,7 +131,7 @@ impl Place {
     }
 
     /// What whoever writes there needs.
-    pub(super) fn permission(&self) -> &'static str {
+    pub(crate) fn permission(&self) -> &'static str {
         match self {
             Self::Queue { .. } => "sqs:SendMessage",
             Self::Topic { .. } => "sns:Publish",
@@ -137,7 +139,7 @@ impl Place {
         }
     }
 
-    pub(super) fn limit_bytes(&self) -> usize {
+    pub(crate) fn limit_bytes(&self) -> usize {
         match self {
             Self::Queue { .. } => SQS_BYTES,
             Self::Topic { .. } => SNS_BYTES,

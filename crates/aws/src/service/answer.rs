@@ -1,20 +1,17 @@
 //! Answer -> what it means: the errors of SQS, SNS and S3, one table.
 
-use klamm_connect_api::failures::NotTaken;
 use serde::Deserialize;
 
-use super::Failed;
+use super::Declined;
 use super::client::{Answer, Client};
 use super::target::Place;
-
-/// The message is too long for this queue or topic, in words.
-#[derive(Debug)]
-pub(super) struct TooLong(pub(super) String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It passes by itself.
     Later,
+    /// So it does when there is less at once.
+    Throttled,
     /// New credentials may be at hand.
     Credentials,
     /// New credentials come by themselves.
@@ -29,7 +26,7 @@ enum Fate {
     /// Anything else that trying again does not heal.
     Refused,
 }
-use Fate::{Credentials, Denied, Elsewhere, Expired, Later, Missing, Refused};
+use Fate::{Credentials, Denied, Elsewhere, Expired, Later, Missing, Refused, Throttled};
 
 /// By the error's code, and for codes that are not listed by the status.
 const CATALOGUE: &[(&str, Fate)] = &[
@@ -61,16 +58,16 @@ const CATALOGUE: &[(&str, Fate)] = &[
     ("PermanentRedirect", Elsewhere),
     ("AuthorizationHeaderMalformed", Elsewhere),
     ("EntityTooLarge", Fate::TooLong),
-    ("OverLimit", Later),
-    ("SlowDown", Later),
-    ("RequestThrottled", Later),
-    ("Throttling", Later),
-    ("ThrottlingException", Later),
-    ("ThrottledException", Later),
-    ("KmsThrottled", Later),
-    ("KMSThrottling", Later),
-    ("KMSThrottlingException", Later),
-    ("RequestLimitExceeded", Later),
+    ("OverLimit", Throttled),
+    ("SlowDown", Throttled),
+    ("RequestThrottled", Throttled),
+    ("Throttling", Throttled),
+    ("ThrottlingException", Throttled),
+    ("ThrottledException", Throttled),
+    ("KmsThrottled", Throttled),
+    ("KMSThrottling", Throttled),
+    ("KMSThrottlingException", Throttled),
+    ("RequestLimitExceeded", Throttled),
     ("ServiceUnavailable", Later),
     ("InternalError", Later),
     ("InternalFailure", Later),
@@ -83,7 +80,8 @@ fn fate_of_status(status: u16) -> Fate {
         301 | 307 => Elsewhere,
         403 => Denied,
         404 => Missing,
-        408 | 429 | 500..=599 => Later,
+        408 | 500..=599 => Later,
+        429 => Throttled,
         413 => Fate::TooLong,
         _ => Refused,
     }
@@ -98,7 +96,7 @@ struct JsonError {
     message: String,
 }
 
-pub(super) fn judge(client: &Client, place: &Place, answer: &Answer) -> Result<(), Failed> {
+pub(crate) fn judge(client: &Client, place: &Place, answer: &Answer) -> Result<(), Declined> {
     let status = answer.status;
     if (200..300).contains(&status) {
         return Ok(());
@@ -123,10 +121,12 @@ pub(super) fn judge(client: &Client, place: &Place, answer: &Answer) -> Result<(
         format!(" {code}")
     };
     let said = said(&message);
-    let now = |text: String| Err(Failed::Not(NotTaken::Now(text)));
-    let refused = |text: String| Err(Failed::Not(NotTaken::Refused(text)));
+    let now = |text: String| Err(Declined::Later(text));
+    let refused = |text: String| Err(Declined::Refused(text));
+    let keys = client.keys;
     match fate {
         Later => now(format!("answered {status}{code}")),
+        Throttled => Err(Declined::Throttled(format!("answered {status}{code}"))),
         Expired => {
             client.credentials.refuse();
             now(format!(
@@ -145,7 +145,8 @@ pub(super) fn judge(client: &Client, place: &Place, answer: &Answer) -> Result<(
             place.permission()
         )),
         Missing => refused(format!(
-            "answered {status}{code}{said}: create it, or correct `errors.deadletterqueue.destination` or the region"
+            "answered {status}{code}{said}: create it, or correct `{}` or the region",
+            keys.destination
         )),
         Elsewhere => {
             let region = answer
@@ -154,15 +155,16 @@ pub(super) fn judge(client: &Client, place: &Place, answer: &Answer) -> Result<(
                 .and_then(|value| value.to_str().ok());
             let region = region.map_or_else(|| "its own".to_owned(), |region| format!("`{region}`"));
             refused(format!(
-                "answered {status}{code}: it is in another region: set `errors.deadletterqueue.destination.region` to {region}"
+                "answered {status}{code}: it is in another region: set `{}` to {region}",
+                keys.region
             ))
         }
-        Fate::TooLong => Err(Failed::TooLong(TooLong(format!(
+        Fate::TooLong => Err(Declined::TooLong(format!(
             "answered {status}{code}: the message is longer than it takes: raise its maximum message size"
-        )))),
+        ))),
         Refused => refused(format!(
-            "answered {status}{code}: this is not an answer of the service: check \
-             `errors.deadletterqueue.destination.endpoint` and the destination's name"
+            "answered {status}{code}: this is not an answer of the service: check `{}` and the destination's name",
+            keys.endpoint
         )),
     }
 }

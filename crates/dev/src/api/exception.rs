@@ -3,6 +3,7 @@
 //! Source: AWS Lambda API Reference, "Invoke", section "Errors"; the last rows are common errors of all AWS services.
 
 use http::StatusCode;
+use serde_json::{Value, json};
 
 /// One line an exception: the variants, their names and their status cannot drift apart.
 macro_rules! exceptions {
@@ -89,20 +90,18 @@ impl Exception {
         Self::ALL.iter().copied().find(|exception| exception.name() == name)
     }
 
-    /// The member that carries the text: AWS writes both spellings, so a client must read both.
-    pub(super) fn message_member(self) -> &'static str {
-        match self {
+    /// The body that comes with it. AWS writes the member of the text in both spellings, so a client must read both.
+    pub(crate) fn document(self, message: &str) -> Value {
+        let member = match self {
             Self::ResourceNotFoundException | Self::AccessDeniedException => "Message",
             _ => "message",
-        }
-    }
-
-    pub(super) fn blame(self) -> &'static str {
-        if self.status().is_server_error() {
+        };
+        let blame = if self.status().is_server_error() {
             "Server"
         } else {
             "User"
-        }
+        };
+        json!({"Type": blame, member: message})
     }
 }
 
@@ -131,5 +130,14 @@ impl ThrottleReason {
             Self::CallerRateLimitExceeded => "CallerRateLimitExceeded",
             Self::ConcurrentSnapshotCreateLimitExceeded => "ConcurrentSnapshotCreateLimitExceeded",
         }
+    }
+
+    /// The body of a 429 for this reason; AWS repeats the header `Retry-After` in it.
+    pub(crate) fn document(self, retry_after_seconds: Option<u32>) -> Value {
+        let mut document = json!({"Type": "User", "Reason": self.name(), "message": "Rate Exceeded."});
+        if let Some(seconds) = retry_after_seconds {
+            document["retryAfterSeconds"] = seconds.to_string().into();
+        }
+        document
     }
 }
