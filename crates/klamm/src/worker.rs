@@ -187,6 +187,7 @@ impl WorkerBuilder {
                 kafka_cluster_id: worker.runtime.cluster_id(),
                 observe: worker.runtime.observe(),
                 dead_letters: worker.runtime.dead_letters(),
+                live_checks: worker.runtime.live_checks(),
             };
             let stop = worker.stop.clone().cancelled_owned();
             worker

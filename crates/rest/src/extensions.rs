@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use klamm_connect_api::ConfigError;
 use klamm_runtime::{
-    ConnectorObservation, Herder, LastError, LimitStatus, MemoryUse, PartitionSnapshot, RouteHealth, RouteSnapshot,
-    TaskObservation, TaskSnapshot, WorkerSnapshot,
+    ConnectorObservation, Herder, LastError, LimitStatus, LiveCheck, MemoryUse, PartitionSnapshot, RouteHealth,
+    RouteSnapshot, TaskObservation, TaskSnapshot, Validation, WorkerSnapshot,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -81,6 +82,58 @@ impl StatusExtension {
         let task = |(id, task): (&u32, &TaskObservation)| TaskExtension::new(*id, task);
         Self {
             tasks: observation.tasks.iter().map(task).collect(),
+        }
+    }
+}
+
+/// `extensions` of a validation.
+#[derive(Serialize)]
+pub(crate) struct ValidationExtension {
+    warning_count: usize,
+    warnings: Vec<WarningExtension>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<Vec<LiveExtension>>,
+}
+
+/// Keeps the connector from nothing, and is probably not meant.
+#[derive(Serialize)]
+struct WarningExtension {
+    /// None if it is about no single setting.
+    name: Option<String>,
+    message: String,
+}
+
+/// What came of asking.
+#[derive(Serialize)]
+struct LiveExtension {
+    check: &'static str,
+    subject: String,
+    ok: bool,
+    message: String,
+}
+
+impl ValidationExtension {
+    pub(crate) fn new(validation: &Validation, live: Option<Vec<LiveCheck>>) -> Self {
+        let warning = |warning: &ConfigError| WarningExtension {
+            name: (!warning.key.is_empty()).then(|| warning.key.clone()),
+            message: warning.message.clone(),
+        };
+        let line = |line: LiveCheck| {
+            let (ok, message) = match line.outcome {
+                Ok(message) => (true, message),
+                Err(message) => (false, message),
+            };
+            LiveExtension {
+                check: line.check,
+                subject: line.subject,
+                ok,
+                message,
+            }
+        };
+        Self {
+            warning_count: validation.warnings().len(),
+            warnings: validation.warnings().iter().map(warning).collect(),
+            live: live.map(|live| live.into_iter().map(line).collect()),
         }
     }
 }

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use klamm_runtime::{DeadLetters, Herder, WorkerSnapshot};
+use klamm_runtime::{DeadLetters, Herder, LiveChecks, WorkerSnapshot};
 
 pub use error::RestError;
 pub use metrics::{MetricInfo, metrics};
@@ -39,6 +39,8 @@ pub struct About {
     pub kafka_cluster_id: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// What the worker's shares are used for.
     pub observe: Arc<dyn Fn() -> WorkerSnapshot + Send + Sync>,
+    /// What asks the world whether configurations would work.
+    pub live_checks: Arc<dyn LiveChecks>,
     /// What looks into dead letter queues.
     pub dead_letters: Arc<dyn DeadLetters>,
 }

@@ -127,3 +127,39 @@ async fn metrics_are_scraped_whatever_is_accepted() {
         assert!(text.contains(&format!("# TYPE {name} {}\n", metric.kind)), "{name}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_warns_only_where_it_is_asked_to_and_asks_the_world_only_where_it_is_told_to() {
+    let router = router().await;
+    let config = json!({
+        "connector.class": "FileStreamSink", "name": "n", "topics": "t", "fiel": "x", "errors.tolerance": "all",
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schema.enable": "false",
+    });
+    let validate = |query: &str| {
+        let path = format!("/connector-plugins/FileStreamSink/config/validate{query}");
+        let (router, body) = (router.clone(), config.to_string());
+        async move { send(&router, "PUT", &path, &[JSON], body).await.body }
+    };
+    let plain = validate("").await;
+    assert_eq!(plain["error_count"], 0);
+    let mut extended = validate("?extensions=true").await;
+    let extensions = extended.as_object_mut().unwrap().remove("extensions").unwrap();
+    assert_eq!(extended, plain, "nothing else changes");
+    let warned: Vec<&str> = extensions["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(warned, ["value.converter.schema.enable", "fiel", "errors.tolerance"], "{extensions}");
+    assert_eq!(extensions["warning_count"], 3);
+    assert!(extensions.get("live").is_none(), "nobody was asked");
+    let live = validate("?live=true").await;
+    assert_eq!(
+        live["extensions"]["live"],
+        json!([
+            {"check": "kafka", "subject": "b:1", "ok": true, "message": "3 brokers"},
+            {"check": "topic", "subject": "t", "ok": false, "message": "does not exist"},
+        ])
+    );
+}

@@ -12,6 +12,7 @@ mod config;
 mod config_log;
 mod dead_letters;
 mod herder;
+mod live_checks;
 mod observation;
 mod plugins;
 mod preview;
@@ -38,6 +39,7 @@ pub use herder::{
 pub use klamm_delivery::{
     Distribution, LastFailure, LimitStatus, LimitThrottled, RouteHealth, RouteStatus,
 };
+pub use live_checks::{LiveCheck, LiveChecks};
 pub use observation::{
     ConnectorObservation, LastError, MemoryUse, PartitionSnapshot, RecordCounts, RouteSnapshot, TaskObservation,
     TaskSnapshot, TaskView, WorkerSnapshot,

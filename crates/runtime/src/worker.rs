@@ -14,6 +14,7 @@ use crate::config::WorkerConfig;
 use crate::config_log::{ConfigLog, ConfigLogError, FileConfigLog, MemoryConfigLog};
 use crate::dead_letters::{DeadLetters, KafkaDeadLetters};
 use crate::herder::Herder;
+use crate::live_checks::{LiveChecks, WorldChecks};
 use crate::observation::{MemoryUse, WorkerSnapshot};
 use crate::plugins::Plugins;
 use crate::state_dir::{StateDir, StateDirError};
@@ -122,6 +123,15 @@ impl Worker {
     pub fn cluster_id(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
         let clusters = Arc::clone(&self.clusters);
         Arc::new(move || clusters.client().cluster_id().map(|id| id.to_string()))
+    }
+
+    /// Asks the world whether configurations would work.
+    #[must_use]
+    pub fn live_checks(&self) -> Arc<dyn LiveChecks> {
+        Arc::new(WorldChecks {
+            herder: self.herder.clone(),
+            clusters: Arc::clone(&self.clusters),
+        })
     }
 
     /// Looks into dead letter queues, and redrives them.

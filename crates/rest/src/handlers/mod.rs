@@ -32,6 +32,7 @@ pub(crate) struct Api {
     /// What previews take in memory and threads is bounded by their number.
     previews: Arc<Semaphore>,
     scrapes: Semaphore,
+    live_checks: Semaphore,
     started: Instant,
     requests: Requests,
 }
@@ -45,6 +46,7 @@ impl Api {
             about,
             previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
             scrapes: Semaphore::new(1),
+            live_checks: Semaphore::new(plugins::MAX_LIVE_CHECKS),
             started: Instant::now(),
             requests: Requests::default(),
         }
@@ -116,7 +118,7 @@ impl Api {
             Resource::TaskRestart(name, task) => self.restart_task(&name, task).await,
             Resource::Plugins => Ok(self.plugins(flag(&parameters, "connectorsOnly", true))),
             Resource::PluginConfig(name) => self.plugin_config(&name),
-            Resource::PluginValidate(kind) => self.validate(&kind, body).await,
+            Resource::PluginValidate(kind) => self.validate(&kind, &parameters, body).await,
             Resource::PluginPreview(kind) => self.preview_proposed(&kind, &parameters, body).await,
         }
     }

@@ -18,8 +18,8 @@ use klamm_connect_api::{
 use klamm_rest::About;
 use klamm_runtime::{
     DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, Distribution,
-    Herder, InstanceStatus, LastError, LetterError, LimitStatus, MemoryConfigLog, PartitionSnapshot, Peek, Plugins,
-    Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot, RouteStatus, State, TaskControl, TaskPlan, TaskReport, TaskSnapshot,
+    Herder, HerderError, InstanceStatus, LastError, LetterError, LimitStatus, LiveCheck, LiveChecks, MemoryConfigLog, PartitionSnapshot, Peek, Plugins,
+    Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot, RouteStatus, State, SubmittedConfig, TaskControl, TaskPlan, TaskReport, TaskSnapshot,
     TaskSpec, TaskView, Tasks, WorkerConfig, WorkerSnapshot,
 };
 use serde_json::Value;
@@ -46,6 +46,12 @@ impl SinkConnector for FakeSink {
         ConfigDef::new()
             .key(key("file", ConfigType::String))
             .key(key("file.key", ConfigType::Password))
+    }
+
+    fn notices(&self, raw: &RawConfig) -> Vec<ConfigError> {
+        let odd = raw.keys().filter(|key| key.starts_with("fiel"));
+        odd.map(|key| ConfigError::new(key, "there is no such setting: did you mean `file`?"))
+            .collect()
     }
 
     fn validate(&self, raw: &RawConfig, _parsed: &ParsedConfig) -> Vec<ConfigError> {
@@ -199,6 +205,25 @@ impl TaskView for FakeView {
     }
 }
 
+/// Finds what a test wants to see.
+#[derive(Debug)]
+struct FakeLiveChecks;
+
+impl LiveChecks for FakeLiveChecks {
+    fn check(&self, config: SubmittedConfig) -> BoxFuture<'_, Result<Vec<LiveCheck>, HerderError>> {
+        let topics = config["topics"].clone().unwrap();
+        let line = |check, subject: String, outcome| LiveCheck {
+            check,
+            subject,
+            outcome,
+        };
+        Box::pin(std::future::ready(Ok(vec![
+            line("kafka", "b:1".to_owned(), Ok("3 brokers".to_owned())),
+            line("topic", topics, Err("does not exist".to_owned())),
+        ])))
+    }
+}
+
 /// Knows the dead letters of connector `a`, and remembers nothing.
 #[derive(Debug)]
 struct FakeDeadLetters;
@@ -333,6 +358,7 @@ pub fn about() -> About {
         kafka_cluster_id: Arc::new(|| Some("ulUgrlepTaeTSp84OMNrVQ".to_owned())),
         observe: Arc::new(WorkerSnapshot::default),
         dead_letters: Arc::new(FakeDeadLetters),
+        live_checks: Arc::new(FakeLiveChecks),
     }
 }
 

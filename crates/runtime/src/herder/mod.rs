@@ -447,6 +447,31 @@ impl Herder {
         Ok(validation)
     }
 
+    /// A configuration that is tried out, with the secrets that its masks stand for, parsed. A stored secret goes nowhere but
+    /// where it was meant to go: see `unmask_for_trial`.
+    ///
+    /// # Errors
+    /// The connector class is missing or unknown; inside, everything that is wrong.
+    pub(crate) fn trial(
+        &self,
+        mut config: SubmittedConfig,
+    ) -> Result<Result<(RawConfig, ConnectorConfig), String>, HerderError> {
+        let name = config.get("name").cloned().flatten().unwrap_or_default();
+        let stored = self.entry(name.trim()).ok().map(|entry| entry.config);
+        if let Err(errors) = unmask_for_trial(&mut config, stored.as_deref()) {
+            return Ok(Err(errors.to_string()));
+        }
+        let (worker, plugins) = (&self.shared.worker, &self.shared.plugins);
+        let validation = ConnectorConfig::validate(&config, worker, plugins).map_err(HerderError::BadRequest)?;
+        if let Err(errors) = validation.check() {
+            let keys: Vec<String> = errors.as_slice().iter().map(|error| format!("`{}`", error.key)).collect();
+            return Ok(Err(keys.join(", ")));
+        }
+        let raw = given(&config);
+        let parsed = ConnectorConfig::parse(&raw, worker, plugins);
+        Ok(parsed.map(|config| (raw, config)))
+    }
+
     /// A preview with the configuration of a connector, or with another one for it: a mask stands for the secret that the
     /// connector has stored.
     ///
