@@ -1,6 +1,7 @@
 //! The `klamm` command.
 #![forbid(unsafe_code)]
 
+mod logging;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -8,10 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use klamm::{ConnectorFile, FileError, StartError, Worker};
+use klamm::{ConnectorFile, FileError, LogLevels, StartError, Worker};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing::{error, info};
 
 /// The command line, the settings or a file is wrong: nothing was started.
 const EXIT_SETTINGS: u8 = 2;
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
 /// Whoever reads the one line of a tool that says what is wrong has not asked for more.
 fn log_if_asked() {
     if std::env::var_os("KLAMM_LOG").is_some() {
-        log_to_stderr(false);
+        logging::to_stderr(false);
     }
 }
 
@@ -129,7 +129,7 @@ fn tell_of_panics() {
 }
 
 fn worker(args: WorkerArgs) -> ExitCode {
-    log_to_stderr(args.log_json);
+    let levels = logging::to_stderr(args.log_json);
     tell_of_panics();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all().thread_name("klamm-work");
@@ -143,7 +143,7 @@ fn worker(args: WorkerArgs) -> ExitCode {
             return ExitCode::from(EXIT_START);
         }
     };
-    match runtime.block_on(run(args)) {
+    match runtime.block_on(run(args, levels)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{:#}", failure.error);
@@ -180,8 +180,11 @@ impl From<StartError> for Failure {
     }
 }
 
-async fn run(args: WorkerArgs) -> Result<(), Failure> {
-    let mut builder = Worker::builder().with_rest().properties(properties(&args)?);
+async fn run(args: WorkerArgs, levels: LogLevels) -> Result<(), Failure> {
+    let mut builder = Worker::builder()
+        .with_rest()
+        .log_levels(levels)
+        .properties(properties(&args)?);
     let mut files: BTreeMap<String, &PathBuf> = BTreeMap::new();
     for path in &args.connectors {
         let connector = ConnectorFile::read(path)?;
@@ -248,27 +251,4 @@ fn properties(args: &WorkerArgs) -> Result<BTreeMap<String, String>, FileError> 
     );
     properties.extend(args.set.iter().cloned());
     Ok(properties)
-}
-
-fn log_to_stderr(is_json: bool) {
-    // The credentials chain logs each provider that has none, at each try; delivery says it once.
-    const DEFAULT: &str = "info,aws_config=error";
-    let wish = std::env::var("KLAMM_LOG").ok();
-    let parsed = wish.as_deref().map(EnvFilter::try_new);
-    let refused = parsed
-        .as_ref()
-        .and_then(|parsed| parsed.as_ref().err().map(ToString::to_string));
-    let filter = parsed.and_then(Result::ok).unwrap_or_else(|| EnvFilter::new(DEFAULT));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
-    if is_json {
-        log.json().init();
-    } else {
-        log.init();
-    }
-    if let Some(error) = refused {
-        warn!(%error, default = DEFAULT, "`KLAMM_LOG` is not a valid filter, the default is used");
-    }
 }

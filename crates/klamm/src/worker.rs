@@ -10,7 +10,7 @@ use klamm_connect_api::ConfigErrors;
 use klamm_connect_api::config::KeysOnly;
 use klamm_lambda_sink::{Environment, LambdaSinkConnector};
 use klamm_rest::{About, RestError, RestServer};
-use klamm_runtime::{Herder, HerderError, Plugins, SubmittedConfig, TargetState, WorkerConfig};
+use klamm_runtime::{Herder, HerderError, LogLevels, Plugins, SubmittedConfig, TargetState, WorkerConfig};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -60,6 +60,7 @@ pub struct WorkerBuilder {
     properties: BTreeMap<String, String>,
     connectors: Vec<ConnectorFile>,
     plugins: Option<Plugins>,
+    log_levels: Option<LogLevels>,
     has_rest: bool,
     is_in_memory: bool,
 }
@@ -118,6 +119,13 @@ impl WorkerBuilder {
     #[must_use]
     pub fn plugins(mut self, plugins: Plugins) -> Self {
         self.plugins = Some(plugins);
+        self
+    }
+
+    /// Lets the REST API show and set what is logged. Without it `/admin/loggers` is not there.
+    #[must_use]
+    pub fn log_levels(mut self, levels: LogLevels) -> Self {
+        self.log_levels = Some(levels);
         self
     }
 
@@ -188,6 +196,7 @@ impl WorkerBuilder {
                 observe: worker.runtime.observe(),
                 dead_letters: worker.runtime.dead_letters(),
                 live_checks: worker.runtime.live_checks(),
+                log_levels: self.log_levels,
             };
             let stop = worker.stop.clone().cancelled_owned();
             worker

@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use klamm_connect_api::{ConfigKey, ConfigType, PluginInfo, RawConfig};
-use klamm_runtime::{ConnectorInfo, ConnectorStatus, InstanceStatus, ValidatedKey, Validation};
+use klamm_runtime::{
+    ConnectorInfo, ConnectorStatus, InstanceStatus, Logger, PartitionOffset, ValidatedKey, Validation,
+};
 use serde::Serialize;
 
 /// What stands for a secret.
@@ -63,6 +65,9 @@ pub(crate) struct ConnectorAnswer {
     tasks: Vec<TaskId>,
     #[serde(rename = "type")]
     kind: &'static str,
+    /// What became of the `initial_offsets` of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offsets_status: Option<&'static str>,
 }
 
 impl ConnectorAnswer {
@@ -80,7 +85,12 @@ impl ConnectorAnswer {
             config: info.config,
             tasks,
             kind,
+            offsets_status: None,
         }
+    }
+
+    pub(crate) fn with_offsets_status(self, offsets_status: Option<&'static str>) -> Self {
+        Self { offsets_status, ..self }
     }
 }
 
@@ -176,6 +186,77 @@ pub(crate) struct Expanded {
 
 /// `GET /connectors?expand=…`.
 pub(crate) type ExpandedConnectors = BTreeMap<String, Expanded>;
+
+/// `GET /connectors/{name}/topics`.
+pub(crate) type TopicsAnswer<'a> = BTreeMap<&'a str, ActiveTopicsAnswer>;
+
+/// The topics that a connector has read from.
+#[derive(Serialize)]
+pub(crate) struct ActiveTopicsAnswer {
+    pub(crate) topics: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Partition {
+    kafka_topic: String,
+    kafka_partition: i32,
+}
+
+#[derive(Serialize)]
+struct Offset {
+    kafka_offset: i64,
+}
+
+#[derive(Serialize)]
+struct OffsetAnswer {
+    partition: Partition,
+    offset: Offset,
+}
+
+/// `GET` and `PUT /connectors/{name}/offsets`.
+#[derive(Serialize)]
+pub(crate) struct OffsetsAnswer {
+    offsets: Vec<OffsetAnswer>,
+}
+
+impl OffsetsAnswer {
+    pub(crate) fn new(offsets: Vec<PartitionOffset>) -> Self {
+        let shown = offsets.into_iter().map(|offset| OffsetAnswer {
+            partition: Partition {
+                kafka_topic: offset.topic,
+                kafka_partition: offset.partition,
+            },
+            offset: Offset {
+                kafka_offset: offset.offset,
+            },
+        });
+        Self {
+            offsets: shown.collect(),
+        }
+    }
+}
+
+/// What was done, in words.
+#[derive(Serialize)]
+pub(crate) struct MessageAnswer {
+    pub(crate) message: &'static str,
+}
+
+/// A logger in `GET /admin/loggers`.
+#[derive(Serialize)]
+pub(crate) struct LoggerAnswer {
+    level: &'static str,
+    last_modified: Option<i64>,
+}
+
+impl From<Logger> for LoggerAnswer {
+    fn from(logger: Logger) -> Self {
+        Self {
+            level: logger.level.name(),
+            last_modified: logger.last_modified,
+        }
+    }
+}
 
 /// A plugin in `GET /connector-plugins`.
 #[derive(Serialize)]

@@ -1,12 +1,13 @@
 //! What clients send: bounded, and read into configurations whose values are text.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use klamm_runtime::{Redrive, SubmittedConfig, TargetState};
+use http_body_util::BodyExt;
+use klamm_runtime::{NewOffset, OffsetChange, Redrive, SubmittedConfig, TargetState};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,6 +17,11 @@ use crate::error::ApiError;
 const MAX_BYTES: usize = 1024 * 1024;
 /// Records that a redrive writes in a second, if it says nothing else.
 const REDRIVES_PER_SECOND: u32 = 100;
+/// Bytes that are read of a body that is too large, before its sender is cut off.
+const MAX_DRAINED: usize = 64 * 1024 * 1024;
+const TOPIC: &str = "kafka_topic";
+const PARTITION: &str = "kafka_partition";
+const OFFSET: &str = "kafka_offset";
 /// Records in one preview.
 const MAX_RECORDS: usize = 100;
 /// How long a client may take to send a body.
@@ -30,7 +36,12 @@ pub(crate) struct Create {
     pub(crate) name: String,
     pub(crate) config: SubmittedConfig,
     pub(crate) initial_state: Option<TargetState>,
+    pub(crate) initial_offsets: Option<Vec<OffsetChange>>,
 }
+
+/// An entry of `offsets` whose fields are known, and whose content nobody has looked at yet.
+#[derive(Debug)]
+pub(crate) struct OffsetEntry(Fields);
 
 /// `POST /connectors/{name}/preview` and `POST /connector-plugins/{class}/config/preview`.
 #[derive(Debug)]
@@ -39,10 +50,11 @@ pub(crate) struct Preview {
     pub(crate) records: Vec<Box<RawValue>>,
 }
 
+/// The bytes of a body.
 pub(crate) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
-    match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, MAX_BYTES).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+    match tokio::time::timeout(READ_TIMEOUT, collect(body)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("The request body is larger than {MAX_BYTES} bytes"),
         )),
@@ -54,6 +66,24 @@ pub(crate) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
             format!("The request body did not arrive within {} s", READ_TIMEOUT.as_secs()),
         )),
     }
+}
+
+/// The bytes; none if there are too many. The rest of a large body is taken and thrown away, within bounds: a client that
+/// is still sending would not read the answer.
+async fn collect(mut body: Body) -> Result<Option<Vec<u8>>, axum::Error> {
+    let (mut bytes, mut length) = (Vec::new(), 0_usize);
+    while length <= MAX_DRAINED
+        && let Some(frame) = body.frame().await
+    {
+        let Ok(data) = frame?.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length <= MAX_BYTES {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    Ok((length <= MAX_BYTES).then_some(bytes))
 }
 
 /// The body of `POST /connectors`.
@@ -70,10 +100,15 @@ pub(crate) fn create(body: &[u8]) -> Result<Create, ApiError> {
     let initial_state = take_text(&mut fields, "initial_state")?
         .map(|state| target_state(&state))
         .transpose()?;
+    let initial_offsets = fields
+        .remove("initial_offsets")
+        .filter(|offsets| offsets.get() != "null")
+        .map(|offsets| altered(&entries(&offsets, "initial_offsets", "offset")?))
+        .transpose()?;
     if let Some(unknown) = fields.keys().next() {
         return Err(ApiError::bad_request(format!(
-            "Unknown field `{unknown}`: accepted are `name`, `config` and `initial_state`; settings of the connector \
-             belong into `config`"
+            "Unknown field `{unknown}`: accepted are `name`, `config`, `initial_state` and `initial_offsets`; settings of \
+             the connector belong into `config`"
         )));
     }
     let config =
@@ -85,6 +120,131 @@ pub(crate) fn create(body: &[u8]) -> Result<Create, ApiError> {
         name,
         config,
         initial_state,
+        initial_offsets,
+    })
+}
+
+/// The body of `PATCH /connectors/{name}/offsets`.
+pub(crate) fn offsets(body: &[u8]) -> Result<Vec<OffsetEntry>, ApiError> {
+    offset_entries(body, "offset")
+}
+
+/// The body of `PUT /connectors/{name}/offsets`.
+pub(crate) fn times(body: &[u8]) -> Result<Vec<OffsetEntry>, ApiError> {
+    offset_entries(body, "timestamp")
+}
+
+fn offset_entries(body: &[u8], to: &str) -> Result<Vec<OffsetEntry>, ApiError> {
+    let mut fields = fields(body)?;
+    let offsets = fields.remove("offsets").filter(|offsets| offsets.get() != "null");
+    if let Some(unknown) = fields.keys().next() {
+        return Err(ApiError::bad_request(format!(
+            "Unknown field `{unknown}`: accepted is `offsets`"
+        )));
+    }
+    match offsets {
+        Some(offsets) => entries(&offsets, "offsets", to),
+        None => Err(no_entries("offsets")),
+    }
+}
+
+fn no_entries(field: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "Partitions and offsets need to be provided in `{field}`: an array of \
+         {{\"partition\": {{\"kafka_topic\": …, \"kafka_partition\": …}}, …}}"
+    ))
+}
+
+/// The entries of an array, each with a `partition` and what it is to become.
+fn entries(array: &RawValue, field: &str, to: &str) -> Result<Vec<OffsetEntry>, ApiError> {
+    let entries: Vec<Fields> = serde_json::from_str(array.get())
+        .map_err(|_| ApiError::bad_request(format!("Field `{field}` must be an array of JSON objects")))?;
+    if entries.is_empty() {
+        return Err(no_entries(field));
+    }
+    let unknown = |entry: &Fields| entry.keys().find(|key| *key != "partition" && *key != to).cloned();
+    if let Some(unknown) = entries.iter().find_map(unknown) {
+        return Err(ApiError::bad_request(format!(
+            "Unknown field `{unknown}` in an entry of `{field}`: accepted are `partition` and `{to}`"
+        )));
+    }
+    Ok(entries.into_iter().map(OffsetEntry).collect())
+}
+
+/// The changes that the entries ask for: an `offset` of null or none is a reset.
+pub(crate) fn altered(entries: &[OffsetEntry]) -> Result<Vec<OffsetChange>, ApiError> {
+    let change = |OffsetEntry(entry): &OffsetEntry| {
+        let (topic, partition) = partition(entry)?;
+        let missing = || ApiError::bad_request(format!("The partition of a sink's offset must have the keys `{TOPIC}` and `{PARTITION}`"));
+        let partition = Some(partition.ok_or_else(missing)?);
+        let to = match entry.get("offset").filter(|offset| offset.get() != "null") {
+            None => NewOffset::Reset,
+            Some(offset) => {
+                let offset: Fields = serde_json::from_str(offset.get())
+                    .map_err(|_| ApiError::bad_request("The offset of a sink must be a JSON object, or null"))?;
+                let offset = offset.get(OFFSET).ok_or_else(|| {
+                    ApiError::bad_request(format!("The offset of a sink must be null or have the key `{OFFSET}`"))
+                })?;
+                NewOffset::At(integer(offset, OFFSET)?)
+            }
+        };
+        Ok(OffsetChange { topic, partition, to })
+    };
+    entries.iter().map(change).collect()
+}
+
+/// The changes that the entries ask for: where a `timestamp` leads, in one partition or in all of a topic.
+pub(crate) fn sought(entries: &[OffsetEntry]) -> Result<Vec<OffsetChange>, ApiError> {
+    let change = |OffsetEntry(entry): &OffsetEntry| {
+        let (topic, partition) = partition(entry)?;
+        let time = entry
+            .get("timestamp")
+            .ok_or_else(|| ApiError::bad_request("Field `timestamp` is missing: milliseconds since 1970"))?;
+        let time: i64 = integer(time, "timestamp")?;
+        if time < 0 {
+            return Err(ApiError::bad_request(format!(
+                "Value {time} of `timestamp` is before 1970: milliseconds since then are accepted"
+            )));
+        }
+        let to = NewOffset::Time(time);
+        Ok(OffsetChange { topic, partition, to })
+    };
+    entries.iter().map(change).collect()
+}
+
+/// Topic and partition of an entry. Further keys in there mean nothing, as in Connect.
+fn partition(entry: &Fields) -> Result<(String, Option<i32>), ApiError> {
+    let partition = entry.get("partition").filter(|partition| partition.get() != "null");
+    let partition = partition
+        .ok_or_else(|| ApiError::bad_request("The partition of a sink's offset cannot be null or missing"))?;
+    let partition: Fields = serde_json::from_str(partition.get())
+        .map_err(|_| ApiError::bad_request("The partition of a sink's offset must be a JSON object"))?;
+    let topic = partition.get(TOPIC).ok_or_else(|| {
+        ApiError::bad_request(format!(
+            "The partition of a sink's offset must have the keys `{TOPIC}` and `{PARTITION}`"
+        ))
+    })?;
+    let topic = text(topic)
+        .flatten()
+        .ok_or_else(|| ApiError::bad_request(format!("Value of `{TOPIC}` must be a string, and may not be null")))?;
+    let number = partition.get(PARTITION).map(|number| integer(number, PARTITION)).transpose()?;
+    Ok((topic, number))
+}
+
+/// A whole number, also one in quotes.
+fn integer<T: FromStr>(value: &RawValue, key: &str) -> Result<T, ApiError> {
+    let number = text(value).flatten().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| ApiError::bad_request(format!("Value of `{key}` must be an integer, and may not be null")))
+}
+
+/// The body of `PUT /admin/loggers/{logger}`: the level, as it was written. Other fields mean nothing, as in Connect.
+pub(crate) fn level(body: &[u8]) -> Result<String, ApiError> {
+    let mut fields = fields(body)?;
+    let level = take_text(&mut fields, "level")?;
+    level.ok_or_else(|| {
+        ApiError::bad_request(
+            "Field `level` is missing: one of OFF, FATAL, ERROR, WARN, INFO, DEBUG, TRACE, ALL",
+        )
     })
 }
 

@@ -76,6 +76,7 @@ impl From<HerderError> for ApiError {
         let status = match error.kind() {
             HerderErrorKind::NotFound => StatusCode::NOT_FOUND,
             HerderErrorKind::Conflict => StatusCode::CONFLICT,
+            HerderErrorKind::Forbidden => StatusCode::FORBIDDEN,
             HerderErrorKind::BadRequest => StatusCode::BAD_REQUEST,
             HerderErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };

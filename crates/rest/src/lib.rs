@@ -15,12 +15,13 @@ mod handlers;
 mod metrics;
 mod route;
 mod server;
+mod version;
 
 use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use klamm_runtime::{DeadLetters, Herder, LiveChecks, WorkerSnapshot};
+use klamm_runtime::{DeadLetters, Herder, LiveChecks, LogLevels, WorkerSnapshot};
 
 pub use error::RestError;
 pub use metrics::{MetricInfo, metrics};
@@ -43,6 +44,8 @@ pub struct About {
     pub live_checks: Arc<dyn LiveChecks>,
     /// What looks into dead letter queues.
     pub dead_letters: Arc<dyn DeadLetters>,
+    /// What is logged; without it `/admin/loggers` is not there.
+    pub log_levels: Option<LogLevels>,
 }
 
 impl fmt::Debug for About {

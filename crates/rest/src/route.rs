@@ -28,10 +28,15 @@ pub(crate) enum Resource {
     Tasks(String),
     TaskStatus(String, i32),
     TaskRestart(String, i32),
+    Topics(String),
+    TopicsReset(String),
+    Offsets(String),
     Plugins,
     PluginConfig(String),
     PluginValidate(String),
     PluginPreview(String),
+    Loggers,
+    Logger(String),
 }
 
 impl Resource {
@@ -59,10 +64,15 @@ impl Resource {
             ["connectors", name, "tasks"] => Self::Tasks(name.to_owned()),
             ["connectors", name, "tasks", task, "status"] => Self::TaskStatus(name.to_owned(), task_number(task)?),
             ["connectors", name, "tasks", task, "restart"] => Self::TaskRestart(name.to_owned(), task_number(task)?),
+            ["connectors", name, "topics"] => Self::Topics(name.to_owned()),
+            ["connectors", name, "topics", "reset"] => Self::TopicsReset(name.to_owned()),
+            ["connectors", name, "offsets"] => Self::Offsets(name.to_owned()),
             ["connector-plugins"] => Self::Plugins,
             ["connector-plugins", name, "config"] => Self::PluginConfig(name.to_owned()),
             ["connector-plugins", name, "config", "validate"] => Self::PluginValidate(name.to_owned()),
             ["connector-plugins", name, "config", "preview"] => Self::PluginPreview(name.to_owned()),
+            ["admin", "loggers"] => Self::Loggers,
+            ["admin", "loggers", logger] => Self::Logger(logger.to_owned()),
             _ => return Err(ApiError::plain(StatusCode::NOT_FOUND)),
         };
         Ok(resource)
@@ -71,14 +81,19 @@ impl Resource {
     /// The methods that the resource answers, besides HEAD and OPTIONS.
     pub(crate) fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Root | Self::Health | Self::Metrics | Self::Status(_) | Self::Tasks(_) | Self::TaskStatus(..) => &[Method::GET],
-            Self::Plugins | Self::PluginConfig(_) => &[Method::GET],
+            Self::Root | Self::Health | Self::Metrics => &[Method::GET],
+            Self::Status(_) | Self::Tasks(_) | Self::TaskStatus(..) => &[Method::GET],
             Self::DeadLetters(_) | Self::DeadLetterRecords(_) => &[Method::GET],
             Self::Redrive(_) => &[Method::POST, Method::GET, Method::DELETE],
+            Self::Topics(_) | Self::Plugins | Self::PluginConfig(_) | Self::Loggers => &[Method::GET],
             Self::Connectors => &[Method::POST, Method::GET],
             Self::Connector(_) => &[Method::DELETE, Method::GET],
-            Self::Config(_) => &[Method::PUT, Method::GET],
-            Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::PluginValidate(_) => &[Method::PUT],
+            Self::Config(_) => &[Method::GET, Method::PUT, Method::PATCH],
+            Self::Offsets(_) => &[Method::GET, Method::PATCH, Method::PUT, Method::DELETE],
+            Self::Logger(_) => &[Method::GET, Method::PUT],
+            Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::TopicsReset(_) | Self::PluginValidate(_) => {
+                &[Method::PUT]
+            }
             Self::Restart(_) | Self::TaskRestart(..) | Self::Preview(_) | Self::PluginPreview(_) => &[Method::POST],
         }
     }
@@ -168,12 +183,16 @@ pub(crate) fn number<T: FromStr>(query: &[(String, String)], name: &str) -> Resu
     number.map(Some).ok_or_else(refused)
 }
 
+/// The first value of a parameter.
+pub(crate) fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
 /// A boolean parameter as Java reads it: anything but `true` is false, and an empty one is the default.
 pub(crate) fn flag(query: &[(String, String)], name: &str, default: bool) -> bool {
-    match query.iter().find(|(key, _)| key == name) {
-        None => default,
-        Some((_, value)) if value.is_empty() => default,
-        Some((_, value)) => value.eq_ignore_ascii_case("true"),
+    match parameter(query, name) {
+        None | Some("") => default,
+        Some(value) => value.eq_ignore_ascii_case("true"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use serde_json::{Value, json};
-use support::{Answer, about, herder, send};
+use support::{Answer, ScriptedKafka, about, herder, herder_of, send};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const CLASS: &str = "FileStreamSink";
@@ -403,4 +403,227 @@ async fn a_preview_knows_stored_secrets_and_never_shows_them() {
     let answer = post(&router, &plugin, &bad).await;
     assert_eq!(answer.body[0]["error"]["stage"], "config");
     assert!(!answer.body.to_string().contains("s3cret"), "{:?}", answer.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_offsets_are_refused_with_what_is_wrong() {
+    let router = router().await;
+    let config = json!({"name": "a", "config": {"connector.class": CLASS, "topics": "t"}, "initial_state": "STOPPED"});
+    assert_eq!(post(&router, "/connectors", &config).await.status, 201);
+    let path = "/connectors/a/offsets";
+    let entry = |entry: &str| format!("{{\"offsets\":[{entry}]}}");
+    let partition = r#""partition":{"kafka_topic":"t","kafka_partition":0}"#;
+    let cases = [
+        ("PATCH", String::new(), "body is empty"),
+        ("PATCH", "null".to_owned(), "must be a JSON object"),
+        ("PATCH", "{}".to_owned(), "need to be provided in `offsets`"),
+        ("PATCH", r#"{"offsets":null}"#.to_owned(), "need to be provided in `offsets`"),
+        ("PATCH", r#"{"offsets":[]}"#.to_owned(), "need to be provided in `offsets`"),
+        ("PATCH", r#"{"offsets":{}}"#.to_owned(), "`offsets` must be an array"),
+        ("PATCH", r#"{"offsets":[null]}"#.to_owned(), "array of JSON objects"),
+        ("PATCH", r#"{"offsets":[{}],"x":1}"#.to_owned(), "Unknown field `x`"),
+        ("PATCH", entry(r#"{"x":1}"#), "Unknown field `x` in an entry"),
+        ("PATCH", entry(&format!("{{{partition},\"timestamp\":1}}")), "Unknown field `timestamp`"),
+        ("PATCH", entry("{}"), "cannot be null or missing"),
+        ("PATCH", entry(r#"{"partition":null}"#), "cannot be null or missing"),
+        ("PATCH", entry(r#"{"partition":5}"#), "must be a JSON object"),
+        ("PATCH", entry(r#"{"partition":{}}"#), "must have the keys"),
+        ("PATCH", entry(r#"{"partition":{"kafka_topic":"t"}}"#), "must have the keys"),
+        ("PATCH", entry(r#"{"partition":{"kafka_topic":null,"kafka_partition":0}}"#), "`kafka_topic` must be a string"),
+        ("PATCH", entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":null}}"#), "`kafka_partition` must be an integer"),
+        ("PATCH", entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":0.5}}"#), "`kafka_partition` must be an integer"),
+        ("PATCH", entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":3000000000}}"#), "`kafka_partition` must be an integer"),
+        ("PATCH", entry(&format!("{{{partition},\"offset\":7}}")), "must be a JSON object, or null"),
+        ("PATCH", entry(&format!("{{{partition},\"offset\":{{}}}}")), "null or have the key `kafka_offset`"),
+        ("PATCH", entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":null}}}}")), "`kafka_offset` must be an integer"),
+        ("PATCH", entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":true}}}}")), "`kafka_offset` must be an integer"),
+        ("PATCH", entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":\"x\"}}}}")), "`kafka_offset` must be an integer"),
+        ("PUT", entry(&format!("{{{partition}}}")), "`timestamp` is missing"),
+        ("PUT", entry(&format!("{{{partition},\"timestamp\":\"today\"}}")), "`timestamp` must be an integer"),
+        ("PUT", entry(&format!("{{{partition},\"timestamp\":-1}}")), "before 1970"),
+        ("PUT", entry(&format!("{{{partition},\"offset\":null}}")), "Unknown field `offset`"),
+    ];
+    for (method, body, wanted) in cases {
+        let answer = send(&router, method, path, &[JSON], body.clone()).await;
+        let text = answer.body["message"].as_str().unwrap();
+        assert_eq!(answer.status, 400, "{body}: {text}");
+        assert!(text.contains(wanted), "{body}: {text}");
+    }
+    assert_eq!(get(&router, path).await.body, json!({"offsets": []}), "nothing was set");
+    let bad = json!({"name": "b", "config": {"connector.class": CLASS, "topics": "t"}, "initial_offsets": [{}]});
+    assert_eq!(post(&router, "/connectors", &bad).await.status, 400);
+    assert_eq!(get(&router, "/connectors").await.body, json!(["a"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_is_created_at_its_initial_offsets() {
+    let router = router().await;
+    let offsets = json!([{"partition": {"kafka_topic": "t", "kafka_partition": "3"}, "offset": {"kafka_offset": 7}}]);
+    let body = json!({"name": "a", "config": {"connector.class": CLASS, "topics": "t"}, "initial_offsets": offsets});
+    let created = post(&router, "/connectors", &body).await;
+    assert_eq!(created.status, 201, "{:?}", created.body);
+    assert_eq!(
+        created.body["offsets_status"],
+        "The offsets for this connector have been altered successfully"
+    );
+    let wanted = json!({"offsets": [{"partition": {"kafka_topic": "t", "kafka_partition": 3}, "offset": {"kafka_offset": 7}}]});
+    assert_eq!(get(&router, "/connectors/a/offsets").await.body, wanted);
+    let exists = post(&router, "/connectors", &body).await;
+    assert_eq!(exists.status, 409);
+    let mut invalid = body;
+    invalid["name"] = "b".into();
+    invalid["config"]["topics"] = "".into();
+    assert_eq!(post(&router, "/connectors", &invalid).await.status, 400);
+    assert_eq!(get(&router, "/connectors").await.body, json!(["a"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn loggers_are_listed_and_set_with_those_below_them() {
+    let router = router().await;
+    let level = |level: Value| json!({ "level": level });
+    let unset = json!({"level": "INFO", "last_modified": null});
+    assert_eq!(get(&router, "/admin/loggers/root").await.body, unset);
+    assert_eq!(
+        get(&router, "/admin/loggers/").await.body,
+        json!({"aws_config": {"level": "ERROR", "last_modified": null}, "root": unset})
+    );
+    let unknown = get(&router, "/admin/loggers/klamm_rest").await;
+    assert_eq!(
+        (unknown.status, &unknown.body["message"]),
+        (404, &json!("Logger klamm_rest not found."))
+    );
+    let path = "/admin/loggers/klamm_rest";
+    let set = put(&router, path, &level("debug".into())).await;
+    assert_eq!((set.status, set.body), (200, json!(["klamm_rest"])));
+    assert_eq!(put(&router, path, &level("DEBUG".into())).await.body, json!([]), "as it was");
+    let shown = get(&router, path).await.body;
+    assert_eq!(shown["level"], "DEBUG");
+    assert!(shown["last_modified"].as_i64().is_some(), "{shown}");
+    let cluster = put(&router, "/admin/loggers/klamm_rest?scope=CLUSTER", &level("WARN".into())).await;
+    assert_eq!((cluster.status, cluster.body), (204, Value::Null));
+    assert_eq!(get(&router, path).await.body["level"], "WARN");
+    let odd = put(&router, "/admin/loggers/klamm_rest?scope=moon", &level("OFF".into())).await;
+    assert_eq!(odd.body, json!(["klamm_rest"]), "an unknown scope is this worker");
+    let cases = [
+        (json!({}), 400, "`level` is missing"),
+        (level(Value::Null), 400, "`level` is missing"),
+        (level("loud".into()), 404, "invalid log level 'loud'."),
+        (level(5.into()), 404, "invalid log level '5'."),
+        (level("".into()), 404, "invalid log level ''."),
+        (level(json!([])), 400, "`level` must be a string"),
+    ];
+    for (body, status, wanted) in cases {
+        let answer = put(&router, path, &body).await;
+        assert_eq!(answer.status, status, "{body}");
+        assert!(answer.body["message"].as_str().unwrap().contains(wanted), "{:?}", answer.body);
+    }
+    let without = klamm_rest::About {
+        log_levels: None,
+        ..about()
+    };
+    let router = klamm_rest::router(herder().await, without);
+    assert_eq!(get(&router, "/admin/loggers").await.status, 404, "nobody filters by levels");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_may_keep_no_active_topics_or_not_forget_them() {
+    let kafka = ScriptedKafka::new();
+    let without = herder_of(Vec::new(), &[("topic.tracking.enable", "false")], &kafka).await;
+    let keeping = herder_of(Vec::new(), &[("topic.tracking.allow.reset", "false")], &kafka).await;
+    let without = klamm_rest::router(without, about());
+    let keeping = klamm_rest::router(keeping, about());
+    let answers = [
+        get(&without, "/connectors/a/topics").await,
+        send(&without, "PUT", "/connectors/a/topics/reset", &[], "").await,
+        send(&keeping, "PUT", "/connectors/a/topics/reset", &[], "").await,
+    ];
+    let wanted = [
+        "Topic tracking is disabled.",
+        "Topic tracking is disabled.",
+        "Topic tracking reset is disabled.",
+    ];
+    for (answer, wanted) in answers.into_iter().zip(wanted) {
+        assert_eq!((answer.status, &answer.body["message"]), (403, &json!(wanted)));
+    }
+    assert_eq!(get(&keeping, "/connectors/a/topics").await.body, json!({"a": {"topics": []}}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn patches_remove_by_null_and_never_rename() {
+    let router = router().await;
+    let config = json!({"connector.class": CLASS, "topics": "t", "x": "1", "file.key": "s3cret"});
+    put(&router, "/connectors/a/config", &config).await;
+    let patch = |body: Value| {
+        let router = router.clone();
+        async move { send(&router, "PATCH", "/connectors/a/config", &[JSON], body.to_string()).await }
+    };
+    let answer = patch(json!({"x": null, "y": 2, "file.key": "[hidden]"})).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    let wanted =
+        json!({"connector.class": CLASS, "topics": "t", "y": "2", "file.key": "[hidden]", "name": "a"});
+    assert_eq!(answer.body["config"], wanted);
+    assert_eq!(patch(json!({})).await.status, 200);
+    assert_eq!(patch(json!({"name": "b"})).await.status, 400);
+    assert_eq!(patch(json!({"tasks.max": "x"})).await.status, 400);
+    assert_eq!(get(&router, "/connectors/a/config").await.body, wanted);
+    let absent = send(&router, "PATCH", "/connectors/b/config", &[JSON], "{}").await;
+    assert_eq!((absent.status, &absent.body["message"]), (404, &json!("Connector b not found")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_of_any_name_that_may_be_given_is_reached_and_deleted() {
+    let router = router().await;
+    let others = ['\u{80}', 'ü', '\u{2028}', '\u{fffd}', '𝄞', '\u{10ffff}'];
+    let characters = (' '..='~').chain(others);
+    for character in characters {
+        let name = format!("a{character}b");
+        let body = json!({"name": name, "config": {"connector.class": CLASS, "topics": "t"}});
+        let created = post(&router, "/connectors", &body).await;
+        assert_eq!(created.status, 201, "{name:?}: {:?}", created.body);
+        let location = created.location.unwrap();
+        let path = location.strip_prefix("http://127.0.0.1:22083").unwrap();
+        assert_eq!(get(&router, path).await.body["name"], name);
+        let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = format!("/connectors/{encoded}");
+        assert_eq!(get(&router, &path).await.body["name"], name, "every byte may be escaped");
+        assert_eq!(send(&router, "DELETE", &path, &[], "").await.status, 204);
+    }
+    for character in ('\0'..=' ').chain(['\u{7f}']).filter(|character| *character != ' ') {
+        let body = json!({"name": format!("a{character}b"), "config": {"connector.class": CLASS, "topics": "t"}});
+        assert_eq!(post(&router, "/connectors", &body).await.status, 400, "{character:?}");
+    }
+    assert_eq!(get(&router, "/connectors").await.body, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_made_to_hurt_are_refused() {
+    let router = router().await;
+    let deep = |opening: &str| opening.repeat(200_000);
+    let bodies: [(Vec<u8>, u16); 7] = [
+        (deep("[").into(), 400),
+        (deep("{\"a\":").into(), 400),
+        (format!("{{\"config\":{}", deep("[")).into(), 400),
+        (format!("{{\"offsets\":{}{}}}", deep("["), "]".repeat(200_000)).into(), 400),
+        (b"{\"connector.class\":\"\xff\xfe\"}".to_vec(), 400),
+        (b"{\"a\":\"\\ud800\"}".to_vec(), 400),
+        (format!("{{\"a\":\"{}\"}}", "x".repeat(10_000_000)).into(), 413),
+    ];
+    let targets = [
+        ("POST", "/connectors"),
+        ("PUT", "/connectors/a/config"),
+        ("PATCH", "/connectors/a/config"),
+        ("PATCH", "/connectors/a/offsets"),
+        ("PUT", "/connector-plugins/FileStreamSink/config/validate"),
+        ("PUT", "/admin/loggers/x"),
+    ];
+    for (body, wanted) in bodies {
+        for (method, path) in targets {
+            let answer = send(&router, method, path, &[JSON], body.clone()).await;
+            // A connector that is not there may be told of first.
+            let is_refused = answer.status == wanted || answer.status == 404;
+            assert!(is_refused, "{method} {path}: {answer:?}");
+            assert_eq!(answer.body["error_code"], answer.status);
+        }
+    }
+    assert_eq!(get(&router, "/connectors").await.body, json!([]));
 }

@@ -6,12 +6,12 @@ mod support;
 
 use axum::Router;
 use serde_json::{Value, json};
-use support::{Answer, about, herder_set, send};
+use support::{Answer, ScriptedKafka, about, herder_of, send};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 async fn router(settings: &[(&str, &str)]) -> Router {
-    let router = klamm_rest::router(herder_set(Vec::new(), settings).await, about());
+    let router = klamm_rest::router(herder_of(Vec::new(), settings, &ScriptedKafka::new()).await, about());
     let config = json!({"connector.class": "FileStreamSink", "topics": "t"});
     let put = send(&router, "PUT", "/connectors/a/config", &[JSON], config.to_string()).await;
     assert_eq!(put.status, 201);

@@ -48,7 +48,7 @@ const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n
 async fn malformed_and_oversized_requests_are_refused_and_hurt_no_one_else() {
     let mut server = server().await;
     let head = "POST /connectors HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n";
-    let big = format!("{head}Content-Length: 2000000\r\n\r\n{}", " ".repeat(2_000_000));
+    let big = format!("{head}Content-Length: 10000000\r\n\r\n{}", " ".repeat(10_000_000));
     let long_head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000));
     let cases = [
         ("no HTTP", b"\x16\x03\x01\x00\xff\r\n\r\n".to_vec(), " 400 "),

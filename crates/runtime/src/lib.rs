@@ -13,7 +13,9 @@ mod config_log;
 mod dead_letters;
 mod herder;
 mod live_checks;
+mod log_levels;
 mod observation;
+mod offsets;
 mod plugins;
 mod preview;
 mod state_dir;
@@ -33,7 +35,8 @@ pub use dead_letters::{
     Redrive, RedriveState, RedriveStatus,
 };
 pub use herder::{
-    ConnectorInfo, ConnectorStatus, Herder, HerderError, HerderErrorKind, InstanceStatus, Put, RestartPolicy, State,
+    ActiveTopic, ActiveTopics, ConnectorInfo, ConnectorStatus, GroupOf, Herder, HerderError, HerderErrorKind,
+    InstanceStatus, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, Put, RestartPolicy, State,
     TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks,
 };
 pub use klamm_delivery::{
@@ -44,6 +47,7 @@ pub use observation::{
     ConnectorObservation, LastError, MemoryUse, PartitionSnapshot, RecordCounts, RouteSnapshot, TaskObservation,
     TaskSnapshot, TaskView, WorkerSnapshot,
 };
+pub use log_levels::{LogLevel, LogLevels, Logger};
 pub use plugins::Plugins;
 pub use preview::{Failure, Observer, Outcome, Part, Preview, PreviewRecord, Step, StepsJson, Story, describe};
 pub use state_dir::StateDirError;

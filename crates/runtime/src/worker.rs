@@ -16,6 +16,7 @@ use crate::dead_letters::{DeadLetters, KafkaDeadLetters};
 use crate::herder::Herder;
 use crate::live_checks::{LiveChecks, WorldChecks};
 use crate::observation::{MemoryUse, WorkerSnapshot};
+use crate::offsets::GroupOffsets;
 use crate::plugins::Plugins;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::task::SinkTasks;
@@ -92,7 +93,12 @@ impl Worker {
             Arc::clone(&memory),
             state_dir,
         );
-        let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks)).await?;
+        let offsets = GroupOffsets {
+            worker: config.clone(),
+            plugins: plugins.clone(),
+            clusters: Arc::clone(&clusters),
+        };
+        let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks), Arc::new(offsets)).await?;
         let dead_letters = Arc::new(KafkaDeadLetters::new(herder.clone(), Arc::clone(&clusters)));
         let follower = herder.clone();
         tasks.spawn(async move { follower.follow().await });

@@ -247,7 +247,7 @@ impl<'a> Group<'a> {
             key,
             group: self.name.clone(),
             value: evaluated.value.clone(),
-            errors: evaluated.errors.clone(),
+            errors: evaluated.errors_under(&self.prefix),
         });
     }
 

@@ -142,6 +142,14 @@ impl ConfigKey {
         }
     }
 
+    /// A value as it is shown: lists without the spaces around their commas.
+    fn shown(&self, text: &str) -> String {
+        match self.config_type {
+            ConfigType::List => text.split(',').map(str::trim).collect::<Vec<_>>().join(","),
+            _ => text.to_owned(),
+        }
+    }
+
     fn check(&self, text: &str) -> Result<ConfigValue, String> {
         let mut value = self.parse(text)?;
         for validator in &self.validators {
@@ -174,8 +182,9 @@ impl ConfigKey {
         let mut evaluated = EvaluatedKey {
             key: self,
             name: name.unwrap_or(&self.name),
-            value: text.map(str::to_owned),
+            value: text.map(|text| self.shown(text)),
             errors: Vec::new(),
+            is_missing: false,
         };
         if let (Some(name), Some(second)) = (name, second) {
             evaluated.errors.push(format!(
@@ -185,10 +194,8 @@ impl ConfigKey {
         }
         let Some(text) = text else {
             if self.required {
-                evaluated.errors.push(format!(
-                    "Missing required configuration \"{}\" which has no default value.",
-                    self.name
-                ));
+                evaluated.is_missing = true;
+                evaluated.errors.push(missing(&self.name));
             }
             return (evaluated, None);
         };
@@ -215,10 +222,29 @@ pub struct EvaluatedKey<'a> {
     pub key: &'a ConfigKey,
     /// The name it was set under, or its own.
     pub name: &'a str,
-    /// The trimmed text, or the default. Secrets are here in clear: whoever shows it masks PASSWORD keys.
+    /// The trimmed text, or the default, in the form in which it is shown. Secrets are here in clear: whoever shows it masks PASSWORD keys.
     pub value: Option<String>,
     /// Error texts as Connect writes them.
     pub errors: Vec<String>,
+    /// Whether what is wrong is that it is not set.
+    is_missing: bool,
+}
+
+impl EvaluatedKey<'_> {
+    /// The error texts of a key that users write with `prefix` in front, such as `transforms.a.`. As in Connect, a missing
+    /// key is named in full, and a wrong value by the plugin's own name for its key.
+    #[must_use]
+    pub fn errors_under(&self, prefix: &str) -> Vec<String> {
+        if self.is_missing {
+            vec![missing(&format!("{prefix}{}", self.name))]
+        } else {
+            self.errors.clone()
+        }
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("Missing required configuration \"{name}\" which has no default value.")
 }
 
 /// What a definition makes of a configuration.

@@ -56,22 +56,37 @@ impl Api {
 
     pub(super) async fn create(&self, headers: &HeaderMap, body: Body) -> Answer {
         let create = body::create(&body::read(body).await?)?;
-        let info = self
-            .herder
-            .create(&create.name, create.config, create.initial_state)
-            .await?;
-        Ok(self.created(headers, info))
+        let body::Create {
+            name,
+            config,
+            initial_state,
+            initial_offsets,
+        } = create;
+        let (info, offsets_status) = match initial_offsets {
+            None => (self.herder.create(&name, config, initial_state).await?, None),
+            Some(offsets) => {
+                let created = self.herder.create_at(&name, config, initial_state, &offsets).await?;
+                (created, Some(super::offsets::ALTERED))
+            }
+        };
+        Ok(self.created(headers, info, offsets_status))
     }
 
     pub(super) async fn put_config(&self, name: &str, headers: &HeaderMap, body: Body) -> Answer {
         let config = body::config(&body::read(body).await?)?;
         match self.herder.put_config(name, config).await? {
-            (Put::Created, info) => Ok(self.created(headers, info)),
+            (Put::Created, info) => Ok(self.created(headers, info, None)),
             (Put::Updated, info) => Ok(json(StatusCode::OK, &self.info(info))),
         }
     }
 
-    fn created(&self, headers: &HeaderMap, info: ConnectorInfo) -> Response {
+    pub(super) async fn patch_config(&self, name: &str, body: Body) -> Answer {
+        let changes = body::config(&body::read(body).await?)?;
+        let info = self.herder.patch_config(name, changes).await?;
+        Ok(json(StatusCode::OK, &self.info(info)))
+    }
+
+    fn created(&self, headers: &HeaderMap, info: ConnectorInfo, offsets_status: Option<&'static str>) -> Response {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let base = host.map(|host| format!("http://{host}")).unwrap_or_default();
         let location = format!("{base}/connectors/{}", utf8_percent_encode(&info.name, LOCATION));
@@ -80,7 +95,7 @@ impl Api {
             tasks: Vec::new(),
             ..info
         };
-        let mut response = json(StatusCode::CREATED, &self.info(info));
+        let mut response = json(StatusCode::CREATED, &self.info(info).with_offsets_status(offsets_status));
         // Printable ASCII after encoding; a host that is none was refused before.
         if let Ok(location) = HeaderValue::from_str(&location) {
             response.headers_mut().insert(header::LOCATION, location);

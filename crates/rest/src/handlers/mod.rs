@@ -3,9 +3,12 @@
 mod connectors;
 mod dead_letters;
 mod observe;
+mod loggers;
+mod offsets;
 mod plugins;
 mod preview;
 mod tasks;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +82,7 @@ impl Api {
         if !resource.methods().contains(&method) {
             return Err(ApiError::plain(StatusCode::METHOD_NOT_ALLOWED));
         }
-        let takes_body = method == Method::POST || method == Method::PUT;
+        let takes_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
         if takes_body && !body.is_end_stream() && !is_json(&head.headers) {
             let refused = ApiError::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE);
             let has_type = head.headers.contains_key(header::CONTENT_TYPE);
@@ -101,6 +104,7 @@ impl Api {
             }
             Resource::Connector(name) => Ok(json(StatusCode::OK, &self.info(self.herder.connector(&name)?))),
             Resource::Config(name) if method == Method::PUT => self.put_config(&name, &head.headers, body).await,
+            Resource::Config(name) if method == Method::PATCH => self.patch_config(&name, body).await,
             Resource::Config(name) => Ok(json(StatusCode::OK, &self.herder.connector(&name)?.config)),
             Resource::Status(name) => self.connector_status(&name, &parameters).await,
             Resource::Restart(name) => self.restart(&name, &parameters).await,
@@ -116,10 +120,21 @@ impl Api {
             Resource::Tasks(name) => self.tasks(&name),
             Resource::TaskStatus(name, task) => self.task_status(&name, task),
             Resource::TaskRestart(name, task) => self.restart_task(&name, task).await,
+            Resource::Topics(name) => self.topics(&name),
+            Resource::TopicsReset(name) => self.reset_topics(&name),
+            Resource::Offsets(name) => match method {
+                Method::PATCH => self.alter_offsets(&name, body).await,
+                Method::PUT => self.seek_offsets(&name, body).await,
+                Method::DELETE => self.reset_offsets(&name).await,
+                _ => self.offsets(&name).await,
+            },
             Resource::Plugins => Ok(self.plugins(flag(&parameters, "connectorsOnly", true))),
-            Resource::PluginConfig(name) => self.plugin_config(&name),
+            Resource::PluginConfig(name) => self.plugin_config(&name, &parameters),
             Resource::PluginValidate(kind) => self.validate(&kind, &parameters, body).await,
             Resource::PluginPreview(kind) => self.preview_proposed(&kind, &parameters, body).await,
+            Resource::Loggers => self.loggers(),
+            Resource::Logger(logger) if method == Method::PUT => self.set_logger(&logger, &parameters, body).await,
+            Resource::Logger(logger) => self.logger(&logger),
         }
     }
 
@@ -138,7 +153,7 @@ impl Api {
 
 fn options(resource: &Resource) -> Answer {
     let allowed = resource.allowed();
-    let allow = HeaderValue::from_str(&allowed).map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let allow = HeaderValue::from_str(&allowed.replace(' ', "")).map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
     let plain = HeaderValue::from_static("text/plain");
     Ok(([(header::ALLOW, allow), (header::CONTENT_TYPE, plain)], allowed).into_response())
 }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
-use klamm_connect_api::PluginKind;
+use klamm_connect_api::{ConfigKey, PluginInfo, PluginKind};
 use klamm_runtime::{SubmittedConfig, connector_config_def};
 
 use super::observe::wants_extensions;
@@ -12,29 +12,40 @@ use crate::answers::{Definition, PluginAnswer, ValidationAnswer, json};
 use crate::body;
 use crate::error::ApiError;
 use crate::extensions::{Extended, ValidationExtension};
-use crate::route::flag;
+use crate::route::{flag, parameter};
+use crate::version::Versions;
 
 /// Live checks at once; others wait.
 pub(super) const MAX_LIVE_CHECKS: usize = 4;
 
 impl Api {
     pub(super) fn plugins(&self, connectors_only: bool) -> Response {
-        let infos = self
+        let mut infos: Vec<&PluginInfo> = self
             .herder
             .plugins()
             .infos()
-            .filter(|info| !connectors_only || info.kind == PluginKind::Sink);
-        json(StatusCode::OK, &infos.map(PluginAnswer::new).collect::<Vec<_>>())
+            .filter(|info| !connectors_only || info.kind == PluginKind::Sink)
+            .collect();
+        infos.sort_by_key(|info| (place(info.kind), info.class));
+        json(
+            StatusCode::OK,
+            &infos.into_iter().map(PluginAnswer::new).collect::<Vec<_>>(),
+        )
     }
 
-    pub(super) fn plugin_config(&self, name: &str) -> Answer {
+    pub(super) fn plugin_config(&self, name: &str, parameters: &[(String, String)]) -> Answer {
         let info = self.herder.plugin(name)?;
+        check_version(name, info, parameter(parameters, "version"))?;
         let unknown = || ApiError::new(StatusCode::NOT_FOUND, format!("Unknown plugin {name}."));
         let own = self.herder.plugins().config_def(name).ok_or_else(unknown)?;
         // A connector has the settings of every connector as well.
         let common = (info.kind == PluginKind::Sink).then(|| connector_config_def(self.herder.plugins()));
-        let keys = own.keys().iter().chain(common.iter().flat_map(|common| common.keys()));
-        Ok(json(StatusCode::OK, &Definition::list(keys)))
+        let common = common.iter().flat_map(|common| common.keys()).map(|key| match &*key.name {
+            "connector.plugin.version" => key.clone().default(info.version),
+            _ => key.clone(),
+        });
+        let keys: Vec<ConfigKey> = own.keys().iter().cloned().chain(common).collect();
+        Ok(json(StatusCode::OK, &Definition::list(&keys)))
     }
 
     pub(super) async fn validate(&self, kind: &str, parameters: &[(String, String)], body: Body) -> Answer {
@@ -54,6 +65,33 @@ impl Api {
         let answer = ValidationAnswer::new(class, &validation);
         Ok(json(StatusCode::OK, &Extended::new(answer, extensions)))
     }
+}
+
+/// Connect's order of kinds.
+fn place(kind: PluginKind) -> usize {
+    match kind {
+        PluginKind::Sink => 0,
+        PluginKind::Transformation => 1,
+        PluginKind::Predicate => 2,
+        PluginKind::Converter => 3,
+        PluginKind::HeaderConverter => 4,
+    }
+}
+
+/// Refuses a version that is not there. A worker has one version of each plugin.
+fn check_version(name: &str, info: &PluginInfo, wanted: Option<&str>) -> Result<(), ApiError> {
+    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty() && *wanted != "latest") else {
+        return Ok(());
+    };
+    let versions = Versions::parse(wanted)
+        .ok_or_else(|| ApiError::bad_request(format!("Invalid version specification: {wanted}")))?;
+    if versions.include(info.version) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "Plugin {name} not found that matches the version range {versions}, available versions: [{}]",
+        info.version
+    )))
 }
 
 /// The class of a configuration that was sent for connectors of `kind`; empty if it has none.

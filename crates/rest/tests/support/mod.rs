@@ -1,5 +1,5 @@
-//! A worker with tasks that do nothing, behind the REST API. Its sink answers to the class that the transcript of
-//! Apache Kafka Connect was recorded with.
+//! A worker with tasks that deliver nothing, behind the REST API. Its sink answers to the class that the transcript of
+//! Apache Kafka Connect was recorded with, and its Kafka is a script: topics that grow, groups that commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +18,15 @@ use klamm_connect_api::{
 use klamm_rest::About;
 use klamm_runtime::{
     DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, Distribution,
-    Herder, HerderError, InstanceStatus, LastError, LetterError, LimitStatus, LiveCheck, LiveChecks, MemoryConfigLog, PartitionSnapshot, Peek, Plugins,
-    Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot, RouteStatus, State, SubmittedConfig, TaskControl, TaskPlan, TaskReport, TaskSnapshot,
-    TaskSpec, TaskView, Tasks, WorkerConfig, WorkerSnapshot,
+    GroupOf, Herder, HerderError, InstanceStatus, LastError, LetterError, LimitStatus, LiveCheck, LiveChecks, LogLevel,
+    LogLevels, MemoryConfigLog, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, PartitionSnapshot, Peek,
+    Plugins, Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot, RouteStatus, State,
+    SubmittedConfig, TaskControl, TaskPlan, TaskReport, TaskSnapshot, TaskSpec, TaskView, Tasks, WorkerConfig,
+    WorkerSnapshot,
 };
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 const INFO: PluginInfo = PluginInfo {
@@ -67,9 +70,91 @@ impl SinkConnector for FakeSink {
     }
 }
 
-/// Tasks run, pause and stop as told; those of a connector with `file=boom` fail.
+/// Offsets by topic and partition.
+type Positions = BTreeMap<(String, i32), i64>;
+
+#[derive(Debug, Default)]
+struct Script {
+    ends: Positions,
+    /// By connector.
+    committed: BTreeMap<String, Positions>,
+}
+
+/// A cluster of the test's own making.
+#[derive(Debug, Clone)]
+pub struct ScriptedKafka(watch::Sender<Script>);
+
+impl ScriptedKafka {
+    pub fn new() -> Self {
+        Self(watch::Sender::new(Script::default()))
+    }
+
+    /// Lets a partition grow.
+    pub fn produce(&self, topic: &str, partition: i32, records: i64) {
+        self.0.send_modify(|script| {
+            *script.ends.entry((topic.to_owned(), partition)).or_default() += records;
+        });
+    }
+
+    /// Has a connector read and commit all there is, and tells of which topics there was something.
+    fn consume(&self, connector: &str, topics: &str) -> Vec<String> {
+        let mut read = Vec::new();
+        self.0.send_if_modified(|script| {
+            let committed = script.committed.entry(connector.to_owned()).or_default();
+            for (partition, end) in &script.ends {
+                let is_wanted = topics.split(',').any(|topic| topic == partition.0);
+                if is_wanted && committed.get(partition).copied().unwrap_or_default() < *end {
+                    committed.insert(partition.clone(), *end);
+                    read.push(partition.0.clone());
+                }
+            }
+            !read.is_empty()
+        });
+        read
+    }
+}
+
+impl Offsets for ScriptedKafka {
+    fn committed<'a>(&'a self, group: GroupOf<'a>) -> BoxFuture<'a, Result<Vec<PartitionOffset>, OffsetsError>> {
+        let script = self.0.borrow();
+        let committed = script.committed.get(group.connector).into_iter().flatten();
+        let listed = committed.map(|((topic, partition), offset)| PartitionOffset {
+            topic: topic.clone(),
+            partition: *partition,
+            offset: *offset,
+        });
+        Box::pin(std::future::ready(Ok(listed.collect())))
+    }
+
+    fn alter<'a>(
+        &'a self,
+        group: GroupOf<'a>,
+        changes: &'a [OffsetChange],
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<PartitionOffset>, OffsetsError>> {
+        self.0.send_modify(|script| {
+            let committed = script.committed.entry(group.connector.to_owned()).or_default();
+            for change in changes {
+                let partition = (change.topic.clone(), change.partition.unwrap());
+                match change.to {
+                    NewOffset::At(offset) => drop(committed.insert(partition, offset)),
+                    NewOffset::Reset => drop(committed.remove(&partition)),
+                    NewOffset::Time(_) => unreachable!("the script has no times"),
+                }
+            }
+        });
+        self.committed(group)
+    }
+
+    fn reset<'a>(&'a self, group: GroupOf<'a>, _deadline: Instant) -> BoxFuture<'a, Result<(), OffsetsError>> {
+        self.0.send_modify(|script| drop(script.committed.remove(group.connector)));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Tasks run, pause and stop as told, and read what the script produces; those of a connector with `file=boom` fail.
 #[derive(Debug)]
-struct FakeTasks;
+struct FakeTasks(ScriptedKafka);
 
 impl Tasks for FakeTasks {
     fn plan(&self, _connector: &str, config: &RawConfig) -> Result<TaskPlan, String> {
@@ -87,21 +172,31 @@ impl Tasks for FakeTasks {
         mut control: watch::Receiver<TaskControl>,
         report: TaskReport,
     ) -> BoxFuture<'static, Result<(), String>> {
+        let kafka = self.0.clone();
         Box::pin(async move {
             if spec.config.get("file").is_some_and(|file| file == "boom") {
                 return Err("boom at t-0@7".to_owned());
             }
+            let topics = spec.config.get("topics").cloned().unwrap_or_default();
+            let mut grown = kafka.0.subscribe();
             loop {
                 match *control.borrow_and_update() {
                     TaskControl::Run => {
                         report.shows(Arc::new(FakeView));
                         report.set(InstanceStatus::of(State::Running));
+                        grown.mark_unchanged();
+                        for topic in kafka.consume(&spec.connector, &topics) {
+                            report.active_topic(&topic).note();
+                        }
                     }
                     TaskControl::Pause => report.set(InstanceStatus::of(State::Paused)),
                     TaskControl::Stop => return Ok(()),
                 }
-                if control.changed().await.is_err() {
-                    return Ok(());
+                tokio::select! {
+                    changed = control.changed() => if changed.is_err() {
+                        return Ok(());
+                    },
+                    Ok(()) = grown.changed() => {}
                 }
             }
         })
@@ -329,22 +424,35 @@ pub async fn herder() -> Herder {
 
 /// One that knows further converters.
 pub async fn herder_with(converters: Vec<ConverterPlugin>) -> Herder {
-    herder_set(converters, &[]).await
+    herder_of(converters, &[], &ScriptedKafka::new()).await
 }
 
-/// One whose worker has further settings.
-pub async fn herder_set(converters: Vec<ConverterPlugin>, settings: &[(&str, &str)]) -> Herder {
-    let mut raw = RawConfig::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
-    raw.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+/// One with settings of its own, whose connectors read what is produced to `kafka`.
+pub async fn herder_of(
+    converters: Vec<ConverterPlugin>,
+    settings: &[(&str, &str)],
+    kafka: &ScriptedKafka,
+) -> Herder {
+    let servers = [("bootstrap.servers", "127.0.0.1:1")];
+    let settings = servers.iter().chain(settings);
+    let raw: RawConfig = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let plugins = Plugins::new()
         .with_sink(Arc::new(FakeSink))
         .with_converters(klamm_converters::converters())
         .with_converters(converters)
-        .with_header_converters(klamm_converters::header_converters());
+        .with_header_converters(klamm_converters::header_converters())
+        .with_transforms(klamm_smt::transforms())
+        .with_predicates(klamm_smt::predicates());
     let worker = WorkerConfig::from_properties(&raw).unwrap();
-    let herder = Herder::open(worker, plugins, Arc::new(MemoryConfigLog::new()), Arc::new(FakeTasks))
-        .await
-        .unwrap();
+    let herder = Herder::open(
+        worker,
+        plugins,
+        Arc::new(MemoryConfigLog::new()),
+        Arc::new(FakeTasks(kafka.clone())),
+        Arc::new(kafka.clone()),
+    )
+    .await
+    .unwrap();
     herder.begin().await;
     herder
 }
@@ -359,6 +467,7 @@ pub fn about() -> About {
         observe: Arc::new(WorkerSnapshot::default),
         dead_letters: Arc::new(FakeDeadLetters),
         live_checks: Arc::new(FakeLiveChecks),
+        log_levels: Some(LogLevels::new(LogLevel::Info, [("aws_config".to_owned(), LogLevel::Error)])),
     }
 }
 
@@ -368,6 +477,7 @@ pub struct Answer {
     pub status: u16,
     pub content_type: Option<String>,
     pub location: Option<String>,
+    pub allow: Option<String>,
     /// JSON where it is some, else the text; null if empty.
     pub body: Value,
 }
@@ -398,7 +508,8 @@ pub async fn send(
             .get(name)
             .map(|value| value.to_str().unwrap().to_owned())
     };
-    let (status, content_type, location) = (response.status().as_u16(), header("content-type"), header("location"));
+    let (status, content_type) = (response.status().as_u16(), header("content-type"));
+    let (location, allow) = (header("location"), header("allow"));
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let text = || Value::String(String::from_utf8(bytes.to_vec()).unwrap());
     let body = if bytes.is_empty() {
@@ -410,6 +521,7 @@ pub async fn send(
         status,
         content_type,
         location,
+        allow,
         body,
     }
 }

@@ -131,6 +131,31 @@ impl ConnectorConfig {
         }
     }
 
+    /// Where a connector reads, and in which consumer group, whatever else its configuration says.
+    ///
+    /// # Errors
+    /// What is wrong with its client settings, without secrets.
+    pub(crate) fn group(
+        connector: &str,
+        raw: &RawConfig,
+        worker: &WorkerConfig,
+        plugins: &Plugins,
+    ) -> Result<(ClientConfig, String), String> {
+        let mut check = Check {
+            raw,
+            worker,
+            plugins,
+            validation: Validation::default(),
+            warnings: Vec::new(),
+            shows_versions: false,
+        };
+        let client = check.connection(ClientRole::Consumer);
+        check.validation.mask(&Secrets::of(raw, plugins));
+        check.validation.check().map_err(|errors| errors.to_string())?;
+        let client = client.ok_or("the client settings are incomplete")?;
+        Ok((client, effective_group_id(connector, raw, worker)))
+    }
+
     /// What the sink learns from its destinations about this configuration, if it asks for that.
     pub(crate) async fn preflight(&self, connector: &str, task: u32, raw: &RawConfig) -> Vec<PreflightError> {
         self.sink.preflight(self.sink_context(connector, task, raw)).await
@@ -333,6 +358,12 @@ impl Check<'_> {
     fn run(&mut self, sink: &Arc<dyn SinkConnector>) -> Option<ConnectorConfig> {
         let common = self.add(&common_def(self.plugins));
         self.add(&klamm_smt::chain_config_def());
+        self.validation.set_version("connector", sink.info().version);
+        for converter in ["key.converter", "value.converter", "header.converter"] {
+            if let Some(class) = self.worker.raw.get(converter) {
+                self.validation.set_default(converter, class);
+            }
+        }
         let errors = self.add(&error_def());
         let topics = self.add(&sink_def());
         let (chain, predicates) = self.chain();
@@ -581,10 +612,11 @@ impl Check<'_> {
     ) -> Option<T> {
         let known: Vec<&str> = known.map(|info| info.class).collect();
         let message = format!(
-            "Invalid value {class} for configuration {key}: Class {class} could not be found, available are: {}",
+            "Invalid value {class} for configuration {key}: Class {class} could not be found. Available are: {}",
             known.join(", ")
         );
         self.validation.error(key, message);
+        self.validation.forget_value(key);
         None
     }
 
@@ -614,7 +646,10 @@ impl Check<'_> {
         created: Result<Arc<T>, ConfigErrors>,
     ) -> Option<Made<T>> {
         match created {
-            Ok(converter) => Some((info.class, converter)),
+            Ok(converter) => {
+                self.validation.set_version(key, info.version);
+                Some((info.class, converter))
+            }
             Err(errors) => {
                 self.validation.errors(&format!("{key}."), errors);
                 None
@@ -758,8 +793,7 @@ impl Check<'_> {
                 None
             }
             (false, false) => {
-                let message =
-                    "topics and topics.regex are mutually exclusive options, but both are set: keep one of them";
+                let message = "topics and topics.regex are mutually exclusive options, but both are set.";
                 self.validation.error("topics", message);
                 self.validation.error("topics.regex", message);
                 None

@@ -40,10 +40,20 @@ pub(super) fn common_def(plugins: &Plugins) -> ConfigDef {
                 .display("Connector class", Width::Long),
         )
         .key(
+            key("connector.plugin.version", ConfigType::String, Importance::Medium, "Version of the connector. There is one of each, so this changes nothing.")
+                .optional()
+                .display("Connector version", Width::Medium),
+        )
+        .key(
             key("tasks.max", ConfigType::Int, Importance::High, "Most tasks of this connector. One task can use every call that its routes allow; more tasks spread the partitions over workers.")
                 .default("1")
                 .validator(Validator::between(1, 10_000))
                 .display("Tasks max", Width::Short),
+        )
+        .key(
+            key("tasks.max.enforce", ConfigType::Boolean, Importance::Low, "Accepted for Connect's sake: there are never more tasks than `tasks.max`.")
+                .default("true")
+                .display("Enforce tasks max", Width::Short),
         )
         .key(
             key("task.restart.policy", ConfigType::String, Importance::Medium, "What follows the failure of a task: `none`, it stays FAILED until a person restarts it, as in Connect; `backoff`, it starts again after 1 minute, which doubles with each failure up to 30.")
@@ -58,16 +68,31 @@ pub(super) fn common_def(plugins: &Plugins) -> ConfigDef {
                 .display("Key converter class", Width::Short),
         )
         .key(
+            key("key.converter.plugin.version", ConfigType::String, Importance::Low, "Version of the converter. There is one of each, so this changes nothing.")
+                .optional()
+                .display("Key converter version", Width::Short),
+        )
+        .key(
             key("value.converter", ConfigType::Class, Importance::Low, "Converter of record values; the worker's if not set.")
                 .optional()
                 .recommended(converters)
                 .display("Value converter class", Width::Short),
         )
         .key(
+            key("value.converter.plugin.version", ConfigType::String, Importance::Low, "Version of the converter. There is one of each, so this changes nothing.")
+                .optional()
+                .display("Value converter version", Width::Short),
+        )
+        .key(
             key("header.converter", ConfigType::Class, Importance::Low, "Converter of header values; the worker's if not set.")
                 .optional()
                 .recommended(header_converters)
                 .display("Header converter class", Width::Short),
+        )
+        .key(
+            key("header.converter.plugin.version", ConfigType::String, Importance::Low, "Version of the converter. There is one of each, so this changes nothing.")
+                .optional()
+                .display("Header converter version", Width::Short),
         )
         .key(format_key(
             VALUE_FORMAT,

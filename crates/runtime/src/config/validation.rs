@@ -78,7 +78,7 @@ impl Validation {
             let mut definition = key.key.clone();
             definition.name = format!("{prefix}{}", key.name);
             let group = group.unwrap_or(key.key.group).to_owned();
-            self.add_key(definition, group, key.value.clone(), key.errors.clone());
+            self.add_key(definition, group, key.value.clone(), key.errors_under(prefix));
         }
     }
 
@@ -94,6 +94,34 @@ impl Validation {
             value,
             errors,
         });
+    }
+
+    /// Tells what a listed key is when it is not set, where the definition cannot know it.
+    pub(crate) fn set_default(&mut self, key: &str, default: &str) {
+        let Some(listed) = self.keys.iter_mut().find(|listed| listed.name == key) else {
+            return;
+        };
+        listed.value.get_or_insert_with(|| default.to_owned());
+        if let Some(definition) = &mut listed.definition {
+            definition.default = Some(default.to_owned());
+        }
+    }
+
+    /// A class that is not there is no value, as in Connect; the error quotes it.
+    pub(crate) fn forget_value(&mut self, key: &str) {
+        if let Some(listed) = self.keys.iter_mut().find(|listed| listed.name == key) {
+            listed.value = None;
+        }
+    }
+
+    /// As [`Validation::set_default`], for the version of a plugin: there is one of each.
+    pub(crate) fn set_version(&mut self, plugin: &str, version: &'static str) {
+        let key = format!("{plugin}.plugin.version");
+        self.set_default(&key, version);
+        let listed = self.keys.iter_mut().find(|listed| listed.name == key);
+        if let Some(definition) = listed.and_then(|listed| listed.definition.as_mut()) {
+            definition.recommended = vec![version.to_owned()];
+        }
     }
 
     /// Masks the values of secret keys, also where an error quotes them.

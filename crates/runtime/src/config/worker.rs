@@ -41,6 +41,10 @@ pub struct WorkerConfig {
     pub shows_payloads: bool,
     /// `delivery.limit.*`
     pub(crate) limits: LimitSettings,
+    /// `topic.tracking.enable`
+    pub(crate) tracks_topics: bool,
+    /// `topic.tracking.allow.reset`
+    pub(crate) resets_topics: bool,
     /// Everything as given: converters with their sub-keys and `consumer.*` are read from here for each connector.
     pub(crate) raw: RawConfig,
     /// One line each, for the log: keys that mean nothing here.
@@ -88,7 +92,6 @@ const JAVA_ONLY: &[&str] = &[
     "status.storage.",
     "task.shutdown.",
     "topic.creation.enable",
-    "topic.tracking.",
     "worker.sync.timeout.ms",
     "worker.unsync.backoff.ms",
 ];
@@ -243,6 +246,24 @@ pub fn worker_config_def() -> ConfigDef {
         )
         .key(
             key(
+                "topic.tracking.enable",
+                ConfigType::Boolean,
+                Importance::Low,
+                "Whether the worker keeps which topics each connector has read from, for `GET /connectors/{name}/topics`.",
+            )
+            .default("true"),
+        )
+        .key(
+            key(
+                "topic.tracking.allow.reset",
+                ConfigType::Boolean,
+                Importance::Low,
+                "Whether `PUT /connectors/{name}/topics/reset` may forget them.",
+            )
+            .default("true"),
+        )
+        .key(
+            key(
                 "connector.client.config.override.policy",
                 ConfigType::String,
                 Importance::Medium,
@@ -377,6 +398,8 @@ impl WorkerConfig {
                 account_max: size("delivery.limit.account.max"),
                 by_latency: config.bool("delivery.limit.latency").unwrap_or_default(),
             },
+            tracks_topics: config.bool("topic.tracking.enable").unwrap_or(true),
+            resets_topics: config.bool("topic.tracking.allow.reset").unwrap_or(true),
             raw: with_defaults(raw, &def),
             warnings: ignored
                 .iter()

@@ -13,6 +13,12 @@ pub enum HerderError {
     /// The request or the configuration is wrong; the text names each key and what is accepted.
     #[error("{0}")]
     BadRequest(String),
+    /// The worker's settings switch that off.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// Offsets cannot be read or moved: Kafka is away or refuses, or the consumer group has members.
+    #[error("{0}")]
+    Offsets(String),
     /// Others changed the configuration again and again meanwhile: worth another try.
     #[error(
         "Cannot complete request because of a conflicting operation (the configuration changed meanwhile), try again"
@@ -35,6 +41,8 @@ pub enum HerderErrorKind {
     Conflict,
     /// 400
     BadRequest,
+    /// 403
+    Forbidden,
     /// 500
     Internal,
 }
@@ -47,7 +55,8 @@ impl HerderError {
             Self::NotFound(_) => HerderErrorKind::NotFound,
             Self::AlreadyExists(_) | Self::Conflict => HerderErrorKind::Conflict,
             Self::BadRequest(_) => HerderErrorKind::BadRequest,
-            Self::ShuttingDown | Self::Log(_) => HerderErrorKind::Internal,
+            Self::Forbidden(_) => HerderErrorKind::Forbidden,
+            Self::Offsets(_) | Self::ShuttingDown | Self::Log(_) => HerderErrorKind::Internal,
         }
     }
 }

@@ -5,13 +5,15 @@
 //! record in the log is valid. Reads answer from the replayed state and never wait for a task.
 
 mod error;
+mod offsets;
 mod replica;
 mod state;
 mod status;
 mod supervisor;
+mod topics;
 mod views;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,8 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use error::{HerderError, HerderErrorKind};
+pub use offsets::{GroupOf, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset};
 pub use status::{ConnectorStatus, InstanceStatus, State, TaskReport};
 pub use supervisor::{RestartPolicy, TaskControl, TaskPlan, TaskSpec, Tasks};
+pub use topics::{ActiveTopic, ActiveTopics};
 
 use crate::config::{
     ConnectorConfig, Conversion, Secrets, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask,
@@ -76,9 +80,14 @@ struct Shared {
     plugins: Plugins,
     log: Arc<dyn ConfigLog>,
     tasks: Arc<dyn Tasks>,
+    offsets: Arc<dyn Offsets>,
     board: StatusBoard,
+    /// What the connectors that run have read from.
+    topics: RwLock<HashMap<String, Arc<ActiveTopics>>>,
     /// What has been replayed; read by every GET.
     state: RwLock<ConfigState>,
+    /// Whoever decides on the state and appends holds this, so that requests to one worker never conflict.
+    writing: Mutex<()>,
     /// Whoever reads on in the log holds this.
     replica: Mutex<Replica>,
     /// Ends everything at once.
@@ -101,14 +110,18 @@ impl Herder {
         plugins: Plugins,
         log: Arc<dyn ConfigLog>,
         tasks: Arc<dyn Tasks>,
+        offsets: Arc<dyn Offsets>,
     ) -> Result<Self, ConfigLogError> {
         let shared = Shared {
             worker,
             plugins,
             log,
             tasks,
+            offsets,
             board: StatusBoard::default(),
+            topics: RwLock::default(),
             state: RwLock::default(),
+            writing: Mutex::default(),
             replica: Mutex::default(),
             abort: CancellationToken::new(),
         };
@@ -258,17 +271,38 @@ impl Herder {
         config: SubmittedConfig,
         initial_state: Option<TargetState>,
     ) -> Result<ConnectorInfo, HerderError> {
-        self.write_config(name, config, |state| match state.get(name) {
-            Some(_) => Err(HerderError::AlreadyExists(name.to_owned())),
-            // The target state goes first, so that the connector never runs if it is not to.
-            None => Ok(initial_state.map(|state| ConfigRecord::TargetState {
-                name: name.to_owned(),
-                state: Some(state),
-            })),
-        })
-        .await?;
+        let wish = ConfigWish::Replace(config);
+        self.write_config(name, &wish, |state| new_connector(name, initial_state, state))
+            .await?;
         info!(connector = name, "connector created");
         self.connector(name)
+    }
+
+    /// Creates a connector that begins at these offsets (KIP-995). What refuses the connector refuses it before its group
+    /// is moved.
+    ///
+    /// # Errors
+    /// As [`Herder::create`] and [`Herder::alter_offsets`].
+    pub async fn create_at(
+        &self,
+        name: &str,
+        config: SubmittedConfig,
+        initial_state: Option<TargetState>,
+        offsets: &[OffsetChange],
+    ) -> Result<ConnectorInfo, HerderError> {
+        let wish = ConfigWish::Replace(config.clone());
+        self.check_preflight(name, &wish).await?;
+        let resolved = self.with_state(|state| {
+            let config = self.valid_config(name, &wish, state)?;
+            new_connector(name, initial_state, state)?;
+            Ok::<_, HerderError>(config)
+        })?;
+        let group = GroupOf {
+            connector: name,
+            config: &resolved,
+        };
+        self.initial_offsets(group, offsets).await?;
+        self.create(name, config, initial_state).await
     }
 
     /// Creates a connector, or replaces the configuration of the one of that name. A target state is kept. An equal
@@ -280,7 +314,7 @@ impl Herder {
         // Connect answers with the tasks from before the change.
         let tasks = self.connector(name).map(|info| info.tasks).unwrap_or_default();
         let mut put = Put::Created;
-        self.write_config(name, config, |state| {
+        self.write_config(name, &ConfigWish::Replace(config), |state| {
             put = if state.get(name).is_some() {
                 Put::Updated
             } else {
@@ -297,6 +331,21 @@ impl Herder {
                 ..self.connector(name)?
             },
         ))
+    }
+
+    /// Changes some settings of a connector: a value of none takes the setting away, and what is not named stays (KIP-477).
+    ///
+    /// # Errors
+    /// There is no such connector, or the configuration would be wrong.
+    pub async fn patch_config(&self, name: &str, changes: SubmittedConfig) -> Result<ConnectorInfo, HerderError> {
+        let tasks = self.connector(name)?.tasks;
+        self.write_config(name, &ConfigWish::Patch(changes), |_| Ok(None))
+            .await?;
+        info!(connector = name, "connector configured by a patch");
+        Ok(ConnectorInfo {
+            tasks,
+            ..self.connector(name)?
+        })
     }
 
     /// Creates the connector or replaces its configuration, unless it has this very configuration already: what a
@@ -502,6 +551,36 @@ impl Herder {
         }
     }
 
+    /// The topics that a connector has read from, sorted. None for one that there is not, as in Connect.
+    ///
+    /// # Errors
+    /// The worker does not track them.
+    pub fn active_topics(&self, name: &str) -> Result<Vec<String>, HerderError> {
+        if !self.shared.worker.tracks_topics {
+            return Err(HerderError::Forbidden("Topic tracking is disabled."));
+        }
+        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(topics.get(name).map(|topics| topics.list()).unwrap_or_default())
+    }
+
+    /// Forgets which topics a connector has read from.
+    ///
+    /// # Errors
+    /// The worker does not track them, or does not let them be reset.
+    pub fn reset_active_topics(&self, name: &str) -> Result<(), HerderError> {
+        if !self.shared.worker.tracks_topics {
+            return Err(HerderError::Forbidden("Topic tracking is disabled."));
+        }
+        if !self.shared.worker.resets_topics {
+            return Err(HerderError::Forbidden("Topic tracking reset is disabled."));
+        }
+        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topics) = topics.get(name) {
+            topics.reset();
+        }
+        Ok(())
+    }
+
     /// The plugin that `name` means, of whatever kind.
     ///
     /// # Errors
@@ -544,32 +623,56 @@ impl Herder {
         }
     }
 
+    /// The whole configuration that is wished for, masks left in it.
+    fn wished(&self, name: &str, wish: &ConfigWish, state: &ConfigState) -> Result<SubmittedConfig, HerderError> {
+        match wish {
+            ConfigWish::Replace(config) => self.named(name, config.clone()),
+            ConfigWish::Patch(changes) => {
+                let stored = state.get(name).ok_or_else(|| not_found(name))?;
+                let mut config: SubmittedConfig = stored
+                    .config
+                    .iter()
+                    .map(|(key, value)| (key.clone(), Some(value.clone())))
+                    .collect();
+                for (key, value) in changes {
+                    match value {
+                        Some(_) => drop(config.insert(key.clone(), value.clone())),
+                        None => drop(config.remove(key)),
+                    }
+                }
+                self.named(name, config)
+            }
+        }
+    }
+
+    /// The configuration that is wished for, if there is nothing wrong with it.
+    fn valid_config(&self, name: &str, wish: &ConfigWish, state: &ConfigState) -> Result<RawConfig, HerderError> {
+        let mut config = self.wished(name, wish, state)?;
+        let masks = unmask(&mut config, state.get(name).map(|entry| &*entry.config));
+        let mut validation = ConnectorConfig::validate(&config, &self.shared.worker, &self.shared.plugins)
+            .map_err(HerderError::BadRequest)?;
+        if let Err(errors) = masks {
+            validation.errors("", errors);
+        }
+        self.check_group(&mut validation, name, &config, state);
+        validation.mask(&Secrets::of(&given(&config), &self.shared.plugins));
+        validation
+            .check()
+            .map_err(|errors| refused(validation.error_count(), errors.as_slice()))?;
+        Ok(given(&config))
+    }
+
+    /// `first` may refuse, and may have a record written before the configuration.
     async fn write_config(
         &self,
         name: &str,
-        config: SubmittedConfig,
+        wish: &ConfigWish,
         mut first: impl FnMut(&ConfigState) -> Result<Option<ConfigRecord>, HerderError>,
     ) -> Result<(), HerderError> {
-        let named = self.named(name, config)?;
-        self.check_preflight(name, &named).await?;
+        self.check_preflight(name, wish).await?;
         self.write(|state| {
-            let mut config = named.clone();
-            let masks = unmask(&mut config, state.get(name).map(|entry| &*entry.config));
-            let mut validation = ConnectorConfig::validate(&config, &self.shared.worker, &self.shared.plugins)
-                .map_err(HerderError::BadRequest)?;
-            if let Err(errors) = masks {
-                validation.errors("", errors);
-            }
-            self.check_group(&mut validation, name, &config, state);
-            validation.mask(&Secrets::of(&given(&config), &self.shared.plugins));
-            validation
-                .check()
-                .map_err(|errors| refused(validation.error_count(), errors.as_slice()))?;
+            let config = self.valid_config(name, wish, state)?;
             let first = first(state)?;
-            let config = config
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, value?)))
-                .collect();
             let record = ConfigRecord::Connector {
                 name: name.to_owned(),
                 config: Some(config),
@@ -580,8 +683,8 @@ impl Herder {
     }
 
     /// Refuses a configuration whose destinations would refuse its deliveries, if it wants to know that beforehand.
-    async fn check_preflight(&self, name: &str, config: &SubmittedConfig) -> Result<(), HerderError> {
-        let mut config = config.clone();
+    async fn check_preflight(&self, name: &str, wish: &ConfigWish) -> Result<(), HerderError> {
+        let mut config = self.with_state(|state| self.wished(name, wish, state))?;
         let stored = self.entry(name).ok().map(|entry| entry.config);
         // A mask that stands for nothing is refused with all that is wrong without asking anybody.
         if unmask(&mut config, stored.as_deref()).is_err() {
@@ -631,6 +734,30 @@ impl Herder {
                 format!("Consumer group {group} is in use by connector {other}: choose another one"),
             );
         }
+    }
+}
+
+/// What a configuration is to become.
+enum ConfigWish {
+    /// This one.
+    Replace(SubmittedConfig),
+    /// The stored one with these changes.
+    Patch(SubmittedConfig),
+}
+
+/// What is written before the configuration of a new connector: the target state goes first, so that the connector never
+/// runs if it is not to.
+fn new_connector(
+    name: &str,
+    initial_state: Option<TargetState>,
+    state: &ConfigState,
+) -> Result<Option<ConfigRecord>, HerderError> {
+    match state.get(name) {
+        Some(_) => Err(HerderError::AlreadyExists(name.to_owned())),
+        None => Ok(initial_state.map(|state| ConfigRecord::TargetState {
+            name: name.to_owned(),
+            state: Some(state),
+        })),
     }
 }
 

@@ -1,7 +1,7 @@
 //! From wishes to supervisors: appending to the config log, following it, and having one supervisor per connector.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -12,9 +12,10 @@ use super::Herder;
 use super::error::HerderError;
 use super::state::{Change, ConfigState, ConnectorEntry};
 use super::supervisor::{Command, Supervisor};
+use super::topics::ActiveTopics;
 use crate::config_log::{Appended, ConfigLogError, ConfigRecord, LogPosition};
 
-/// How often a request that is overtaken by others starts over before it is refused.
+/// How often a request that is overtaken by other processes starts over before it is refused.
 const APPEND_TRIES: usize = 10;
 /// Restarts that may wait for one connector.
 const COMMANDS: usize = 16;
@@ -101,6 +102,7 @@ impl Herder {
         &self,
         mut decide: impl FnMut(&ConfigState) -> Result<Vec<ConfigRecord>, HerderError>,
     ) -> Result<(), HerderError> {
+        let _turn = self.shared.writing.lock().await;
         for _ in 0..APPEND_TRIES {
             let position = self.catch_up().await?;
             let records = self.with_state(&mut decide)?;
@@ -175,6 +177,7 @@ impl Herder {
                             handle.desired.send_replace(None);
                             // A namesake that is created at once must not show these tasks while they end.
                             self.shared.board.remove(&name);
+                            self.topics().remove(&name);
                             replica.ending.insert(name, handle.desired);
                         }
                     }
@@ -191,6 +194,10 @@ impl Herder {
         }
     }
 
+    fn topics(&self) -> RwLockWriteGuard<'_, HashMap<String, Arc<ActiveTopics>>> {
+        self.shared.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn supervise(&self, replica: &mut Replica, name: String, entry: ConnectorEntry) {
         let (desired, wishes) = watch::channel(Some(entry));
         let (commands, received) = mpsc::channel(COMMANDS);
@@ -199,6 +206,7 @@ impl Herder {
             tasks: Arc::clone(&self.shared.tasks),
             board: self.shared.board.clone(),
             stop_timeout: self.shared.worker.stop_timeout(),
+            topics: Arc::clone(self.topics().entry(name.clone()).or_default()),
         };
         let before = replica.ending.remove(&name);
         let abort = self.shared.abort.clone();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::topics::{ActiveTopic, ActiveTopics};
 use super::views::Views;
 use crate::observation::TaskView;
 
@@ -145,6 +146,7 @@ impl StatusBoard {
 #[derive(Debug, Clone)]
 pub struct TaskReport {
     pub(crate) board: StatusBoard,
+    pub(crate) topics: Arc<ActiveTopics>,
     pub(crate) connector: Arc<str>,
     pub(crate) task: u32,
 }
@@ -158,5 +160,11 @@ impl TaskReport {
     /// Lets the task be looked at until it ends.
     pub fn shows(&self, view: Arc<dyn TaskView>) {
         self.board.views.shows(&self.connector, self.task, view);
+    }
+
+    /// Where a reader of `topic` says that it has read something.
+    #[must_use]
+    pub fn active_topic(&self, topic: &str) -> ActiveTopic {
+        ActiveTopic::new(Arc::clone(&self.topics), topic)
     }
 }

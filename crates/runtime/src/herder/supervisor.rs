@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use super::state::ConnectorEntry;
 use super::status::{InstanceStatus, State, StatusBoard, TaskReport};
+use super::topics::ActiveTopics;
 use crate::config_log::{Restart, TargetState};
 
 /// What the supervisor of a connector asks of the world outside the herder: to check a configuration and to run a
@@ -136,6 +137,7 @@ pub(crate) struct Supervisor {
     pub(crate) board: StatusBoard,
     /// How long a task may take to stop before it is aborted.
     pub(crate) stop_timeout: Duration,
+    pub(crate) topics: Arc<ActiveTopics>,
 }
 
 enum Event {
@@ -270,6 +272,7 @@ impl Connector {
         let (control, controlled) = watch::channel(TaskControl::Run);
         let report = TaskReport {
             board: self.supervisor.board.clone(),
+            topics: Arc::clone(&self.supervisor.topics),
             connector,
             task: number,
         };

@@ -10,6 +10,7 @@ use klamm_connect_api::{
     PluginKind, RawConfig,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::*;
 use crate::config_log::{LogPosition, MemoryConfigLog};
@@ -128,6 +129,32 @@ impl Tasks for Fake {
     }
 }
 
+/// A Kafka that is away.
+struct NoOffsets;
+
+impl Offsets for NoOffsets {
+    fn committed<'a>(&'a self, _: GroupOf<'a>) -> BoxFuture<'a, Result<Vec<PartitionOffset>, OffsetsError>> {
+        Box::pin(std::future::ready(Err(OffsetsError::Failed("away".to_owned()))))
+    }
+
+    fn alter<'a>(
+        &'a self,
+        group: GroupOf<'a>,
+        _: &'a [OffsetChange],
+        _: Instant,
+    ) -> BoxFuture<'a, Result<Vec<PartitionOffset>, OffsetsError>> {
+        self.committed(group)
+    }
+
+    fn reset<'a>(&'a self, _: GroupOf<'a>, _: Instant) -> BoxFuture<'a, Result<(), OffsetsError>> {
+        Box::pin(std::future::ready(Err(OffsetsError::Failed("away".to_owned()))))
+    }
+}
+
+fn no_offsets() -> Arc<dyn Offsets> {
+    Arc::new(NoOffsets)
+}
+
 struct World {
     herder: Herder,
     fake: Arc<FakeTasks>,
@@ -152,7 +179,7 @@ async fn world_on(log: Arc<MemoryConfigLog>) -> World {
     let worker = WorkerConfig::from_properties(&raw).unwrap();
     let fake = Arc::new(FakeTasks::default());
     let dyn_log: Arc<dyn ConfigLog> = Arc::<MemoryConfigLog>::clone(&log);
-    let herder = Herder::open(worker, plugins(), dyn_log, Arc::new(Fake(Arc::clone(&fake))))
+    let herder = Herder::open(worker, plugins(), dyn_log, Arc::new(Fake(Arc::clone(&fake))), no_offsets())
         .await
         .unwrap();
     herder.begin().await;
@@ -615,7 +642,7 @@ async fn what_is_changed_before_the_begin_never_runs_as_it_was() {
     let worker = WorkerConfig::from_properties(&raw).unwrap();
     let fake = Arc::new(FakeTasks::default());
     let log: Arc<dyn ConfigLog> = Arc::<MemoryConfigLog>::clone(&first.log);
-    let herder = Herder::open(worker, plugins(), log, Arc::new(Fake(Arc::clone(&fake))))
+    let herder = Herder::open(worker, plugins(), log, Arc::new(Fake(Arc::clone(&fake))), no_offsets())
         .await
         .unwrap();
     herder.apply("a", config(&[("topics", "u")]), None).await.unwrap();
@@ -626,6 +653,80 @@ async fn what_is_changed_before_the_begin_never_runs_as_it_was() {
         log: first.log,
     };
     assert_eq!(second.lines(1).await, ["a-0 starts with u"]);
+}
+
+// Ten tries were not enough for a hundred at once, and the last ones got 409.
+#[tokio::test(start_paused = true)]
+async fn requests_to_one_worker_never_conflict() {
+    let world = world().await;
+    let mut requests = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let herder = world.herder.clone();
+        let name = format!("c{number}");
+        requests.spawn(async move {
+            herder.create(&name, config(&[]), None).await?;
+            herder.put_config("shared", config(&[])).await.map(drop)
+        });
+    }
+    while let Some(done) = requests.join_next().await {
+        done.unwrap().unwrap();
+    }
+    assert_eq!(world.herder.connectors().len(), 101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_changes_what_it_names_and_creates_nothing() {
+    let world = world().await;
+    let patch = |changes: &[(&str, Option<&str>)]| -> SubmittedConfig {
+        let changes = changes.iter();
+        changes
+            .map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned)))
+            .collect()
+    };
+    let absent = world.herder.patch_config("a", patch(&[])).await.unwrap_err();
+    assert_eq!(absent.to_string(), "Connector a not found");
+    let stored = config(&[("x", "1"), ("target.token", "s3cret")]);
+    world.herder.create("a", stored, Some(TargetState::Stopped)).await.unwrap();
+    let changes = patch(&[("x", None), ("y", Some("2")), ("target.token", Some("[hidden]"))]);
+    let info = world.herder.patch_config("a", changes).await.unwrap();
+    assert_eq!(info.config.get("x"), None);
+    assert_eq!((info.config["y"].as_str(), info.config["topics"].as_str()), ("2", "t"));
+    let token = world.herder.entry("a").unwrap().config["target.token"].clone();
+    assert_eq!(token, "s3cret", "the mask stands for what is stored");
+    for (changes, wanted) in [
+        (patch(&[("target", None)]), "Missing required configuration \"target\""),
+        (patch(&[("name", Some("b"))]), "doesn't match connector name in the URL (a)"),
+        (patch(&[("connector.class", None)]), "contains no connector type"),
+    ] {
+        let refused = world.herder.patch_config("a", changes).await.unwrap_err();
+        assert_eq!(refused.kind(), HerderErrorKind::BadRequest);
+        assert!(refused.to_string().contains(wanted), "{refused}");
+    }
+    assert_eq!(world.herder.connector("a").unwrap().config, info.config, "as it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_are_changed_once_the_tasks_of_a_stopped_connector_have_ended() {
+    let world = world().await;
+    let missing = world.herder.reset_offsets("a").await.unwrap_err();
+    assert_eq!(missing.kind(), HerderErrorKind::NotFound);
+    world.fake.stubborn.lock().unwrap().push("a-0".to_owned());
+    world.herder.create("a", config(&[]), None).await.unwrap();
+    world.wait("a", "RUNNING RUNNING").await;
+    let running = world.herder.reset_offsets("a").await.unwrap_err();
+    assert!(running.to_string().contains("must be in the STOPPED state"), "{running}");
+    world.herder.set_target_state("a", TargetState::Stopped).await.unwrap();
+    let before = Instant::now();
+    let away = world.herder.reset_offsets("a").await.unwrap_err();
+    assert_eq!(
+        (away.kind(), away.to_string().as_str()),
+        (HerderErrorKind::Internal, "away"),
+        "Kafka was asked"
+    );
+    assert!(
+        before.elapsed() >= Duration::from_secs(30),
+        "not before the task was gone: it does not stop, and was aborted"
+    );
 }
 
 #[tokio::test(start_paused = true)]

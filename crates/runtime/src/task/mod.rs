@@ -549,6 +549,7 @@ impl SinkTask {
             topic_partition.clone(),
             Arc::clone(&self.counters),
             self.letters.clone(),
+            self.report.active_topic(topic_partition.topic()),
         );
         let partition = Partition {
             topic_partition: topic_partition.clone(),

@@ -15,6 +15,7 @@ use tracing::warn;
 use super::counters::Counters;
 use super::letters::LetterBox;
 use crate::config::{ConnectorConfig, Tolerance};
+use crate::herder::ActiveTopic;
 
 /// Where in Connect's words a record failed (KIP-298).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,6 +123,7 @@ pub(crate) struct Pipeline {
     counters: Arc<Counters>,
     hashes_keys: bool,
     letters: Option<Arc<LetterBox>>,
+    active_topic: ActiveTopic,
     /// Kept between records, so that routing allocates nothing.
     routes: Vec<RouteIndex>,
     /// Records that could not be encoded for a route that is not required.
@@ -135,6 +137,7 @@ impl Pipeline {
         topic_partition: TopicPartition,
         counters: Arc<Counters>,
         letters: Option<Arc<LetterBox>>,
+        active_topic: ActiveTopic,
     ) -> Self {
         let hashes_keys = sink
             .routes()
@@ -147,6 +150,7 @@ impl Pipeline {
             counters,
             hashes_keys,
             letters,
+            active_topic,
             routes: Vec::new(),
             passed_by: 0,
         }
@@ -189,6 +193,7 @@ impl Pipeline {
     /// [`Pipeline::prepare`].
     pub(crate) fn process(&mut self, consumed: &ConsumedRecord) -> Result<Delivery, Box<RecordFailure>> {
         let record = self.convert(consumed)?;
+        self.active_topic.note();
         let transformed = self.config.chain.apply(record).map_err(|failure| {
             let class = failure.class;
             self.failure(consumed, Stage::Transformation, class, failure.into_error())
@@ -463,7 +468,14 @@ mod tests {
         let entries = [("name", "c"), ("connector.class", "test.Sink"), ("topics", "t")];
         let config = Arc::new(ConnectorConfig::parse(&raw(&entries), &worker, &plugins).unwrap());
         let topic_partition = TopicPartition::new("t", 0);
-        let mut pipeline = Pipeline::new(config, sink, topic_partition, Arc::default(), None);
+        let mut pipeline = Pipeline::new(
+            config,
+            sink,
+            topic_partition,
+            Arc::default(),
+            None,
+            ActiveTopic::new(Arc::default(), "t"),
+        );
         let consumed = ConsumedRecord {
             offset,
             timestamp: 0,
