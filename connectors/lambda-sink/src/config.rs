@@ -15,7 +15,7 @@ use crate::template::Template;
 
 pub(crate) use function::{FunctionRef, FunctionTemplate};
 pub(crate) use keys::{PREFLIGHT, definition};
-pub(crate) use notices::{Notices, notices, skips_by_default};
+pub(crate) use notices::{Notices, lines as notice_lines, notices, skips_by_default};
 pub(crate) use plan::{CallContext, Callee, Plan, RoutePlan, Share, Topics};
 
 /// Longest answer of a synchronous invoke: 6 MiB (Lambda quotas).

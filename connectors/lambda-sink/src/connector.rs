@@ -10,8 +10,8 @@ use tracing::{info, warn};
 
 use crate::claim::ClaimPlan;
 use crate::config::{
-    CAMEL_CLASS, CLASS, CLOUD_CLASS, NORDSTROM_CLASS, Notices, PREFLIGHT, Plan, RoutePlan, definition, notices,
-    skips_by_default,
+    CAMEL_CLASS, CLASS, CLOUD_CLASS, NORDSTROM_CLASS, Notices, PREFLIGHT, Plan, RoutePlan, definition, notice_lines,
+    notices, skips_by_default,
 };
 use crate::invoke::Clients;
 use crate::preflight::preflight;
@@ -171,6 +171,16 @@ impl SinkConnector for LambdaSinkConnector {
             if context.config.bool(PREFLIGHT) != Some(true) {
                 return Vec::new();
             }
+            self.probe(context).await
+        })
+    }
+
+    fn notices(&self, raw: &RawConfig) -> Vec<ConfigError> {
+        notice_lines(raw, &definition(raw))
+    }
+
+    fn probe<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
+        Box::pin(async move {
             let Ok(plan) = Plan::try_new(context.raw, context.config, &self.environment) else {
                 return Vec::new();
             };

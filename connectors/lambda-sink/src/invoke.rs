@@ -12,6 +12,7 @@ use klamm_aws::{CannotSign, NoCredentials};
 use klamm_connect_api::BoxFuture;
 
 use crate::config::InvocationType;
+use crate::usage::Billed;
 pub(crate) use clients::Clients;
 
 /// How a client calls the functions of a route.
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) send_within: Duration,
     /// Bytes of an answer that are read; the rest is skipped.
     pub(crate) answer_bytes: usize,
+    /// `X-Amz-Log-Type: Tail`
+    pub(crate) asks_log: bool,
 }
 
 /// One call.
@@ -68,6 +71,8 @@ pub(crate) struct Answer {
     pub(crate) executed_version: Option<String>,
     /// `Retry-After` in seconds.
     pub(crate) retry_after: Option<Duration>,
+    /// What `X-Amz-Log-Result` says of the call.
+    pub(crate) billed: Option<Billed>,
     /// The body's beginning.
     pub(crate) body: Bytes,
     /// Length of the whole body.

@@ -23,6 +23,7 @@ mod results;
 mod route;
 mod sink;
 mod template;
+mod usage;
 mod verdict;
 
 pub use connector::LambdaSinkConnector;

@@ -111,6 +111,7 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         tenant_id: route.context.tenant_header(),
         send_within: WITHIN,
         answer_bytes: ANSWER_BYTES,
+        asks_log: false,
     };
     let destination = Destination {
         function: function.to_string(),

@@ -6,7 +6,8 @@ use http::HeaderValue;
 use klamm_aws::{CredentialsPlan, ObjectStore};
 use klamm_connect_api::delivery::ErrorPolicy;
 use klamm_connect_api::sink::{
-    Attachment, Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, SinkContext, Verdict,
+    Attachment, Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, RouteUsage, Sink,
+    SinkContext, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Record};
 
@@ -16,6 +17,7 @@ use crate::config::{CallContext, Callee, Compression, FunctionRef, FunctionTempl
 use crate::envelope;
 use crate::invoke::{Answer, Invoke, InvokeError, Request, Target};
 use crate::route::{Condition, Gate, Router, Shadow};
+use crate::usage::Usage;
 use crate::verdict::{Destination, judge, not_stored};
 
 /// The sink of one task.
@@ -40,6 +42,8 @@ struct Function {
     destination: Destination,
     payload: PayloadPlan,
     context: CallContext,
+    /// If the end of its log is asked for.
+    usage: Option<Usage>,
     claim_check: Option<ClaimCheck>,
 }
 
@@ -112,7 +116,9 @@ impl LambdaSink {
                     tenant_id: plan.context.tenant_header(),
                     send_within,
                     answer_bytes: plan.answer_bytes.unwrap_or_else(|| plan.answers.bytes(keeps_results)),
+                    asks_log: plan.asks_log,
                 },
+                usage: plan.asks_log.then(|| Usage::new(plan.prices)),
                 address,
                 destination: Destination {
                     function,
@@ -280,9 +286,17 @@ impl Sink for LambdaSink {
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
             let (destination, result) = self.invoke(&call).await;
-            let Function { client, .. } = self.function(call.route);
+            let Function { client, usage, .. } = self.function(call.route);
+            let billed = result.as_ref().ok().and_then(|answer| answer.billed);
+            if let (Some(usage), Some(billed)) = (usage, billed) {
+                usage.add(billed);
+            }
             judge(&destination, &call, result, || client.refuse_credentials())
         })
+    }
+
+    fn usage(&self, route: RouteIndex) -> Option<RouteUsage> {
+        self.function(route).usage.as_ref().map(Usage::read)
     }
 
     fn unrouted_policy(&self) -> ErrorPolicy {

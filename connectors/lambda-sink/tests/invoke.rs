@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use klamm_connect_api::sink::{
     Call, Outcome, Predicates, RouteIndex, Sink, SinkConnector, SinkContext, ThrottleScope, Verdict,
 };
@@ -346,4 +347,40 @@ async fn a_record_without_a_function_names_topic_and_setting() {
         error.to_string(),
         "no function takes records of topic `other`: give it one in `aws.lambda.topic2function.map`"
     );
+}
+
+#[tokio::test]
+async fn billed_time_is_counted_where_the_log_is_asked_for_and_nothing_of_the_log_is_told() {
+    use base64::Engine as _;
+
+    let lambda = FakeLambda::start().await.unwrap();
+    let log = "a secret of the function\nREPORT RequestId: 1\tDuration: 99.1 ms\tBilled Duration: 100 ms\tMemory Size: 1024 MB\n";
+    let log = HeaderValue::try_from(base64::engine::general_purpose::STANDARD.encode(log)).unwrap();
+    lambda.function("order-fn").respond_with(move |invocation| {
+        let asks = invocation.headers.get("x-amz-log-type").is_some_and(|kind| kind == "Tail");
+        let answer = Answer::success("null");
+        if asks {
+            answer.with_header(HeaderName::from_static("x-amz-log-result"), log.clone())
+        } else {
+            answer
+        }
+    });
+    let silent = sink(&lambda, &[]);
+    assert_eq!(send(&*silent).await, Verdict::Accepted);
+    assert_eq!(silent.usage(RouteIndex(0)), None, "it was not asked for");
+    let prices = [
+        ("aws.lambda.log.tail", "true"),
+        ("aws.lambda.price.request", "0.5"),
+        ("aws.lambda.price.gb.second", "10"),
+    ];
+    let asking = sink(&lambda, &prices);
+    for _ in 0..2 {
+        assert_eq!(send(&*asking).await, Verdict::Accepted);
+    }
+    let usage = asking.usage(RouteIndex(0)).unwrap();
+    assert_eq!((usage.billed_calls, usage.billed.as_millis()), (2, 200));
+    assert!((usage.estimated_cost.unwrap() - 3.0).abs() < 1e-9, "{usage:?}");
+    let asynchronous = sink(&lambda, &[("aws.lambda.log.tail", "true"), ("aws.lambda.invocation.type", "async")]);
+    assert_eq!(asynchronous.usage(RouteIndex(0)), None, "nobody answers with a log");
+    lambda.shutdown().await;
 }

@@ -94,7 +94,15 @@ pub trait Converter: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<(), DataError>> {
         Box::pin(std::future::ready(Ok(())))
     }
+
+    /// Asks whatever [`Converter::prepare`] fetches things from whether it answers; none for a converter that needs nothing.
+    fn probe(&self) -> Option<Probe<'_>> {
+        None
+    }
 }
+
+/// See [`Converter::probe`].
+pub type Probe<'a> = BoxFuture<'a, Result<(), DataError>>;
 
 /// Turns the bytes of a header's value into Connect data.
 pub trait HeaderConverter: Send + Sync + fmt::Debug {

@@ -31,6 +31,20 @@ pub trait SinkConnector: Send + Sync + fmt::Debug {
     /// keys without an error.
     fn validate(&self, raw: &RawConfig, parsed: &ParsedConfig) -> Vec<ConfigError>;
 
+    /// What the configuration sets without effect, what it leaves to a default that surprises, and what was probably meant:
+    /// nothing that keeps the connector from running.
+    fn notices(&self, _raw: &RawConfig) -> Vec<ConfigError> {
+        Vec::new()
+    }
+
+    /// As [`SinkConnector::preflight`], whatever the configuration says about that: somebody asks.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is delivered.
+    fn probe<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
+        self.preflight(context)
+    }
+
     /// Asks the destinations whether they would take deliveries, where the configuration wants that known beforehand:
     /// when it is checked or stored, and when the connector starts, which only writes to the log what comes of it.
     ///
@@ -214,6 +228,17 @@ pub struct Call {
     pub timestamps: Arc<[Option<Timestamp>]>,
 }
 
+/// What the calls of a route took, as far as its destination says so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteUsage {
+    /// Calls for which the destination said what it bills.
+    pub billed_calls: u64,
+    /// Time that it bills for them.
+    pub billed: Duration,
+    /// What they cost by the prices that the configuration names, in the currency of these; none without prices.
+    pub estimated_cost: Option<f64>,
+}
+
 /// The sink of one task.
 pub trait Sink: Send + Sync + fmt::Debug {
     /// The routes, at least one. The list does not change.
@@ -254,6 +279,11 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// Sends a payload and judges the answer. Dropping the future abandons the call: whether the destination did the
     /// work is then unknown.
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict>;
+
+    /// What the calls of a route took since the sink was made; none if its destination does not say.
+    fn usage(&self, _route: RouteIndex) -> Option<RouteUsage> {
+        None
+    }
 
     /// What happens to a record that has no route.
     fn unrouted_policy(&self) -> ErrorPolicy;

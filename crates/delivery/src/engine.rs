@@ -128,6 +128,23 @@ impl Shared {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn status(&self) -> EngineStatus {
+        let now = Instant::now();
+        // Each is looked at without the list's lock, which intakes and commits need.
+        let partitions: Vec<_> = self.partitions().values().map(Arc::clone).collect();
+        EngineStatus {
+            routes: self.routes.iter().map(|route| route.status(now)).collect(),
+            partitions: partitions.iter().map(|handle| handle.status(now)).collect(),
+            filtered_records: self.filtered_records.load(Ordering::Relaxed),
+            resumed_records: self.resumed_records.load(Ordering::Relaxed),
+            dead_lettered_records: self.dead_lettered_records.load(Ordering::Relaxed),
+            failed_records: self.failed_records.load(Ordering::Relaxed),
+            dropped_records: self.dropped_records.load(Ordering::Relaxed),
+            rewound_records: self.rewound_records.load(Ordering::Relaxed),
+            late_records: self.late_records.load(Ordering::Relaxed),
+        }
+    }
+
     /// Closes every intake, present and future.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
@@ -375,19 +392,25 @@ impl Engine {
     /// What the engine does, and how it is.
     #[must_use]
     pub fn status(&self) -> EngineStatus {
-        let now = Instant::now();
-        let shared = &self.shared;
-        EngineStatus {
-            routes: shared.routes.iter().map(|route| route.status(now)).collect(),
-            partitions: shared.partitions().values().map(|handle| handle.status(now)).collect(),
-            filtered_records: shared.filtered_records.load(Ordering::Relaxed),
-            resumed_records: shared.resumed_records.load(Ordering::Relaxed),
-            dead_lettered_records: shared.dead_lettered_records.load(Ordering::Relaxed),
-            failed_records: shared.failed_records.load(Ordering::Relaxed),
-            dropped_records: shared.dropped_records.load(Ordering::Relaxed),
-            rewound_records: shared.rewound_records.load(Ordering::Relaxed),
-            late_records: shared.late_records.load(Ordering::Relaxed),
-        }
+        self.shared.status()
+    }
+
+    /// What shows the status and does not keep the engine going.
+    #[must_use]
+    pub fn monitor(&self) -> EngineMonitor {
+        EngineMonitor(Arc::clone(&self.shared))
+    }
+}
+
+/// Looks at an engine, also after its end.
+#[derive(Debug, Clone)]
+pub struct EngineMonitor(Arc<Shared>);
+
+impl EngineMonitor {
+    /// What the engine does, and how it is.
+    #[must_use]
+    pub fn status(&self) -> EngineStatus {
+        self.0.status()
     }
 }
 

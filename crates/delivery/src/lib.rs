@@ -39,6 +39,7 @@
 mod actor;
 mod batch;
 mod breaker;
+mod distribution;
 mod engine;
 mod event;
 mod intake;
@@ -52,11 +53,12 @@ mod retry;
 mod route;
 mod status;
 
-pub use engine::{Committable, Engine, EngineConfig, PartitionLimits, WallClock};
+pub use distribution::Distribution;
+pub use engine::{Committable, Engine, EngineConfig, EngineMonitor, PartitionLimits, WallClock};
 pub use event::{EngineEvent, TaskFailure};
 pub use intake::{Delivery, Destinations, Intake, IntakeClosed, PushError};
 pub use ledger::{Progress, RouteProgress};
 pub use letters::{About, GivenUp, LETTERS_AT_ONCE, Letter, LetterRefused, Letters};
 pub use limit::{LimitSettings, LimitStatus, LimitThrottled, WorkerLimits};
 pub use memory::{MemoryBudget, WorkerMemory};
-pub use status::{EngineStatus, PartitionStatus, RouteHealth, RouteStatus};
+pub use status::{EngineStatus, LastFailure, PartitionStatus, RouteHealth, RouteStatus};

@@ -66,6 +66,12 @@ impl WorkerMemory {
         }
     }
 
+    /// The bound.
+    #[must_use]
+    pub fn bound_bytes(&self) -> usize {
+        self.bound_bytes
+    }
+
     /// Bytes taken now. Above the bound only by what [`MemoryBudget::acquire_over`] took.
     #[must_use]
     pub fn used_bytes(&self) -> usize {

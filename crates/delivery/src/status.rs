@@ -1,15 +1,22 @@
 //! What an engine shows of itself, and the counters behind it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use klamm_connect_api::TopicPartition;
 use klamm_connect_api::sink::{Failure, ThrottleScope};
+use klamm_connect_api::{Origin, Timestamp, TopicPartition};
 use tokio::time::Instant;
 
+use crate::distribution::{CALL_MICROS, CALL_RECORDS, Counts, Distribution};
 use crate::limit::{Gate, Limit, LimitStatus};
+
+/// Names of failures that are counted by themselves. A destination names them, so there may be any number.
+const FAILURE_CLASSES: usize = 50;
+/// What further ones are counted under.
+const OTHER_CLASSES: &str = "other";
 
 /// A snapshot of an engine.
 #[derive(Debug, Clone)]
@@ -100,6 +107,35 @@ pub struct RouteStatus {
     pub letters_waiting: usize,
     /// Records whose outcome a call left unknown (time-out, reset), so that they may be delivered twice.
     pub possible_duplicates: u64,
+    /// Calls that failed, and records that were given up without one, by the failure's class; of very many classes the
+    /// later ones are `other`.
+    pub failures: BTreeMap<Arc<str>, u64>,
+    /// The last of them.
+    pub last_failure: Option<LastFailure>,
+    /// Microseconds from the start of a call to its end.
+    pub call_micros: Distribution,
+    /// Records of a call.
+    pub call_records: Distribution,
+}
+
+/// The last failure of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// When, in milliseconds since the epoch.
+    pub at: Timestamp,
+    /// The first of the records that it was about.
+    pub origin: Option<Origin>,
+    /// How many they were.
+    pub records: usize,
+    /// What happened.
+    pub failure: Failure,
+}
+
+/// What failed on a route.
+#[derive(Debug, Default)]
+struct Failures {
+    by_class: BTreeMap<Arc<str>, u64>,
+    last: Option<LastFailure>,
 }
 
 /// A partition's part of [`EngineStatus`].
@@ -158,6 +194,10 @@ pub(crate) struct RouteBoard {
     pub(crate) dead_lettered_records: AtomicU64,
     pub(crate) letters_waiting: AtomicUsize,
     pub(crate) possible_duplicates: AtomicU64,
+    /// Locked for each failure and for a look, never for a call that passes.
+    failures: Mutex<Failures>,
+    pub(crate) call_micros: Counts,
+    pub(crate) call_records: Counts,
 }
 
 impl RouteBoard {
@@ -178,7 +218,20 @@ impl RouteBoard {
             dead_lettered_records: AtomicU64::new(0),
             letters_waiting: AtomicUsize::new(0),
             possible_duplicates: AtomicU64::new(0),
+            failures: Mutex::default(),
+            call_micros: Counts::new(CALL_MICROS),
+            call_records: Counts::new(CALL_RECORDS),
         }
+    }
+
+    /// Counts a failure and shows it as the last one.
+    pub(crate) fn fails(&self, last: LastFailure) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let class = &last.failure.class;
+        let is_known = failures.by_class.contains_key(class) || failures.by_class.len() < FAILURE_CLASSES;
+        let class = if is_known { Arc::clone(class) } else { OTHER_CLASSES.into() };
+        *failures.by_class.entry(class).or_default() += 1;
+        failures.last = Some(last);
     }
 
     pub(crate) fn set_outage(&self, outage: Option<(Outage, Instant, Failure)>) {
@@ -198,6 +251,10 @@ impl RouteBoard {
 
     pub(crate) fn status(&self, now: Instant) -> RouteStatus {
         let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (failures, last_failure) = {
+            let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            (failures.by_class.clone(), failures.last.clone())
+        };
         RouteStatus {
             name: Arc::clone(&self.name),
             destination: Arc::clone(&self.destination),
@@ -225,6 +282,10 @@ impl RouteBoard {
             dead_lettered_records: self.dead_lettered_records.load(Ordering::Relaxed),
             letters_waiting: self.letters_waiting.load(Ordering::Relaxed),
             possible_duplicates: self.possible_duplicates.load(Ordering::Relaxed),
+            failures,
+            last_failure,
+            call_micros: self.call_micros.read(),
+            call_records: self.call_records.read(),
         }
     }
 }

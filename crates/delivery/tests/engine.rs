@@ -1369,3 +1369,39 @@ async fn a_stop_starts_no_call_whose_answer_it_may_not_wait_for() {
     );
     assert!(sink.log(|log| log.unknown.is_empty() && log.calls.len() == log.accepted.len()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_measured_and_failures_counted_by_class_with_the_last_one_shown() {
+    let sink = FakeSink::new(
+        with(|s| {
+            s.batch_records = 2;
+            s.retry.max_attempts = 1;
+            s.error_policy = ErrorPolicy::Ignore;
+        }),
+        refuse(&[1], failed()),
+    );
+    let world = World::new(&sink);
+    world
+        .engine
+        .assign(tp(0), 1, 0)
+        .push(records(0, 0..4), 4)
+        .await
+        .unwrap();
+    world.committable(0, 4).await;
+    let monitor = world.engine.monitor();
+    let route = &monitor.status().routes[0];
+    let calls = sink.calls();
+    let failing = calls.iter().filter(|call| call.offsets().contains(&1)).count() as u64;
+    assert!(failing >= 2, "as a pair, and alone");
+    let counted: Vec<_> = route.failures.iter().map(|(class, count)| (&**class, *count)).collect();
+    assert_eq!((counted, route.skipped_records), (vec![("FunctionError", failing)], 1));
+    let last = route.last_failure.as_ref().unwrap();
+    assert_eq!(
+        (last.origin.as_ref().unwrap().offset, last.records),
+        (1, 1),
+        "the record that is bad"
+    );
+    let sent: usize = calls.iter().map(|call| call.records.len()).sum();
+    assert_eq!((route.call_records.count(), route.call_records.sum), (route.calls, sent as u64));
+    assert_eq!(route.call_micros.count(), route.calls);
+}

@@ -45,7 +45,7 @@ pub use config::{
 };
 pub use error::KafkaError;
 pub use fetch::{
-    Account, ByteBudget, FetchBudget, FetchError, FetchPool, FetchStats, FetchedSection, LeaderEpochs, PartitionReader,
+    Account, ByteBudget, FetchBudget, FetchError, FetchPool, FetchStats, FetchedSection, LeaderEpochs, LogEnd, PartitionReader,
     PartitionRequest, Reservation, StartPosition,
 };
 pub use group::{

@@ -199,6 +199,9 @@ impl WorkerBuilder {
                 commit: option_env!("KLAMM_COMMIT").unwrap_or("unknown"),
                 worker_id: worker.addresses.first().map(ToString::to_string).unwrap_or_default(),
                 kafka_cluster_id: worker.runtime.cluster_id(),
+                observe: worker.runtime.observe(),
+                dead_letters: worker.runtime.dead_letters(),
+                live_checks: worker.runtime.live_checks(),
                 log_levels: self.log_levels,
             };
             let stop = worker.stop.clone().cancelled_owned();

@@ -7,13 +7,16 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::StatusCode;
 use http_body_util::BodyExt;
-use klamm_runtime::{NewOffset, OffsetChange, SubmittedConfig, TargetState};
+use klamm_runtime::{NewOffset, OffsetChange, Redrive, SubmittedConfig, TargetState};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
 
 /// Bytes in a request body: several thousand settings.
 const MAX_BYTES: usize = 1024 * 1024;
+/// Records that a redrive writes in a second, if it says nothing else.
+const REDRIVES_PER_SECOND: u32 = 100;
 /// Bytes that are read of a body that is too large, before its sender is cut off.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 const TOPIC: &str = "kafka_topic";
@@ -271,6 +274,35 @@ pub(crate) fn preview(body: &[u8]) -> Result<Preview, ApiError> {
     Ok(Preview {
         config: config.map(|config| nested_config(&config)).transpose()?,
         records,
+    })
+}
+
+/// The body of a redrive; an empty one leaves everything as it is by default.
+pub(crate) fn redrive(body: &[u8]) -> Result<Redrive, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fields {
+        #[serde(default)]
+        dry_run: bool,
+        records_per_second: Option<u32>,
+        max_records: Option<u64>,
+        max_redrives: Option<u32>,
+    }
+    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+    let fields: Fields = serde_json::from_slice(body).map_err(|error| {
+        ApiError::bad_request(format!(
+            "The request body must be a JSON object with any of `dry_run` (boolean), `records_per_second`, `max_records` \
+             and `max_redrives` (numbers): {error}"
+        ))
+    })?;
+    if fields.records_per_second == Some(0) {
+        return Err(ApiError::bad_request("Field `records_per_second` must be at least 1"));
+    }
+    Ok(Redrive {
+        dry_run: fields.dry_run,
+        records_per_second: fields.records_per_second.unwrap_or(REDRIVES_PER_SECOND),
+        max_records: fields.max_records,
+        max_redrives: fields.max_redrives.unwrap_or(1),
     })
 }
 

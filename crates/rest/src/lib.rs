@@ -8,8 +8,11 @@
 
 mod answers;
 mod body;
+mod dead_letters;
 mod error;
+mod extensions;
 mod handlers;
+mod metrics;
 mod route;
 mod server;
 mod version;
@@ -18,9 +21,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use klamm_runtime::{Herder, LogLevels};
+use klamm_runtime::{DeadLetters, Herder, LiveChecks, LogLevels, WorkerSnapshot};
 
 pub use error::RestError;
+pub use metrics::{MetricInfo, metrics};
 pub use server::RestServer;
 
 /// What the worker says about itself.
@@ -34,6 +38,12 @@ pub struct About {
     pub worker_id: String,
     /// Id of the Kafka cluster; none until it is known.
     pub kafka_cluster_id: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What the worker's shares are used for.
+    pub observe: Arc<dyn Fn() -> WorkerSnapshot + Send + Sync>,
+    /// What asks the world whether configurations would work.
+    pub live_checks: Arc<dyn LiveChecks>,
+    /// What looks into dead letter queues.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// What is logged; without it `/admin/loggers` is not there.
     pub log_levels: Option<LogLevels>,
 }

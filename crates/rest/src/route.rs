@@ -1,5 +1,7 @@
 //! From a request line to the resource that is meant.
 
+use std::str::FromStr;
+
 use axum::http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
@@ -10,6 +12,7 @@ use crate::error::ApiError;
 pub(crate) enum Resource {
     Root,
     Health,
+    Metrics,
     Connectors,
     Connector(String),
     Config(String),
@@ -19,6 +22,9 @@ pub(crate) enum Resource {
     Resume(String),
     Stop(String),
     Preview(String),
+    DeadLetters(String),
+    DeadLetterRecords(String),
+    Redrive(String),
     Tasks(String),
     TaskStatus(String, i32),
     TaskRestart(String, i32),
@@ -42,6 +48,7 @@ impl Resource {
         let resource = match *segments {
             [] => Self::Root,
             ["health"] => Self::Health,
+            ["metrics"] => Self::Metrics,
             ["connectors"] => Self::Connectors,
             ["connectors", name] => Self::Connector(name.to_owned()),
             ["connectors", name, "config"] => Self::Config(name.to_owned()),
@@ -51,9 +58,12 @@ impl Resource {
             ["connectors", name, "resume"] => Self::Resume(name.to_owned()),
             ["connectors", name, "stop"] => Self::Stop(name.to_owned()),
             ["connectors", name, "preview"] => Self::Preview(name.to_owned()),
+            ["connectors", name, "dead-letters"] => Self::DeadLetters(name.to_owned()),
+            ["connectors", name, "dead-letters", "records"] => Self::DeadLetterRecords(name.to_owned()),
+            ["connectors", name, "dead-letters", "redrive"] => Self::Redrive(name.to_owned()),
             ["connectors", name, "tasks"] => Self::Tasks(name.to_owned()),
-            ["connectors", name, "tasks", task, "status"] => Self::TaskStatus(name.to_owned(), number(task)?),
-            ["connectors", name, "tasks", task, "restart"] => Self::TaskRestart(name.to_owned(), number(task)?),
+            ["connectors", name, "tasks", task, "status"] => Self::TaskStatus(name.to_owned(), task_number(task)?),
+            ["connectors", name, "tasks", task, "restart"] => Self::TaskRestart(name.to_owned(), task_number(task)?),
             ["connectors", name, "topics"] => Self::Topics(name.to_owned()),
             ["connectors", name, "topics", "reset"] => Self::TopicsReset(name.to_owned()),
             ["connectors", name, "offsets"] => Self::Offsets(name.to_owned()),
@@ -71,7 +81,10 @@ impl Resource {
     /// The methods that the resource answers, besides HEAD and OPTIONS.
     pub(crate) fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Root | Self::Health | Self::Status(_) | Self::Tasks(_) | Self::TaskStatus(..) => &[Method::GET],
+            Self::Root | Self::Health | Self::Metrics => &[Method::GET],
+            Self::Status(_) | Self::Tasks(_) | Self::TaskStatus(..) => &[Method::GET],
+            Self::DeadLetters(_) | Self::DeadLetterRecords(_) => &[Method::GET],
+            Self::Redrive(_) => &[Method::POST, Method::GET, Method::DELETE],
             Self::Topics(_) | Self::Plugins | Self::PluginConfig(_) | Self::Loggers => &[Method::GET],
             Self::Connectors => &[Method::POST, Method::GET],
             Self::Connector(_) => &[Method::DELETE, Method::GET],
@@ -99,7 +112,7 @@ impl Resource {
 }
 
 /// As Java's `Integer` reads it: a sign and zeros in front are fine.
-fn number(text: &str) -> Result<i32, ApiError> {
+fn task_number(text: &str) -> Result<i32, ApiError> {
     text.parse()
         .map_err(|_| ApiError::plain(StatusCode::NOT_FOUND).with_content_type())
 }
@@ -155,6 +168,19 @@ pub(crate) fn query(query: &str) -> Vec<(String, String)> {
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .map(|(key, value)| (decode(key), decode(value)))
         .collect()
+}
+
+/// A parameter that is a number.
+///
+/// # Errors
+/// It is none, or negative.
+pub(crate) fn number<T: FromStr>(query: &[(String, String)], name: &str) -> Result<Option<T>, ApiError> {
+    let Some((_, value)) = query.iter().find(|(key, _)| key == name) else {
+        return Ok(None);
+    };
+    let number = value.parse().ok().filter(|_| !value.starts_with('-'));
+    let refused = || ApiError::bad_request(format!("Parameter `{name}` must be a number that is not negative"));
+    number.map(Some).ok_or_else(refused)
 }
 
 /// The first value of a parameter.

@@ -55,6 +55,13 @@ impl Clusters {
         })
     }
 
+    /// Those that are in use.
+    pub(crate) fn all(&self) -> Vec<Arc<Cluster>> {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = others.iter().filter_map(Weak::upgrade);
+        std::iter::once(Arc::clone(&self.own)).chain(others).collect()
+    }
+
     /// Closes every connection and waits for the tasks behind them.
     pub(crate) async fn shutdown(&self) {
         let others = std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));

@@ -10,8 +10,11 @@
 mod clusters;
 mod config;
 mod config_log;
+mod dead_letters;
 mod herder;
+mod live_checks;
 mod log_levels;
+mod observation;
 mod offsets;
 mod plugins;
 mod preview;
@@ -27,10 +30,22 @@ pub use config_log::{
     Appended, ConfigLog, ConfigLogError, ConfigRecord, FileConfigLog, LogPosition, MemoryConfigLog, Restart,
     TargetState,
 };
+pub use dead_letters::{
+    DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, LetterError, Peek,
+    Redrive, RedriveState, RedriveStatus,
+};
 pub use herder::{
     ActiveTopic, ActiveTopics, ConnectorInfo, ConnectorStatus, GroupOf, Herder, HerderError, HerderErrorKind,
     InstanceStatus, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, Put, RestartPolicy, State,
     TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks,
+};
+pub use klamm_delivery::{
+    Distribution, LastFailure, LimitStatus, LimitThrottled, RouteHealth, RouteStatus,
+};
+pub use live_checks::{LiveCheck, LiveChecks};
+pub use observation::{
+    ConnectorObservation, LastError, MemoryUse, PartitionSnapshot, RecordCounts, RouteSnapshot, TaskObservation,
+    TaskSnapshot, TaskView, WorkerSnapshot,
 };
 pub use log_levels::{LogLevel, LogLevels, Logger};
 pub use plugins::Plugins;

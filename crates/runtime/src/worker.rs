@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_delivery::WorkerMemory;
-use klamm_kafka::ByteBudget;
+use klamm_kafka::{ByteBudget, ClusterHealth};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::clusters::Clusters;
+use crate::clusters::{Cluster, Clusters};
 use crate::config::WorkerConfig;
 use crate::config_log::{ConfigLog, ConfigLogError, FileConfigLog, MemoryConfigLog};
+use crate::dead_letters::{DeadLetters, KafkaDeadLetters};
 use crate::herder::Herder;
+use crate::live_checks::{LiveChecks, WorldChecks};
+use crate::observation::{MemoryUse, WorkerSnapshot};
 use crate::offsets::GroupOffsets;
 use crate::plugins::Plugins;
 use crate::state_dir::{StateDir, StateDirError};
@@ -44,6 +47,9 @@ pub enum StartError {
 pub struct Worker {
     herder: Herder,
     clusters: Arc<Clusters>,
+    /// What was fetched, and what waits for its delivery.
+    memory: (Arc<ByteBudget>, Arc<WorkerMemory>),
+    dead_letters: Arc<KafkaDeadLetters>,
     net: NetThread,
     shutdown_timeout: Duration,
     tasks: JoinSet<()>,
@@ -71,7 +77,11 @@ impl Worker {
         // wait for records that wait for a fetch.
         let half = config.buffer_bytes / 2;
         let fetched = Arc::new(ByteBudget::new(half));
-        let clusters = Arc::new(Clusters::new(config.client.clone(), net.handle.clone(), fetched));
+        let clusters = Arc::new(Clusters::new(
+            config.client.clone(),
+            net.handle.clone(),
+            Arc::<ByteBudget>::clone(&fetched),
+        ));
         let mut tasks = JoinSet::new();
 
         let shutdown_timeout = config.shutdown_timeout;
@@ -80,7 +90,7 @@ impl Worker {
             config.clone(),
             plugins.clone(),
             Arc::clone(&clusters),
-            memory,
+            Arc::clone(&memory),
             state_dir,
         );
         let offsets = GroupOffsets {
@@ -89,11 +99,14 @@ impl Worker {
             clusters: Arc::clone(&clusters),
         };
         let herder = Herder::open(config, plugins, log, Arc::new(sink_tasks), Arc::new(offsets)).await?;
+        let dead_letters = Arc::new(KafkaDeadLetters::new(herder.clone(), Arc::clone(&clusters)));
         let follower = herder.clone();
         tasks.spawn(async move { follower.follow().await });
         Ok(Self {
             herder,
             clusters,
+            memory: (fetched, memory),
+            dead_letters,
             net,
             shutdown_timeout,
             tasks,
@@ -118,8 +131,56 @@ impl Worker {
         Arc::new(move || clusters.client().cluster_id().map(|id| id.to_string()))
     }
 
+    /// Asks the world whether configurations would work.
+    #[must_use]
+    pub fn live_checks(&self) -> Arc<dyn LiveChecks> {
+        Arc::new(WorldChecks {
+            herder: self.herder.clone(),
+            clusters: Arc::clone(&self.clusters),
+        })
+    }
+
+    /// Looks into dead letter queues, and redrives them.
+    #[must_use]
+    pub fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        Arc::<KafkaDeadLetters>::clone(&self.dead_letters)
+    }
+
+    /// Tells what the worker's shares are used for.
+    #[must_use]
+    pub fn observe(&self) -> Arc<dyn Fn() -> WorkerSnapshot + Send + Sync> {
+        let clusters = Arc::clone(&self.clusters);
+        let (fetched, encoded) = (Arc::clone(&self.memory.0), Arc::clone(&self.memory.1));
+        Arc::new(move || {
+            let clusters = clusters.all();
+            let stats = clusters.iter().map(|cluster| cluster.pool.stats());
+            let (fetches, fetched_bytes) = stats.fold((0, 0), |(fetches, bytes), stats| {
+                (fetches + stats.fetches, bytes + stats.bytes)
+            });
+            let is_away = |cluster: &&Arc<Cluster>| {
+                matches!(*cluster.client.health().borrow(), ClusterHealth::Unreachable { .. })
+            };
+            WorkerSnapshot {
+                // Both halves are of one size.
+                fetch_memory: MemoryUse {
+                    used: encoded.bound_bytes().saturating_sub(fetched.free_bytes()),
+                    bound: encoded.bound_bytes(),
+                },
+                delivery_memory: MemoryUse {
+                    used: encoded.used_bytes(),
+                    bound: encoded.bound_bytes(),
+                },
+                clusters: clusters.len(),
+                unreachable_clusters: clusters.iter().filter(is_away).count(),
+                fetches,
+                fetched_bytes,
+            }
+        })
+    }
+
     /// Ends the worker: tasks finish what is in flight, commit and leave their groups.
     pub async fn shutdown(mut self) {
+        self.dead_letters.shutdown().await;
         self.herder.shutdown(self.shutdown_timeout + SHUTDOWN_MARGIN).await;
         self.tasks.shutdown().await;
         self.clusters.shutdown().await;
@@ -132,6 +193,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // Herders may live on elsewhere, and their tasks with them.
         self.herder.abort();
+        self.dead_letters.abort();
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::{BoxFuture, ConfigErrors, ParsedConfig};
+use uuid::Uuid;
 
 use crate::cache::{Cache, Limits};
 use crate::config::Settings;
@@ -48,6 +49,8 @@ pub struct SchemaRegistry {
     documents: Answers<Lookup, Arc<Document>>,
     latest: Answers<Lookup, Arc<Document>>,
     versions: Cache<(Arc<str>, Lookup), i32, NoVersion>,
+    /// Something to ask for that need not be there.
+    probe: Lookup,
 }
 
 /// Why there is no version. Neither is kept for good: a schema may be registered under a subject later.
@@ -70,6 +73,10 @@ impl SchemaRegistry {
             max_schemas,
             latest_lives,
             Box::new(RestClient::new(settings)),
+            Lookup::Id {
+                id: i32::MAX,
+                subject: None,
+            },
         ))
     }
 
@@ -83,10 +90,11 @@ impl SchemaRegistry {
             settings.max_schemas,
             None,
             Box::new(GlueClient::new(settings)),
+            Lookup::VersionId(Uuid::nil()),
         ))
     }
 
-    fn new(max_schemas: usize, latest_lives: Option<Duration>, backend: Box<dyn Backend>) -> Self {
+    fn new(max_schemas: usize, latest_lives: Option<Duration>, backend: Box<dyn Backend>, probe: Lookup) -> Self {
         let limits = |answers_live| Limits {
             entries: max_schemas,
             answers_live,
@@ -96,6 +104,21 @@ impl SchemaRegistry {
             latest: Cache::new(limits(latest_lives)),
             versions: Cache::new(limits(None)),
             backend,
+            probe,
+        }
+    }
+
+    /// Asks the registry for something that need not be there, to see whether it answers and lets us in.
+    ///
+    /// # Errors
+    /// It does not.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is kept.
+    pub async fn probe(&self) -> Result<(), RegistryError> {
+        match self.backend.document(&self.probe).await {
+            Ok(_) | Err(RegistryError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

@@ -228,6 +228,24 @@ fn shared_keys(flavour: Flavour) -> Vec<ConfigKey> {
         .optional()
         .validator(Validator::between(1024, MAX_ANSWER_BYTES)),
         key(
+            "aws.lambda.log.tail",
+            ConfigType::Boolean,
+            Importance::Low,
+            "Whether synchronous calls ask for the end of the function's log, whose last line says for how long the call is \
+             billed: the status extension and the metrics then tell billed time. Nothing else of the log is read.",
+        )
+        .default("false"),
+        price(
+            "aws.lambda.price.request",
+            "Price of one call, for the estimated cost in the status extension and the metrics, in any currency, such as \
+             `0.0000002`. Needs `aws.lambda.log.tail`.",
+        ),
+        price(
+            "aws.lambda.price.gb.second",
+            "Price of a second with one GB of memory, for the estimated cost in the status extension and the metrics, in the \
+             currency of `aws.lambda.price.request`, such as `0.0000166667`. Needs `aws.lambda.log.tail`.",
+        ),
+        key(
             "record.converter.class",
             ConfigType::String,
             Importance::Low,
@@ -359,6 +377,16 @@ fn shared_keys(flavour: Flavour) -> Vec<ConfigKey> {
     let claim_check = claim_check.into_iter();
     let cloud_events = cloud_events::keys().into_iter().map(|key| key.group(LAMBDA));
     shared.into_iter().chain(claim_check).chain(cloud_events).collect()
+}
+
+/// What something costs; none means that no cost is estimated.
+fn price(name: &str, doc: &str) -> ConfigKey {
+    key(name, ConfigType::Double, Importance::Low, doc)
+        .optional()
+        .validator(Validator::new(|text| match text.parse::<f64>() {
+            Ok(price) if price.is_finite() && price >= 0.0 => Ok(()),
+            _ => Err("accepted is a number that is not negative".to_owned()),
+        }))
 }
 
 /// `payload.formatter.{key,value}.schema.visibility`

@@ -1,6 +1,7 @@
 //! What a configuration sets without effect, and what it leaves to a default that surprises.
 
-use klamm_connect_api::{ConfigDef, RawConfig};
+use klamm_connect_api::config::nearest;
+use klamm_connect_api::{ConfigDef, ConfigError, RawConfig};
 
 use super::{Flavour, foreign};
 
@@ -81,6 +82,38 @@ pub(crate) fn notices(raw: &RawConfig, def: &ConfigDef) -> Notices {
         }
     }
     notices
+}
+
+/// The same for whoever has the configuration checked, a line for each key, with what was probably meant.
+pub(crate) fn lines(raw: &RawConfig, def: &ConfigDef) -> Vec<ConfigError> {
+    let Notices {
+        unknown,
+        without_effect,
+    } = notices(raw, def);
+    let known: Vec<&str> = def
+        .keys()
+        .iter()
+        .flat_map(|key| std::iter::once(key.name.as_str()).chain(key.aliases.iter().copied()))
+        .chain(FRAMEWORK)
+        .collect();
+    let unknown = unknown.into_iter().map(|key| {
+        let meant = nearest(&key, known.iter().copied());
+        let meant = meant.map_or_else(String::new, |meant| format!(": did you mean `{meant}`?"));
+        ConfigError::new(key, format!("there is no such setting{meant}"))
+    });
+    let without_effect = without_effect.into_iter().map(|line| {
+        let (key, why) = line.split_once(" (").unwrap_or((&line, ""));
+        let why = why.strip_suffix(')').unwrap_or(why);
+        ConfigError::new(key, format!("has no effect here: {why}"))
+    });
+    let skips = skips_by_default(raw).then(|| {
+        ConfigError::new(
+            "behavior.on.error",
+            "is not set: under this class records whose attempts run out are skipped with a line in the log; set `fail` to \
+             stop the task instead",
+        )
+    });
+    unknown.chain(without_effect).chain(skips).collect()
 }
 
 /// Whether records are skipped when attempts run out although no setting says so: the default of Cloud's class alone.

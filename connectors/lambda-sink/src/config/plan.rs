@@ -24,6 +24,7 @@ use super::{
     Answers, CloudEventAttributes, Compression, EventFormat, Formatter, InvocationType, Packing, PayloadPlan,
     SchemaVisibility, Schemaless, cloud_events, foreign, parse_formatter, parse_record_converter,
 };
+use crate::usage::Prices;
 
 const FUNCTION: &str = "aws.lambda.function.name";
 const MAP: &str = "aws.lambda.topic2function.map";
@@ -63,6 +64,9 @@ pub(crate) struct RoutePlan {
     /// Bytes of an answer that are read, if they are set.
     pub(crate) answer_bytes: Option<usize>,
     pub(crate) context: CallContext,
+    /// Whether calls ask for the end of the function's log, which says what is billed.
+    pub(crate) asks_log: bool,
+    pub(crate) prices: Option<Prices>,
     /// Where values go that are too large for a call.
     pub(crate) claim_check: Option<ClaimPlan>,
     pub(crate) delivery: DeliverySettings,
@@ -298,6 +302,16 @@ impl Planner<'_> {
             names_execution: scope.bool("aws.lambda.durable.execution").unwrap_or_default(),
             describes_batch: scope.bool("aws.lambda.client.context").unwrap_or_default(),
         };
+        // An asynchronous call is answered before the function runs.
+        let asks_log = invocation == InvocationType::Sync && scope.bool("aws.lambda.log.tail").unwrap_or_default();
+        let prices = [
+            scope.double("aws.lambda.price.request"),
+            scope.double("aws.lambda.price.gb.second"),
+        ];
+        let prices = prices.iter().any(Option::is_some).then(|| Prices {
+            request: prices[0].unwrap_or_default(),
+            gb_second: prices[1].unwrap_or_default(),
+        });
         let claim_check = self.claim_check(&scope, region.as_deref());
         Some(RoutePlan {
             name,
@@ -315,6 +329,8 @@ impl Planner<'_> {
             answers,
             answer_bytes,
             context,
+            asks_log,
+            prices,
             claim_check,
             delivery,
         })

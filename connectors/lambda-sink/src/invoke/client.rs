@@ -13,11 +13,14 @@ use klamm_connect_api::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, Invoke, InvokeError, Request};
+use crate::usage::Billed;
 
 const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
 const TENANT_ID: HeaderName = HeaderName::from_static("x-amz-tenant-id");
 const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-amz-client-context");
 const EXECUTION_NAME: HeaderName = HeaderName::from_static("x-amz-durable-execution-name");
+const LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
@@ -62,13 +65,14 @@ impl LambdaClient {
             execution_name,
             body,
         } = request;
-        let mut headers = HeaderMap::with_capacity(11);
+        let mut headers = HeaderMap::with_capacity(12);
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(INVOCATION_TYPE, HeaderValue::from_static(target.invocation.header()));
         let optional = [
             (TENANT_ID, target.tenant_id.clone()),
             (CLIENT_CONTEXT, client_context),
             (EXECUTION_NAME, execution_name),
+            (LOG_TYPE, target.asks_log.then(|| HeaderValue::from_static("Tail"))),
         ];
         for (name, value) in optional {
             if let Some(value) = value {
@@ -138,6 +142,10 @@ impl LambdaClient {
             retry_after: text(RETRY_AFTER)
                 .and_then(|text| text.trim().parse().ok())
                 .map(Duration::from_secs),
+            billed: head
+                .headers
+                .get(LOG_RESULT)
+                .and_then(|log| Billed::read(log.as_bytes())),
             ..Answer::default()
         };
         let mut body = Vec::new();

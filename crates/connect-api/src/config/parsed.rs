@@ -87,6 +87,15 @@ impl ParsedConfig {
         u64::try_from(self.int(key)?).ok().map(Duration::from_millis)
     }
 
+    /// A DOUBLE key.
+    #[must_use]
+    pub fn double(&self, key: &str) -> Option<f64> {
+        match self.get(key)? {
+            ConfigValue::Double(value) => Some(*value),
+            _ => None,
+        }
+    }
+
     /// A LIST key; empty if it is absent.
     #[must_use]
     pub fn list(&self, key: &str) -> &[String] {
@@ -175,6 +184,12 @@ impl<'a> Scope<'a> {
     #[must_use]
     pub fn millis(&self, key: &str) -> Option<Duration> {
         self.config.millis(&self.key(key))
+    }
+
+    /// As [`ParsedConfig::double`].
+    #[must_use]
+    pub fn double(&self, key: &str) -> Option<f64> {
+        self.config.double(&self.key(key))
     }
 
     /// As [`ParsedConfig::list`].

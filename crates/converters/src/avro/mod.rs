@@ -22,7 +22,7 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    Datum, DatumCodec, Importance, ParsedConfig, PluginKind, RawHeader, Rendering, SchemaAndValue, SchemaMetadata,
+    Datum, DatumCodec, Importance, ParsedConfig, PluginKind, Probe, RawHeader, Rendering, SchemaAndValue, SchemaMetadata,
     SchemaRef, Value, json,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
@@ -187,6 +187,10 @@ impl Converter for AvroConverter {
                 None => Ok(()),
             }
         })
+    }
+
+    fn probe(&self) -> Option<Probe<'_>> {
+        Some(Box::pin(self.schemas.probe()))
     }
 }
 

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering,
+    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, Probe, RawHeader, Rendering,
     SchemaAndValue, SchemaMetadata, SchemaRef, json,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
@@ -225,6 +225,10 @@ impl Converter for JsonSchemaConverter {
                 None => Ok(()),
             }
         })
+    }
+
+    fn probe(&self) -> Option<Probe<'_>> {
+        Some(Box::pin(self.schemas.probe()))
     }
 }
 

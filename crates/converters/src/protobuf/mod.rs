@@ -28,7 +28,7 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, RawHeader, Rendering,
+    DataErrorKind, Datum, DatumCodec, Importance, ParsedConfig, PluginInfo, PluginKind, Probe, RawHeader, Rendering,
     SchemaAndValue, SchemaMetadata, SchemaRef,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
@@ -224,6 +224,10 @@ impl Converter for ProtobufConverter {
                 None => Ok(()),
             }
         })
+    }
+
+    fn probe(&self) -> Option<Probe<'_>> {
+        Some(Box::pin(self.schemas.probe()))
     }
 }
 

@@ -415,6 +415,14 @@ impl<C: Compile> Schemas<C> {
         self.source(bytes).of(topic, headers, bytes)
     }
 
+    /// Asks the registries whether they answer.
+    pub(crate) async fn probe(&self) -> Result<(), DataError> {
+        for source in std::iter::once(&self.first).chain(&self.second) {
+            source.registry.probe().await?;
+        }
+        Ok(())
+    }
+
     /// Fetches and compiles the schema that the record names.
     pub(crate) async fn prepare(&self, topic: &str, headers: &[RawHeader], bytes: &Bytes) -> Result<(), DataError> {
         self.source(bytes).prepare(topic, headers, bytes).await

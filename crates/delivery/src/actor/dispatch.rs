@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use klamm_connect_api::delivery::BatchScope;
 use klamm_connect_api::sink::{Attachment, Call, Failure, RouteIndex, Sink, Verdict};
+use tokio::time::Instant;
 
 use super::outcome::Attempted;
 use super::{Actor, Phase};
@@ -25,6 +26,7 @@ const PANICKED: &str = "the sink panicked, and standard error says where";
 pub(super) struct Called {
     pub(super) part: Part,
     pub(super) number: CallNumber,
+    pub(super) started: Instant,
     pub(super) passage: Passage,
     pub(super) answer: Answer,
 }
@@ -226,6 +228,7 @@ impl Actor {
                 request_id: None,
                 answered: None,
             };
+            self.note_failure(route, std::slice::from_ref(&item), &failure);
             let never = Attempted {
                 attempts: 0,
                 first_call: None,
@@ -263,12 +266,14 @@ impl Actor {
             timeout: state.settings.call_timeout,
             body_bytes: state.settings.batch_bytes,
         };
-        let sink = Arc::clone(&self.sink);
+        board.call_records.add(part.items.len() as u64);
+        let (sink, started) = (Arc::clone(&self.sink), self.now);
         self.calls.spawn(async move {
             let answer = call(&*sink, &part, bounds).await;
             Called {
                 part,
                 number,
+                started,
                 passage,
                 answer,
             }
@@ -298,6 +303,7 @@ impl Actor {
             request_id: None,
             answered: None,
         };
+        self.note_failure(route, &aged, &failure);
         let attempted = Attempted {
             attempts: part.attempts,
             first_call: part.first_call,
@@ -395,7 +401,7 @@ fn fill(state: &RouteState, lanes: &mut crate::lanes::Lanes, open: &mut OpenBatc
     filled
 }
 
-fn is_sealed(state: &RouteState, open: &OpenBatch, is_ending: bool, now: tokio::time::Instant) -> bool {
+fn is_sealed(state: &RouteState, open: &OpenBatch, is_ending: bool, now: Instant) -> bool {
     let Some(oldest) = open.oldest() else { return false };
     is_ending
         || open.is_full

@@ -23,7 +23,7 @@ use crate::limit::Signal;
 use crate::partition::Room;
 use crate::retry::{self, Next};
 use crate::route::Cause;
-use crate::status::{Outage, count};
+use crate::status::{LastFailure, Outage, count};
 
 /// How a record left the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl Actor {
         let Called {
             part,
             number,
+            started,
             passage,
             answer,
         } = match called {
@@ -59,6 +60,10 @@ impl Actor {
         };
         let route = part.route;
         passage.end(&signal(&answer), self.now);
+        let took = self.now.saturating_duration_since(started).as_micros();
+        self.shared.routes[route]
+            .call_micros
+            .add(u64::try_from(took).unwrap_or(u64::MAX));
         self.routes[route].permits.give_back();
         self.touch(route);
         for run in part.items.chunk_by(|a, b| a.partition == b.partition) {
@@ -151,6 +156,7 @@ impl Actor {
             }
             Verdict::Poison { failure } => {
                 self.recover(route);
+                self.note_failure(route, &part.items, &failure);
                 part.last_failure = Some(failure);
                 let next = if self.routes[route].settings.is_required {
                     retry::after_refusal(&part)
@@ -213,6 +219,7 @@ impl Actor {
     /// A call failed in a way that counts.
     fn on_attempt(&mut self, mut part: Part, failure: Failure, after: Option<Duration>) {
         part.attempts += 1;
+        self.note_failure(part.route, &part.items, &failure);
         part.last_failure = Some(failure);
         let next = retry::after_attempt(&part, &self.routes[part.route].settings);
         self.go_on(part, next, after);
@@ -258,6 +265,7 @@ impl Actor {
         if !self.routes[part.route].settings.is_required {
             return self.on_attempt(part, failure, after);
         }
+        self.note_failure(part.route, &part.items, &failure);
         part.last_failure = Some(failure);
         let Some(mut part) = self.shed(part) else { return };
         let state = &mut self.routes[part.route];
@@ -271,6 +279,16 @@ impl Actor {
         let delay = retry::delay(&state.settings.retry, part.delays, after, &mut self.rng);
         part.delays = part.delays.saturating_add(1);
         self.put_aside(part, delay, Cause::Destination);
+    }
+
+    /// The one place where a failure on a route is counted and shown.
+    pub(super) fn note_failure(&self, route: usize, items: &[Item], failure: &Failure) {
+        self.shared.routes[route].fails(LastFailure {
+            at: (self.config.wall_clock)(),
+            origin: items.first().map(|item| item.origin.clone()),
+            records: items.len(),
+            failure: failure.clone(),
+        });
     }
 
     /// The part is settled: the next piece of its lane may go, unless its partition left while the part was in a call.

@@ -18,13 +18,13 @@ mod session;
 mod stats;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use kafka_protocol::ResponseError;
 use uuid::Uuid;
 
 use crate::client::TopicInterest;
-use crate::{AssignmentEpoch, FetchSettings, KafkaClient, KafkaError, OffsetReset, TopicPartition};
+use crate::{AssignmentEpoch, FetchSettings, IsolationLevel, KafkaClient, KafkaError, OffsetReset, TopicPartition};
 use intake::{Intake, Position};
 use router::Router;
 
@@ -280,6 +280,11 @@ impl PartitionReader {
         self.intake.state().watermarks
     }
 
+    /// Where the log ends, for whoever shows how far the reader is behind.
+    pub fn log_end(&self) -> LogEnd {
+        LogEnd(Arc::downgrade(&self.intake))
+    }
+
     /// Leader epochs of the records that were returned, for commits.
     pub fn leader_epochs(&self) -> LeaderEpochs {
         self.epochs.clone()
@@ -288,6 +293,25 @@ impl PartitionReader {
     /// The partition.
     pub fn partition(&self) -> &TopicPartition {
         &self.intake.partition
+    }
+}
+
+/// Where the log of an open partition ends, as of its last fetch. Keeps nothing open.
+#[derive(Clone, Debug)]
+pub struct LogEnd(Weak<Intake>);
+
+impl LogEnd {
+    /// The offset after the last record that may be read under `isolation.level`, and whether the partition is being
+    /// fetched, so that the offset is as new as it can be. `None` before the first answer and after the reader's end.
+    pub fn last_known(&self) -> Option<(i64, bool)> {
+        let intake = self.0.upgrade()?;
+        let state = intake.state();
+        let (high_watermark, last_stable) = state.watermarks?;
+        let end = match intake.settings.isolation_level {
+            IsolationLevel::ReadUncommitted => high_watermark,
+            IsolationLevel::ReadCommitted => last_stable,
+        };
+        Some((end, state.wants().is_some()))
     }
 }
 

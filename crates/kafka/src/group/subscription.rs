@@ -54,6 +54,14 @@ impl Subscription {
         })
     }
 
+    /// The topics, unless a pattern stands for them.
+    pub fn names(&self) -> Option<&BTreeSet<Arc<str>>> {
+        match &self.kind {
+            Kind::Topics(topics) => Some(topics),
+            Kind::Pattern(_) => None,
+        }
+    }
+
     /// Whether it would take a topic of this name.
     pub fn includes(&self, topic: &str) -> bool {
         match &self.kind {

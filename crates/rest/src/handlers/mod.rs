@@ -1,6 +1,8 @@
 //! What each resource does with a request: the rules of HTTP here, each kind of resource in a module of its own.
 
 mod connectors;
+mod dead_letters;
+mod observe;
 mod loggers;
 mod offsets;
 mod plugins;
@@ -16,10 +18,12 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use klamm_runtime::{Herder, TargetState};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::About;
-use crate::answers::{HealthAnswer, RootAnswer, json};
+use crate::answers::{RootAnswer, json};
 use crate::error::ApiError;
+use crate::metrics::Requests;
 use crate::route::{Resource, flag, query};
 
 /// How long a request may take, as in Connect.
@@ -30,6 +34,10 @@ pub(crate) struct Api {
     about: About,
     /// What previews take in memory and threads is bounded by their number.
     previews: Arc<Semaphore>,
+    scrapes: Semaphore,
+    live_checks: Semaphore,
+    started: Instant,
+    requests: Requests,
 }
 
 type Answer = Result<Response, ApiError>;
@@ -40,18 +48,24 @@ impl Api {
             herder,
             about,
             previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
+            scrapes: Semaphore::new(1),
+            live_checks: Semaphore::new(plugins::MAX_LIVE_CHECKS),
+            started: Instant::now(),
+            requests: Requests::default(),
         }
     }
 
     /// Answers any request.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
-        let is_head = request.method() == Method::HEAD;
+        let method = request.method().clone();
+        let started = Instant::now();
         let result = tokio::time::timeout(REQUEST_TIMEOUT, self.dispatch(request)).await;
         let timed_out = || Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Request timed out"));
         let response = result
             .unwrap_or_else(|_| timed_out())
             .unwrap_or_else(IntoResponse::into_response);
-        if is_head { without_body(response) } else { response }
+        self.requests.answered(&method, response.status(), started.elapsed());
+        if method == Method::HEAD { without_body(response) } else { response }
     }
 
     async fn dispatch(&self, request: Request<Body>) -> Answer {
@@ -74,13 +88,14 @@ impl Api {
             let has_type = head.headers.contains_key(header::CONTENT_TYPE);
             return Err(if has_type { refused } else { refused.with_content_type() });
         }
-        if !accepts_json(&head.headers) {
+        if resource != Resource::Metrics && !accepts_json(&head.headers) {
             return Err(ApiError::plain(StatusCode::NOT_ACCEPTABLE));
         }
         let parameters = query(head.uri.query().unwrap_or_default());
         match resource {
             Resource::Root => Ok(self.root()),
-            Resource::Health => Ok(health()),
+            Resource::Health => self.health(&parameters).await,
+            Resource::Metrics => self.metrics().await,
             Resource::Connectors if method == Method::POST => self.create(&head.headers, body).await,
             Resource::Connectors => Ok(self.connectors(&parameters)),
             Resource::Connector(name) if method == Method::DELETE => {
@@ -91,11 +106,16 @@ impl Api {
             Resource::Config(name) if method == Method::PUT => self.put_config(&name, &head.headers, body).await,
             Resource::Config(name) if method == Method::PATCH => self.patch_config(&name, body).await,
             Resource::Config(name) => Ok(json(StatusCode::OK, &self.herder.connector(&name)?.config)),
-            Resource::Status(name) => Ok(json(StatusCode::OK, &self.status(&name)?)),
+            Resource::Status(name) => self.connector_status(&name, &parameters).await,
             Resource::Restart(name) => self.restart(&name, &parameters).await,
             Resource::Pause(name) => self.target(&name, TargetState::Paused, StatusCode::ACCEPTED).await,
             Resource::Resume(name) => self.target(&name, TargetState::Started, StatusCode::ACCEPTED).await,
             Resource::Stop(name) => self.target(&name, TargetState::Stopped, StatusCode::NO_CONTENT).await,
+            Resource::DeadLetters(name) => self.dead_letters(&name).await,
+            Resource::DeadLetterRecords(name) => self.peek(&name, &parameters).await,
+            Resource::Redrive(name) if method == Method::POST => self.redrive(&name, body).await,
+            Resource::Redrive(name) if method == Method::DELETE => self.stop_redrive(&name),
+            Resource::Redrive(name) => self.redrive_status(&name),
             Resource::Preview(name) => self.preview(&name, &parameters, body).await,
             Resource::Tasks(name) => self.tasks(&name),
             Resource::TaskStatus(name, task) => self.task_status(&name, task),
@@ -110,7 +130,7 @@ impl Api {
             },
             Resource::Plugins => Ok(self.plugins(flag(&parameters, "connectorsOnly", true))),
             Resource::PluginConfig(name) => self.plugin_config(&name, &parameters),
-            Resource::PluginValidate(kind) => self.validate(&kind, body).await,
+            Resource::PluginValidate(kind) => self.validate(&kind, &parameters, body).await,
             Resource::PluginPreview(kind) => self.preview_proposed(&kind, &parameters, body).await,
             Resource::Loggers => self.loggers(),
             Resource::Logger(logger) if method == Method::PUT => self.set_logger(&logger, &parameters, body).await,
@@ -129,18 +149,6 @@ impl Api {
             },
         )
     }
-}
-
-fn health() -> Response {
-    // The API is served only once the herder has read the config log, and its reads wait for nobody.
-    let message = "Worker has completed startup and is ready to handle requests.";
-    json(
-        StatusCode::OK,
-        &HealthAnswer {
-            status: "healthy",
-            message,
-        },
-    )
 }
 
 fn options(resource: &Resource) -> Answer {

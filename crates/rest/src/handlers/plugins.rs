@@ -6,12 +6,17 @@ use axum::response::Response;
 use klamm_connect_api::{ConfigKey, PluginInfo, PluginKind};
 use klamm_runtime::{SubmittedConfig, connector_config_def};
 
+use super::observe::wants_extensions;
 use super::{Answer, Api};
 use crate::answers::{Definition, PluginAnswer, ValidationAnswer, json};
 use crate::body;
 use crate::error::ApiError;
-use crate::route::parameter;
+use crate::extensions::{Extended, ValidationExtension};
+use crate::route::{flag, parameter};
 use crate::version::Versions;
+
+/// Live checks at once; others wait.
+pub(super) const MAX_LIVE_CHECKS: usize = 4;
 
 impl Api {
     pub(super) fn plugins(&self, connectors_only: bool) -> Response {
@@ -43,11 +48,22 @@ impl Api {
         Ok(json(StatusCode::OK, &Definition::list(&keys)))
     }
 
-    pub(super) async fn validate(&self, kind: &str, body: Body) -> Answer {
+    pub(super) async fn validate(&self, kind: &str, parameters: &[(String, String)], body: Body) -> Answer {
         let config = body::config(&body::read(body).await?)?;
         let class = class_of_kind(&config, kind)?;
-        let validation = self.herder.validate(config).await?;
-        Ok(json(StatusCode::OK, &ValidationAnswer::new(class, &validation)))
+        let is_live = flag(parameters, "live", false);
+        let wants_more = is_live || wants_extensions(parameters);
+        let validation = self.herder.validate(config.clone()).await?;
+        let live = if is_live {
+            // Never closed.
+            let _turn = self.live_checks.acquire().await;
+            Some(self.about.live_checks.check(config).await?)
+        } else {
+            None
+        };
+        let extensions = wants_more.then(|| ValidationExtension::new(&validation, live));
+        let answer = ValidationAnswer::new(class, &validation);
+        Ok(json(StatusCode::OK, &Extended::new(answer, extensions)))
     }
 }
 

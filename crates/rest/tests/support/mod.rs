@@ -3,22 +3,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
 use http_body_util::BodyExt;
-use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
+use klamm_connect_api::sink::{Failure, RouteUsage, Sink, SinkConnector, SinkContext, ThrottleScope};
 use klamm_connect_api::{
-    BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterPlugin, Importance, ParsedConfig,
-    PluginInfo, PluginKind, RawConfig,
+    BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, ConverterPlugin, Importance, Origin,
+    ParsedConfig, PluginInfo, PluginKind, RawConfig, TopicPartition,
 };
 use klamm_rest::About;
 use klamm_runtime::{
-    GroupOf, Herder, InstanceStatus, LogLevel, LogLevels, MemoryConfigLog, NewOffset, OffsetChange, Offsets,
-    OffsetsError, PartitionOffset, Plugins, RestartPolicy, State, TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks,
-    WorkerConfig,
+    DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, Distribution,
+    GroupOf, Herder, HerderError, InstanceStatus, LastError, LetterError, LimitStatus, LiveCheck, LiveChecks, LogLevel,
+    LogLevels, MemoryConfigLog, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, PartitionSnapshot, Peek,
+    Plugins, Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot, RouteStatus, State,
+    SubmittedConfig, TaskControl, TaskPlan, TaskReport, TaskSnapshot, TaskSpec, TaskView, Tasks, WorkerConfig,
+    WorkerSnapshot,
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -45,6 +49,12 @@ impl SinkConnector for FakeSink {
         ConfigDef::new()
             .key(key("file", ConfigType::String))
             .key(key("file.key", ConfigType::Password))
+    }
+
+    fn notices(&self, raw: &RawConfig) -> Vec<ConfigError> {
+        let odd = raw.keys().filter(|key| key.starts_with("fiel"));
+        odd.map(|key| ConfigError::new(key, "there is no such setting: did you mean `file`?"))
+            .collect()
     }
 
     fn validate(&self, raw: &RawConfig, _parsed: &ParsedConfig) -> Vec<ConfigError> {
@@ -172,6 +182,7 @@ impl Tasks for FakeTasks {
             loop {
                 match *control.borrow_and_update() {
                     TaskControl::Run => {
+                        report.shows(Arc::new(FakeView));
                         report.set(InstanceStatus::of(State::Running));
                         grown.mark_unchanged();
                         for topic in kafka.consume(&spec.connector, &topics) {
@@ -189,6 +200,222 @@ impl Tasks for FakeTasks {
                 }
             }
         })
+    }
+}
+
+/// How a task made up by the tests is.
+#[derive(Debug)]
+struct FakeView;
+
+impl TaskView for FakeView {
+    fn snapshot(&self) -> TaskSnapshot {
+        const AT: i64 = 1_767_323_045_000;
+        let failure = Failure {
+            class: "ValueError".into(),
+            message: "the function failed".into(),
+            request_id: None,
+            answered: None,
+        };
+        let limit = || LimitStatus {
+            limit: 7,
+            max: 100,
+            waits_for_limit: true,
+            calls_in_flight: 2,
+            routes_waiting: 0,
+            closed_for: None,
+            throttled: None,
+        };
+        let partition = |number, end| PartitionSnapshot {
+            topic_partition: TopicPartition::new("t", number),
+            done: 42,
+            end,
+            oldest_undone: end.map(|_| 42),
+            oldest_undone_age: end.map(|_| Duration::from_millis(1_500)),
+            undone_records: end.map_or(0, |_| 3),
+            undone_bytes: end.map_or(0, |_| 300),
+        };
+        let status = RouteStatus {
+            name: "r".into(),
+            destination: "fn (sync)".into(),
+            health: RouteHealth::Throttled {
+                by: ThrottleScope::Function,
+                since: Duration::from_secs(10),
+                failure,
+            },
+            function_limit: limit(),
+            account_limit: limit(),
+            waits_for_limit: true,
+            calls_in_flight: 2,
+            batches_waiting: 1,
+            calls: 9,
+            retried_calls: 3,
+            throttled_calls: 1,
+            delivered_records: 90,
+            skipped_records: 0,
+            dead_lettered_records: 0,
+            letters_waiting: 0,
+            possible_duplicates: 0,
+            failures: BTreeMap::from([("ValueError".into(), 3)]),
+            last_failure: None,
+            call_micros: Distribution {
+                buckets: vec![(1_000, 1), (5_000, 1), (10_000, 1)],
+                above: 0,
+                sum: 8_500,
+            },
+            call_records: Distribution::default(),
+        };
+        TaskSnapshot {
+            at: AT,
+            waits_for: vec!["route `r` waits".to_owned()],
+            failures: BTreeMap::from([(("VALUE_CONVERTER", "a"), 1), (("VALUE_CONVERTER", "b"), 3)]),
+            last_error: Some(LastError {
+                at: AT - 1_000,
+                origin: Some(Origin {
+                    topic_partition: TopicPartition::new("t", 0),
+                    offset: 42,
+                }),
+                records: 2,
+                stage: "TASK_PUT",
+                route: Some("r".into()),
+                class: "ValueError".into(),
+                message: "the function failed".into(),
+                advice: "mend it".to_owned(),
+            }),
+            commits: 5,
+            failed_commits: 1,
+            partitions: vec![partition(0, Some(100)), partition(1, None)],
+            routes: vec![RouteSnapshot {
+                resource: "fn".into(),
+                status,
+                usage: Some(RouteUsage {
+                    billed_calls: 7,
+                    billed: Duration::from_millis(700),
+                    estimated_cost: Some(0.25),
+                }),
+            }],
+            ..TaskSnapshot::default()
+        }
+    }
+
+    fn refresh(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Finds what a test wants to see.
+#[derive(Debug)]
+struct FakeLiveChecks;
+
+impl LiveChecks for FakeLiveChecks {
+    fn check(&self, config: SubmittedConfig) -> BoxFuture<'_, Result<Vec<LiveCheck>, HerderError>> {
+        let topics = config["topics"].clone().unwrap();
+        let line = |check, subject: String, outcome| LiveCheck {
+            check,
+            subject,
+            outcome,
+        };
+        Box::pin(std::future::ready(Ok(vec![
+            line("kafka", "b:1".to_owned(), Ok("3 brokers".to_owned())),
+            line("topic", topics, Err("does not exist".to_owned())),
+        ])))
+    }
+}
+
+/// Knows the dead letters of connector `a`, and remembers nothing.
+#[derive(Debug)]
+struct FakeDeadLetters;
+
+fn letter() -> DeadLetter {
+    DeadLetter {
+        partition: 0,
+        offset: 7,
+        timestamp: Some(1_767_323_045_000),
+        error: Some(LetterError {
+            topic: "t".to_owned(),
+            partition: 0,
+            offset: 42,
+            connector: "a".to_owned(),
+            stage: "TASK_PUT".to_owned(),
+            exception: "ValueError".to_owned(),
+            message: "the function failed".to_owned(),
+            route: Some("r".to_owned()),
+            ..LetterError::default()
+        }),
+        redrives: 1,
+        key: None,
+        value: Some("s3cret".into()),
+        headers: vec![("h".into(), Some("s3cret".into()))],
+    }
+}
+
+impl DeadLetters for FakeDeadLetters {
+    fn list<'a>(&'a self, connector: &'a str) -> BoxFuture<'a, Result<DeadLetterQueues, DeadLettersError>> {
+        let known = (connector == "a").then(|| DeadLetterQueues {
+            topic: Some(DeadLetterTopic {
+                name: "dlq".to_owned(),
+                exists: true,
+                has_context_headers: true,
+                group: "klamm-redrive-a".to_owned(),
+                partitions: vec![DeadLetterPartition {
+                    partition: 0,
+                    start: 2,
+                    end: 10,
+                    redriven: 5,
+                }],
+            }),
+            destinations: vec!["SQS queue q".to_owned()],
+        });
+        let unknown = || DeadLettersError::NotFound(format!("Connector {connector} not found"));
+        Box::pin(std::future::ready(known.ok_or_else(unknown)))
+    }
+
+    fn peek<'a>(
+        &'a self,
+        _connector: &'a str,
+        peek: Peek,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>> {
+        Box::pin(std::future::ready(Ok(vec![letter(); peek.limit])))
+    }
+
+    fn redrive<'a>(
+        &'a self,
+        connector: &'a str,
+        redrive: Redrive,
+    ) -> BoxFuture<'a, Result<RedriveStatus, DeadLettersError>> {
+        let status = RedriveStatus {
+            redrive,
+            ..self.redrive_status(connector).unwrap()
+        };
+        Box::pin(std::future::ready(Ok(status)))
+    }
+
+    fn redrive_status(&self, _connector: &str) -> Option<RedriveStatus> {
+        Some(RedriveStatus {
+            state: RedriveState::Failed("Kafka is away".to_owned()),
+            redrive: Redrive {
+                dry_run: false,
+                records_per_second: 100,
+                max_records: None,
+                max_redrives: 1,
+            },
+            started: 1_767_323_045_000,
+            ended: None,
+            found: 5,
+            passed: 4,
+            redriven: 1,
+            returned: 3,
+            of_others: 0,
+            without_origin: 0,
+            of_other_topics: 0,
+        })
+    }
+
+    fn stop_redrive(&self, _connector: &str) -> bool {
+        true
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -239,6 +466,9 @@ pub fn about() -> About {
         commit: "26b251a451ce941d",
         worker_id: "127.0.0.1:22083".to_owned(),
         kafka_cluster_id: Arc::new(|| Some("ulUgrlepTaeTSp84OMNrVQ".to_owned())),
+        observe: Arc::new(WorkerSnapshot::default),
+        dead_letters: Arc::new(FakeDeadLetters),
+        live_checks: Arc::new(FakeLiveChecks),
         log_levels: Some(LogLevels::new(LogLevel::Info, [("aws_config".to_owned(), LogLevel::Error)])),
     }
 }

@@ -13,6 +13,7 @@ use klamm_smt::Chain;
 use super::definition::{KEY_FORMAT, VALUE_FORMAT, common_def, error_def, sink_def};
 use super::format::{self, InputFormat};
 use super::letters::{self, LettersConfig, ReportConfig, report_def};
+use super::warnings;
 use super::worker::ignored_line;
 use super::{Secrets, SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
 use crate::herder::RestartPolicy;
@@ -195,7 +196,14 @@ impl ConnectorConfig {
             shows_versions: false,
         };
         let config = check.run(sink);
-        Ok((check.validation, config))
+        let mut validation = check.validation;
+        let lines = config.as_ref().map_or(&check.warnings, |config| &config.warnings);
+        validation.warn(lines.iter().map(|line| warnings::of_line(line)));
+        validation.warn(sink.notices(raw));
+        if let Some(config) = &config {
+            validation.warn(warnings::across_keys(raw, config));
+        }
+        Ok((validation, config))
     }
 }
 
@@ -622,6 +630,8 @@ impl Check<'_> {
         let prefix = format!("{key}.");
         let evaluated = def.evaluate(settings);
         if listed {
+            self.warnings
+                .extend(warnings::unknown_settings(self.raw, &prefix, def));
             self.validation.add(&prefix, None, &evaluated);
         } else {
             self.validation.errors(&prefix, evaluated.errors());

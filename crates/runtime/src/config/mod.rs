@@ -7,6 +7,7 @@ mod letters;
 mod overrides;
 mod secrets;
 mod validation;
+mod warnings;
 mod worker;
 
 pub(crate) use connector::Tolerance;

@@ -27,6 +27,7 @@ pub struct ValidatedKey {
 pub struct Validation {
     keys: Vec<ValidatedKey>,
     in_group: BTreeMap<String, usize>,
+    warnings: Vec<ConfigError>,
 }
 
 impl Validation {
@@ -34,6 +35,13 @@ impl Validation {
     #[must_use]
     pub fn keys(&self) -> &[ValidatedKey] {
         &self.keys
+    }
+
+    /// What keeps the connector from nothing and is probably not meant: under the key that it is about, empty if it is
+    /// about none.
+    #[must_use]
+    pub fn warnings(&self) -> &[ConfigError] {
+        &self.warnings
     }
 
     /// Number of error texts.
@@ -53,6 +61,15 @@ impl Validation {
                 .map(|message| ConfigError::new(key.name.clone(), message.clone()))
         });
         ConfigErrors::check(errors.collect())
+    }
+
+    /// Adds what is probably not meant.
+    pub(crate) fn warn(&mut self, warnings: impl IntoIterator<Item = ConfigError>) {
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
     }
 
     /// Adds the keys of a definition under `prefix`; `group` is used instead of the definition's own group.

@@ -37,6 +37,8 @@ pub struct WorkerConfig {
     pub(crate) partition_buffer_records: usize,
     /// `delivery.window.records`, per partition
     pub(crate) partition_window_records: usize,
+    /// `rest.show.payloads`
+    pub shows_payloads: bool,
     /// `delivery.limit.*`
     pub(crate) limits: LimitSettings,
     /// `topic.tracking.enable`
@@ -115,6 +117,15 @@ pub fn worker_config_def() -> ConfigDef {
             )
             .default("http://127.0.0.1:8083")
             .validator(Validator::new(|listener| Listener::parse(listener).map(drop))),
+        )
+        .key(
+            key(
+                "rest.show.payloads",
+                ConfigType::Boolean,
+                Importance::Low,
+                "Whether the REST API may show keys, values and headers of dead letters to who asks with `?payload=true`.",
+            )
+            .default("false"),
         )
         .key(
             key(
@@ -381,6 +392,7 @@ impl WorkerConfig {
             partition_buffer_bytes: size("delivery.buffer.bytes"),
             partition_buffer_records: size("delivery.buffer.records"),
             partition_window_records: size("delivery.window.records"),
+            shows_payloads: config.bool("rest.show.payloads").unwrap_or_default(),
             limits: LimitSettings {
                 function_max: size("delivery.limit.function.max"),
                 account_max: size("delivery.limit.account.max"),

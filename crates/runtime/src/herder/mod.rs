@@ -11,10 +11,13 @@ mod state;
 mod status;
 mod supervisor;
 mod topics;
+mod views;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use klamm_connect_api::sink::PreflightError;
 use klamm_connect_api::{ConfigError, PluginInfo, RawConfig};
 use tokio::sync::{Mutex, oneshot};
@@ -32,12 +35,19 @@ use crate::config::{
     unmask_for_trial,
 };
 use crate::config_log::{ConfigLog, ConfigLogError, ConfigRecord, Restart, TargetState};
+use crate::observation::{ConnectorObservation, TaskObservation, TaskView};
 use crate::plugins::Plugins;
 use crate::preview::Preview;
 use replica::Replica;
 use state::{ConfigState, ConnectorEntry};
 use status::StatusBoard;
 use supervisor::Command;
+use views::Watched;
+
+/// How long a look at connectors waits for Kafka, together.
+const REFRESH_WITHIN: Duration = Duration::from_secs(2);
+/// Tasks for which Kafka is asked at once.
+const REFRESHED_AT_ONCE: usize = 16;
 
 /// A connector as `GET /connectors/{c}` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +185,71 @@ impl Herder {
     pub fn task_status(&self, name: &str, task: u32) -> Result<InstanceStatus, HerderError> {
         let status = self.entry(name).ok().and_then(|_| self.shared.board.task(name, task));
         status.ok_or_else(|| HerderError::NotFound(format!("No status found for task {name}-{task}")))
+    }
+
+    /// State of a connector and its tasks, with what lies behind it. Kafka is asked where the logs end of tasks that stand
+    /// still, for at most 2 s.
+    ///
+    /// # Errors
+    /// As [`Herder::status`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn observe(&self, name: &str) -> Result<ConnectorObservation, HerderError> {
+        let status = self.status(name)?;
+        self.refresh(&[name.to_owned()]).await;
+        Ok(self.observation(name, status))
+    }
+
+    /// The same of every connector that has a status, by name.
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn observe_all(&self) -> BTreeMap<String, ConnectorObservation> {
+        let names = self.connectors();
+        self.refresh(&names).await;
+        let observe = |name: String| {
+            let status = self.status(&name).ok()?;
+            let observation = self.observation(&name, status);
+            Some((name, observation))
+        };
+        names.into_iter().filter_map(observe).collect()
+    }
+
+    /// Returns once no change of connectors is under way any more: at once, unless the config log hangs.
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn responds(&self) {
+        drop(self.shared.replica.lock().await);
+    }
+
+    async fn refresh(&self, names: &[String]) {
+        let watched = names.iter().flat_map(|name| self.shared.board.views.of(name).into_values());
+        let views: Vec<Arc<dyn TaskView>> = watched.filter_map(|watched| watched.view().cloned()).collect();
+        let refreshing = futures_util::stream::iter(views).for_each_concurrent(REFRESHED_AT_ONCE, |view| async move {
+            view.refresh().await;
+        });
+        // What is not known by then is shown as it was.
+        tokio::time::timeout(REFRESH_WITHIN, refreshing).await.ok();
+    }
+
+    fn observation(&self, name: &str, status: ConnectorStatus) -> ConnectorObservation {
+        let watched = self.shared.board.views.of(name);
+        let task = |(number, status): (u32, InstanceStatus)| {
+            let watched = watched.get(&number);
+            let observation = TaskObservation {
+                status,
+                restarts: watched.map_or(0, Watched::restarts),
+                next_restart: watched.and_then(Watched::next_restart),
+                snapshot: watched.and_then(Watched::snapshot),
+            };
+            (number, observation)
+        };
+        ConnectorObservation {
+            status: status.connector,
+            tasks: status.tasks.into_iter().map(task).collect(),
+        }
     }
 
     /// The configuration of each task: the connector's, secrets masked.
@@ -421,6 +496,31 @@ impl Herder {
         Ok(validation)
     }
 
+    /// A configuration that is tried out, with the secrets that its masks stand for, parsed. A stored secret goes nowhere but
+    /// where it was meant to go: see `unmask_for_trial`.
+    ///
+    /// # Errors
+    /// The connector class is missing or unknown; inside, everything that is wrong.
+    pub(crate) fn trial(
+        &self,
+        mut config: SubmittedConfig,
+    ) -> Result<Result<(RawConfig, ConnectorConfig), String>, HerderError> {
+        let name = config.get("name").cloned().flatten().unwrap_or_default();
+        let stored = self.entry(name.trim()).ok().map(|entry| entry.config);
+        if let Err(errors) = unmask_for_trial(&mut config, stored.as_deref()) {
+            return Ok(Err(errors.to_string()));
+        }
+        let (worker, plugins) = (&self.shared.worker, &self.shared.plugins);
+        let validation = ConnectorConfig::validate(&config, worker, plugins).map_err(HerderError::BadRequest)?;
+        if let Err(errors) = validation.check() {
+            let keys: Vec<String> = errors.as_slice().iter().map(|error| format!("`{}`", error.key)).collect();
+            return Ok(Err(keys.join(", ")));
+        }
+        let raw = given(&config);
+        let parsed = ConnectorConfig::parse(&raw, worker, plugins);
+        Ok(parsed.map(|config| (raw, config)))
+    }
+
     /// A preview with the configuration of a connector, or with another one for it: a mask stands for the secret that the
     /// connector has stored.
     ///
@@ -490,6 +590,15 @@ impl Herder {
             .plugins
             .find(name)
             .ok_or_else(|| HerderError::NotFound(format!("Unknown plugin {name}.")))
+    }
+
+    /// The configuration of a connector, with its secrets, as its tasks have it.
+    ///
+    /// # Errors
+    /// There is no such connector; inside, everything that is wrong with its configuration.
+    pub(crate) fn parsed_config(&self, name: &str) -> Result<Result<ConnectorConfig, String>, HerderError> {
+        let config = self.entry(name)?.config;
+        Ok(ConnectorConfig::parse(&config, &self.shared.worker, &self.shared.plugins))
     }
 
     fn with_state<T>(&self, read: impl FnOnce(&ConfigState) -> T) -> T {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::topics::{ActiveTopic, ActiveTopics};
+use super::views::Views;
+use crate::observation::TaskView;
 
 /// State of a connector or a task, in Connect's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,11 +87,14 @@ pub struct ConnectorStatus {
 
 /// The states of everything this worker runs. Written by those who run it, read by the REST API.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StatusBoard(Arc<Mutex<BTreeMap<String, ConnectorStatus>>>);
+pub(crate) struct StatusBoard {
+    states: Arc<Mutex<BTreeMap<String, ConnectorStatus>>>,
+    pub(crate) views: Views,
+}
 
 impl StatusBoard {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, ConnectorStatus>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<ConnectorStatus> {
@@ -128,10 +133,12 @@ impl StatusBoard {
         if let Some(entry) = self.lock().get_mut(name) {
             entry.tasks.clear();
         }
+        self.views.forget(name);
     }
 
     pub(crate) fn remove(&self, name: &str) {
         self.lock().remove(name);
+        self.views.forget(name);
     }
 }
 
@@ -148,6 +155,11 @@ impl TaskReport {
     /// Shows the task in a state.
     pub fn set(&self, status: InstanceStatus) {
         self.board.set_task(&self.connector, self.task, status);
+    }
+
+    /// Lets the task be looked at until it ends.
+    pub fn shows(&self, view: Arc<dyn TaskView>) {
+        self.board.views.shows(&self.connector, self.task, view);
     }
 
     /// Where a reader of `topic` says that it has read something.

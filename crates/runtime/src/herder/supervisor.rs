@@ -277,6 +277,7 @@ impl Connector {
             task: number,
         };
         report.set(InstanceStatus::of(State::Running));
+        report.board.views.starts(&report.connector, number);
         let tasks = Arc::clone(&self.supervisor.tasks);
         let run = async move {
             // Plugins are other people's code: a panic while one is opened must fail this task only.
@@ -298,12 +299,18 @@ impl Connector {
             return; // it ended just as it was aborted; another one may run under its number
         };
         let started = self.running.remove(place).started;
-        let Err(trace) = end.result else { return };
         let name = &self.supervisor.name;
+        let views = self.supervisor.board.views.clone();
+        let Err(trace) = end.result else {
+            return views.ends(name, end.number, None);
+        };
         let policy = self.plan.as_ref().map(|(plan, _)| plan.restart);
         let trace = if policy == Some(RestartPolicy::Backoff) {
             let wait = self.recover_later(end.number, started);
             let name = &self.supervisor.name;
+            let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            let next_restart = crate::wall_clock::now_ms().saturating_add(wait_ms);
+            views.ends(name, end.number, Some(next_restart));
             error!(connector = %name, task = end.number, error = %trace, wait_s = wait.as_secs(), "task failed, it starts again by itself");
             format!(
                 "{trace} (`task.restart.policy=backoff`: it starts again {} s after its failure)",
@@ -311,6 +318,7 @@ impl Connector {
             )
         } else {
             error!(connector = %name, task = end.number, error = %trace, "task failed, restart it once the cause is mended");
+            views.ends(name, end.number, None);
             trace
         };
         let name = &self.supervisor.name;
@@ -434,6 +442,7 @@ impl Connector {
                     for task in self.running.iter().filter(|task| chosen(task.number)) {
                         warn!(connector = %self.supervisor.name, task = task.number, "task did not stop in time and was aborted: records in flight will be delivered again");
                         task.abort.abort();
+                        self.supervisor.board.views.ends(&self.supervisor.name, task.number, None);
                     }
                     self.running.retain(|task| !chosen(task.number));
                 }

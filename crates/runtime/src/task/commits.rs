@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
+use super::counters::Counters;
 use super::progress::{self, Fingerprints, HandedOver, LogPosition};
 
 /// Done records after which a commit does not wait for the interval: bounds what a crash delivers again.
@@ -27,6 +28,7 @@ pub(super) struct Commits {
     outstanding: JoinSet<(Vec<Committable>, Result<(), CommitError>)>,
     partitions: HashMap<TopicPartition, Tracked>,
     fingerprints: Arc<Fingerprints>,
+    counters: Arc<Counters>,
 }
 
 /// What a partition's commits carry beside the offset.
@@ -38,13 +40,14 @@ pub(super) struct Tracked {
 }
 
 impl Commits {
-    pub(super) fn new(interval: Duration, fingerprints: Arc<Fingerprints>) -> Self {
+    pub(super) fn new(interval: Duration, fingerprints: Arc<Fingerprints>, counters: Arc<Counters>) -> Self {
         Self {
             interval,
             next: Instant::now() + interval,
             outstanding: JoinSet::new(),
             partitions: HashMap::new(),
             fingerprints,
+            counters,
         }
     }
 
@@ -92,7 +95,7 @@ impl Commits {
         self.settle(engine).await;
         if !offsets.is_empty() {
             let result = member.commit(self.to_commit(&offsets)).await;
-            note(engine, offsets, result);
+            self.note(engine, offsets, result);
         }
     }
 
@@ -128,10 +131,15 @@ impl Commits {
     async fn settle(&mut self, engine: &Engine) {
         while let Some(ended) = self.outstanding.join_next().await {
             match ended {
-                Ok((offsets, result)) => note(engine, offsets, result),
+                Ok((offsets, result)) => self.note(engine, offsets, result),
                 Err(error) => warn!(%error, "a commit ended badly, its offsets go out with the next one"),
             }
         }
+    }
+
+    fn note(&self, engine: &Engine, offsets: Vec<Committable>, result: Result<(), CommitError>) {
+        self.counters.committed(result.is_ok());
+        note(engine, offsets, result);
     }
 }
 

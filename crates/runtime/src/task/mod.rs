@@ -8,6 +8,7 @@ mod partition;
 pub(crate) mod pipeline;
 mod progress;
 mod tally;
+mod view;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
@@ -42,6 +43,7 @@ use letters::LetterBox;
 use partition::{Partition, Settled};
 use pipeline::Pipeline;
 use progress::{Fingerprints, HandedOver};
+use view::View;
 use waits::Waits;
 
 /// How long members of the last life may take to leave before a task joins without waiting for them.
@@ -154,6 +156,7 @@ struct SinkTask {
     commits: Commits,
     fingerprints: Arc<Fingerprints>,
     counters: Arc<Counters>,
+    view: Arc<View>,
     waits: Waits,
     letters: Option<Arc<LetterBox>>,
     /// Sees to it that the topics are there that letters go to.
@@ -274,7 +277,20 @@ impl SinkTask {
         }
         let (member, group) = GroupMember::join(&cluster.client, consumer, config.subscription.clone());
         let fingerprints = Arc::new(Fingerprints::new(masked, sink.routes()));
-        let commits = Commits::new(shared.worker.commit_interval, Arc::clone(&fingerprints));
+        let counters = Arc::<Counters>::default();
+        let commits = Commits::new(
+            shared.worker.commit_interval,
+            Arc::clone(&fingerprints),
+            Arc::clone(&counters),
+        );
+        let view = Arc::new(View::new(
+            engine.monitor(),
+            Arc::clone(&sink),
+            Arc::clone(&counters),
+            Arc::clone(&cluster.client),
+            config.consumer.fetch.isolation_level,
+        ));
+        report.shows(Arc::<View>::clone(&view));
         let kafka = cluster.client.health();
         let outages = engine.outages();
         let mut look = interval(LOOK);
@@ -299,7 +315,8 @@ impl SinkTask {
             paused: watch::Sender::new(false),
             commits,
             fingerprints,
-            counters: Arc::default(),
+            counters,
+            view,
             waits,
             letters,
             opening,
@@ -418,7 +435,9 @@ impl SinkTask {
                     access::destinations(&self.engine.status()),
                 ];
                 let waits: Vec<String> = waits.into_iter().flatten().collect();
-                InstanceStatus::running((!waits.is_empty()).then(|| waits.join("; ")))
+                let text = (!waits.is_empty()).then(|| waits.join("; "));
+                self.view.waits(waits);
+                InstanceStatus::running(text)
             }
         });
     }
@@ -453,6 +472,7 @@ impl SinkTask {
                 warn!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions lost: records in flight will be delivered again by their new owner");
                 self.stop_actors(&partitions).await;
                 self.commits.forget(&partitions);
+                self.view.forget(&partitions);
                 self.engine.lost(partitions).await;
                 None
             }
@@ -519,6 +539,7 @@ impl SinkTask {
             handed_over: handed_over.clone(),
         };
         self.commits.track(topic_partition.clone(), tracked);
+        self.view.reads(topic_partition.clone(), reader.log_end());
         let settled = assigned.committed.as_ref().and_then(|committed| {
             let (progress, leader_epoch) = progress::read(committed, assigned.topic_id, &self.fingerprints)?;
             Some(Settled::new(committed.offset, progress, leader_epoch))
@@ -575,6 +596,7 @@ impl SinkTask {
         };
         self.commits.now(&self.member, &self.engine, done).await;
         self.commits.forget(partitions);
+        self.view.forget(partitions);
         ack.done();
         info!(connector = %self.spec.connector, task = self.spec.task, ?partitions, "partitions revoked");
     }

@@ -362,6 +362,7 @@ impl Partition {
             Err(Stop::NotReady) => return Err(None),
             Err(Stop::Failed(failure)) => failure,
         };
+        self.pipeline.counters().failed(&failure);
         let consequence = failure.consequence(self.pipeline.config(), self.pipeline.sink());
         self.log(&failure, consequence);
         let letter = |letters: &Arc<LetterBox>| letters.letter(record, &failure);

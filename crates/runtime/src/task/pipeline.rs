@@ -51,6 +51,19 @@ pub(crate) struct RecordFailure {
 }
 
 impl RecordFailure {
+    /// What a person can do about it.
+    pub(crate) fn advice(&self) -> &'static str {
+        match self.stage {
+            Stage::TaskPut => {
+                "mend the configuration and restart the task, or set `behavior.on.error=log` to skip such records, or `dlq`"
+            }
+            Stage::KeyConverter | Stage::ValueConverter | Stage::HeaderConverter | Stage::Transformation => {
+                "mend the record's producer or the configuration and restart the task, or set `errors.tolerance=all` to \
+                 skip such records"
+            }
+        }
+    }
+
     /// What decides about the record.
     pub(crate) fn consequence(&self, config: &ConnectorConfig, sink: &dyn Sink) -> Consequence {
         let has_queue = config.letters.keeps_failures();
@@ -73,15 +86,7 @@ impl RecordFailure {
 
 impl fmt::Display for RecordFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let advice = match self.stage {
-            Stage::TaskPut => {
-                "mend the configuration and restart the task, or set `behavior.on.error=log` to skip such records, or `dlq`"
-            }
-            Stage::KeyConverter | Stage::ValueConverter | Stage::HeaderConverter | Stage::Transformation => {
-                "mend the record's producer or the configuration and restart the task, or set `errors.tolerance=all` to \
-                 skip such records"
-            }
-        };
+        let advice = self.advice();
         write!(
             f,
             "record {} failed in stage {} with class {}: {}: {}. Its offset is not committed: {advice}",
