@@ -320,7 +320,8 @@ async fn rskafka_and_our_tools_work() {
         "--compression",
         "zstd",
     ];
-    let written = klamm(&args, b"{\"a\":1}\n{\"a\":2}\n").await.unwrap();
+    let lines = b"{\"key\":null,\"value\":\"YQ==\"}\n{\"key\":null,\"value\":\"Yg==\"}\n";
+    let written = klamm(&args, lines).await.unwrap();
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     assert_eq!(read_by_both(&bootstrap, "rs", "read_committed").await.len(), 102);
     broker.stop().await.unwrap();

@@ -275,9 +275,17 @@ impl ClassicGroup {
             return false;
         }
         // A static member takes the place of its former self.
-        let former = join.instance_id.as_ref().and_then(|instance| self.instances.get(instance));
+        let former = join
+            .instance_id
+            .as_ref()
+            .and_then(|instance| self.instances.get(instance));
         let is_own = |id: &String| *id == join.member_id || Some(id) == former;
-        let others = || self.members.iter().filter(|(id, _)| !is_own(id)).map(|(_, member)| member);
+        let others = || {
+            self.members
+                .iter()
+                .filter(|(id, _)| !is_own(id))
+                .map(|(_, member)| member)
+        };
         if others().next().is_none() {
             return true;
         }
