@@ -242,7 +242,8 @@ impl Cluster {
         self.sessions.forget_node(id);
         for topic in self.topics() {
             for partition in topic.partitions() {
-                if partition.replicas.contains(&id) {
+                let leads = partition.lock().leader == Some(id);
+                if leads || partition.replicas.contains(&id) {
                     self.elect(&partition);
                 }
             }
