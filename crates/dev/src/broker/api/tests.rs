@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
+use crate::broker::batch::{self, Ending};
 use crate::broker::cluster::NewTopic;
 use crate::broker::configs::TopicConfigs;
 use crate::broker::settings::Settings;
@@ -318,4 +319,59 @@ fn no_request_is_served_twice() {
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), SERVED.len());
+}
+
+#[tokio::test]
+async fn batches_that_are_damaged_or_no_clients_business_are_refused() {
+    let cluster = cluster();
+    let marker = batch::marker(1, 0, Ending::Commit, 0);
+    let damaged = |at: usize| {
+        let mut batch = marker.clone();
+        batch[at] ^= 1;
+        batch.freeze()
+    };
+    let cases = [
+        (marker.clone().freeze(), ResponseError::InvalidRecord, "a control batch"),
+        (
+            damaged(65),
+            ResponseError::CorruptMessage,
+            "a record does not match the checksum",
+        ),
+        (damaged(18), ResponseError::CorruptMessage, "nor does the checksum"),
+        (
+            damaged(16),
+            ResponseError::UnsupportedForMessageFormat,
+            "an older format",
+        ),
+        (
+            [marker.clone(), marker.clone()].concat().into(),
+            ResponseError::InvalidRecord,
+            "two batches",
+        ),
+        (
+            marker.clone().freeze().slice(..70),
+            ResponseError::CorruptMessage,
+            "a part",
+        ),
+        (Bytes::new(), ResponseError::CorruptMessage, "nothing"),
+    ];
+    for (records, wanted, why) in cases {
+        let data = produce_request::PartitionProduceData::default().with_records(Some(records));
+        let topic = produce_request::TopicProduceData::default()
+            .with_name(text("t").into())
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
+        let envelope = Envelope {
+            api: ApiKey::Produce,
+            version: 9,
+            correlation_id: 1,
+            client_id: String::new(),
+            body: Bytes::new(),
+        };
+        let call = Call::new(&cluster, 1, &envelope, Client::default(), None);
+        let response = produce::produce(&call, request).await;
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!(answer.error_code, wanted.code(), "{why}: {:?}", answer.error_message);
+    }
+    assert_eq!(cluster.total_bytes(), 0);
 }
