@@ -126,7 +126,7 @@ fn request(records: usize) -> anyhow::Result<Bytes> {
     encode_request_header_into_buffer(&mut out, &header)?;
     request.encode(&mut out, VERSION)?;
     let size = i32::try_from(out.len() - 4)?;
-    out.first_chunk_mut()
+    out.first_chunk_mut::<4>()
         .context("there is room")?
         .copy_from_slice(&size.to_be_bytes());
     Ok(out.freeze())

@@ -9,9 +9,9 @@ import threading
 import time
 
 import confluent_kafka
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
 from confluent_kafka.admin import (
-    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, IsolationLevel, NewPartitions, NewTopic, OffsetSpec, ResourceType,
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType,
 )
 
 LIMIT_S = 40
@@ -139,7 +139,8 @@ def kafka_python(bootstrap):
 
     topic, group = "py-kafka-python", "py-kafka-python-group"
     admin = kafka.KafkaAdminClient(bootstrap_servers=bootstrap)
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, 4, 1)])[topic].result(LIMIT_S)
+    other = AdminClient({"bootstrap.servers": bootstrap})  # its answers end with it
+    wait_all(other.create_topics([NewTopic(topic, 4, 1)]))
     produce(bootstrap, topic, 4, 10)
 
     def consumer():

@@ -35,6 +35,13 @@ pub(crate) struct Node {
     pub(crate) is_up: bool,
 }
 
+impl Node {
+    /// Each has one of its own.
+    pub(crate) fn rack(&self) -> String {
+        format!("rack-{}", self.id)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: String,
@@ -235,7 +242,8 @@ impl Cluster {
         self.sessions.forget_node(id);
         for topic in self.topics() {
             for partition in topic.partitions() {
-                if partition.replicas.contains(&id) {
+                let leads = partition.lock().leader == Some(id);
+                if leads || partition.replicas.contains(&id) {
                     self.elect(&partition);
                 }
             }
@@ -553,7 +561,7 @@ fn drop_from_largest(partitions: &[Arc<Partition>], excess: u64) -> bool {
     })
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name == "." || name == ".." {
         return Err("Topic name is invalid: it is empty, '.' or '..'".to_owned());

@@ -90,8 +90,8 @@ pub(crate) struct Log {
     epochs: Vec<(i32, i64)>,
     producers: Producers,
     aborted: Vec<Aborted>,
-    /// End of what was compacted last, and when.
-    compacted: Option<(i64, i64)>,
+    /// End of what was compacted last.
+    compacted_to: Option<i64>,
 }
 
 impl Log {

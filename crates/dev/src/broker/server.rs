@@ -105,7 +105,7 @@ impl Connection {
         let Err(end) = Box::pin(self.serve()).await;
         match end {
             End::Closed | End::Injected | End::Socket(_) => {
-                debug!(peer = %self.peer, reason = %end, "connection ended")
+                debug!(peer = %self.peer, reason = %end, "connection ended");
             }
             End::TooLarge(_) | End::Unanswerable(_) => {
                 warn!(peer = %self.peer, reason = %end, "a connection is closed");

@@ -135,7 +135,7 @@ impl Transactions {
             .map(|transaction| (transaction.producer, transaction.before));
         let producer = match (known, current) {
             (None, _) => {
-                make_room(&mut table.by_id);
+                make_room(&mut table.by_id)?;
                 table.new_producer()
             }
             (Some((known, before)), Some(current)) if current != known => {
@@ -409,12 +409,14 @@ fn as_produce_error(error: ResponseError) -> ResponseError {
     }
 }
 
-fn make_room(by_id: &mut BTreeMap<String, Transaction>) {
+/// # Errors
+/// There are as many as there may be, and all of them have a transaction open.
+fn make_room(by_id: &mut BTreeMap<String, Transaction>) -> Result<(), ResponseError> {
     if by_id.len() < MAX_IDS {
-        return;
+        return Ok(());
     }
     let idle = by_id.iter().find(|(_, transaction)| transaction.open.is_none());
-    if let Some(id) = idle.map(|(id, _)| id.clone()) {
-        by_id.remove(&id);
-    }
+    let idle = idle.map(|(id, _)| id.clone());
+    by_id.remove(&idle.ok_or(ResponseError::CoordinatorNotAvailable)?);
+    Ok(())
 }

@@ -69,6 +69,7 @@ pub(super) async fn describe(call: &Call<'_>, request: DescribeClusterRequest) -
                 .with_broker_id(node.id.into())
                 .with_host(text(&call.cluster.settings.host.to_string()))
                 .with_port(i32::from(node.port))
+                .with_rack(Some(text(&node.rack())))
                 .with_is_fenced(!node.is_up)
         });
     let mut response = DescribeClusterResponse::default()

@@ -29,6 +29,7 @@ const FROM_BROKER: i8 = 4;
 const FROM_DEFAULT: i8 = 5;
 /// Types of values.
 const BOOL: i8 = 1;
+const STRING: i8 = 2;
 const INT: i8 = 3;
 const LONG: i8 = 5;
 
@@ -118,6 +119,11 @@ fn config(
 /// What clients and tools look for.
 fn broker_configs(call: &Call<'_>) -> Vec<(&'static str, String, i8)> {
     let settings = &call.cluster.settings;
+    let dirs = settings
+        .data_dir
+        .as_ref()
+        .map(|dir| dir.display().to_string())
+        .unwrap_or_default();
     let replication = call.cluster.nodes().len().min(3).to_string();
     vec![
         (
@@ -127,6 +133,7 @@ fn broker_configs(call: &Call<'_>) -> Vec<(&'static str, String, i8)> {
         ),
         ("broker.id", call.node.to_string(), INT),
         ("default.replication.factor", replication, INT),
+        ("log.dirs", dirs, STRING),
         ("log.retention.bytes", settings.topic_bytes.to_string(), LONG),
         ("node.id", call.node.to_string(), INT),
         ("num.partitions", settings.default_partitions.to_string(), INT),

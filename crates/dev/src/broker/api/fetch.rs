@@ -24,6 +24,11 @@ const MAX_BYTES: usize = 55 * 1024 * 1024;
 /// No long poll is longer.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
+/// Since this version a request may belong to a session.
+const HAS_SESSIONS: i16 = 7;
+/// Since this version a broker that does not lead says who does (KIP-951 by way of KIP-595).
+const TELLS_LEADER: i16 = 12;
+
 /// What a partition has to tell.
 #[derive(Debug)]
 struct Section {
@@ -71,7 +76,7 @@ fn check_session_fault(call: &Call<'_>) -> Result<(), ResponseError> {
             code @ (ResponseError::FetchSessionIdNotFound
             | ResponseError::InvalidFetchSessionEpoch
             | ResponseError::FetchSessionTopicIdError),
-        ) => Err(code),
+        ) if call.version >= HAS_SESSIONS => Err(code),
         _ => Ok(()),
     }
 }
@@ -156,7 +161,8 @@ fn section(
         Ok(state) => state,
         Err(code) => {
             let state = partition.lock();
-            return failed(code, Some((state.leader.unwrap_or(-1), state.leader_epoch)));
+            let leader = (state.leader.unwrap_or(-1), state.leader_epoch);
+            return failed(code, Some(leader).filter(|_| call.version >= TELLS_LEADER));
         }
     };
     let told = Some(Told {

@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
     BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, MetadataRequest, MetadataResponse,
 };
 
-use super::super::cluster::{NewTopic, Node, Topic, TopicRef};
+use super::super::cluster::{NewTopic, Node, Topic, TopicRef, check_name};
 use super::super::configs::TopicConfigs;
 use super::super::partition::Partition;
 use super::super::wire::text;
@@ -68,7 +68,7 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
             .with_node_id(node.id.into())
             .with_host(text(&call.cluster.settings.host.to_string()))
             .with_port(i32::from(node.port))
-            .with_rack(None)
+            .with_rack(Some(text(&node.rack())))
     });
     let mut response = MetadataResponse::default()
         .with_brokers(brokers.collect())
@@ -84,6 +84,7 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
 fn found(call: &Call<'_>, topic: &TopicRef, creates: bool) -> Result<Arc<Topic>, ResponseError> {
     call.check_fault()?;
     match (call.cluster.find(topic), topic) {
+        (Err(_), TopicRef::Name(name)) if check_name(name).is_err() => Err(ResponseError::InvalidTopicException),
         (Err(_), TopicRef::Name(name)) if creates && call.cluster.settings.auto_create_topics => {
             let new = NewTopic {
                 name: name.clone(),
@@ -224,6 +225,6 @@ fn listed(partition: &Partition, nodes: &[Node]) -> DescribeTopicPartitionsRespo
         .with_replica_nodes(places.replicas)
         .with_isr_nodes(places.in_sync)
         .with_offline_replicas(places.offline)
-        .with_eligible_leader_replicas(None)
-        .with_last_known_elr(None)
+        .with_eligible_leader_replicas(Some(Vec::new()))
+        .with_last_known_elr(Some(Vec::new()))
 }

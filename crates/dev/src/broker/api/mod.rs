@@ -10,6 +10,8 @@ mod membership;
 mod metadata;
 mod offsets;
 mod produce;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod transactions;
 
@@ -190,106 +192,4 @@ fn versions() -> ApiVersionsResponse {
         .with_supported_features(supported.to_vec())
         .with_finalized_features(finalized.to_vec())
         .with_finalized_features_epoch(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use kafka_protocol::protocol::encode_request_header_into_buffer;
-    use rand::rngs::StdRng;
-    use rand::{Rng as _, SeedableRng as _};
-
-    use super::*;
-    use crate::broker::cluster::NewTopic;
-    use crate::broker::configs::TopicConfigs;
-    use crate::broker::settings::Settings;
-
-    fn cluster() -> Cluster {
-        let cluster = Cluster::open(Settings::default(), &[1]).unwrap();
-        let new = NewTopic {
-            name: "t".to_owned(),
-            partitions: 2,
-            replication_factor: 1,
-            configs: TopicConfigs::default(),
-        };
-        cluster.create_topic(&new).unwrap();
-        cluster
-    }
-
-    /// Every request in every version, with nothing in it, as a frame.
-    fn frames() -> Vec<BytesMut> {
-        let mut frames = Vec::new();
-        for (api, range) in SERVED {
-            for version in range.min..=range.max {
-                let header = kafka_protocol::messages::RequestHeader::default()
-                    .with_request_api_key(*api as i16)
-                    .with_request_api_version(version);
-                let mut out = BytesMut::new();
-                encode_request_header_into_buffer(&mut out, &header).unwrap();
-                // Zeros are empty texts and arrays, or in the flexible versions null ones.
-                out.extend([0; 48]);
-                frames.push(out);
-            }
-        }
-        frames
-    }
-
-    async fn answered(cluster: &Cluster, frame: Bytes) -> Result<Option<BytesMut>, Unanswerable> {
-        let envelope = Envelope::parse(frame)?;
-        let call = Call::new(cluster, 1, &envelope, Client::default(), None);
-        // A member may be parked for good, as nobody drives the groups here.
-        let answer = tokio::time::timeout(Duration::from_secs(3600), answer(&call, &envelope)).await;
-        answer.unwrap_or(Ok(None))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn damaged_requests_are_answered_or_refused_in_every_version() {
-        let cluster = cluster();
-        let mut random = StdRng::seed_from_u64(1);
-        let frames = frames();
-        assert!(frames.len() > 150);
-        let mut answers = 0;
-        for frame in &frames {
-            for _ in 0..40 {
-                let mut frame = frame.clone();
-                for _ in 0..random.random_range(0..6) {
-                    let at = random.random_range(4..frame.len());
-                    frame[at] = match random.random_range(0..4) {
-                        0 => 0xff,
-                        1 => 0x80,
-                        2 => random.random_range(0..5),
-                        _ => random.random(),
-                    };
-                }
-                let cut = random.random_range(frame.len() / 2..=frame.len());
-                if matches!(answered(&cluster, frame.freeze().slice(..cut)).await, Ok(Some(_))) {
-                    answers += 1;
-                }
-            }
-        }
-        assert!(
-            answers > 1_000,
-            "only {answers} of the damaged requests were still requests"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_version_that_is_not_known_is_answered_in_one_that_is() {
-        let mut out = BytesMut::new();
-        bytes::BufMut::put_slice(&mut out, &[0, 18, 0, 99, 0, 0, 0, 5, 0xff, 0xff, 0]);
-        let answer = answered(&cluster(), out.freeze()).await.unwrap().unwrap();
-        // Length, correlation id, code, and the versions.
-        assert_eq!(answer[4..10], [0, 0, 0, 5, 0, 35]);
-        assert!(answer.len() > 100);
-    }
-
-    #[test]
-    fn no_request_is_served_twice() {
-        let mut keys: Vec<i16> = SERVED.iter().map(|(api, _)| *api as i16).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), SERVED.len());
-    }
 }

@@ -22,6 +22,9 @@ const EARLIEST_LOCAL: i64 = -4;
 /// Of what was moved to other storage: nothing.
 const LATEST_TIERED: i64 = -5;
 
+/// Since this version ListOffsets tells the epoch of what it finds (KIP-320).
+const KNOWS_EPOCHS: i16 = 4;
+
 fn known(epoch: i32) -> Option<i32> {
     Some(epoch).filter(|epoch| *epoch >= 0)
 }
@@ -53,7 +56,11 @@ pub(super) async fn list(call: &Call<'_>, request: ListOffsetsRequest) -> ListOf
                 Ok(Some(found)) => answer
                     .with_offset(found.offset)
                     .with_timestamp(found.timestamp_ms)
-                    .with_leader_epoch(found.leader_epoch),
+                    .with_leader_epoch(if call.version >= KNOWS_EPOCHS {
+                        found.leader_epoch
+                    } else {
+                        -1
+                    }),
                 Err(code) => answer.with_error_code(code.code()),
             }
         });

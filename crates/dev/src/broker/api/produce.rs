@@ -18,6 +18,9 @@ use super::Call;
 /// Since this version a write makes its partition part of the transaction (KIP-890).
 const ADDS_PARTITIONS: i16 = 12;
 
+/// Since this version a broker that does not lead says who does.
+const TELLS_LEADER: i16 = 10;
+
 /// Why a partition was not written to, and what is said of it.
 type Refusal = (ResponseError, Option<String>);
 
@@ -199,7 +202,7 @@ fn answer(
                 .with_log_start_offset(-1);
             // Who leads instead saves the client a question (KIP-951).
             match (code, call.cluster.find_partition(topic, index)) {
-                (ResponseError::NotLeaderOrFollower, Ok((_, partition))) => {
+                (ResponseError::NotLeaderOrFollower, Ok((_, partition))) if call.version >= TELLS_LEADER => {
                     let state = partition.lock();
                     answer.with_current_leader(
                         LeaderIdAndEpoch::default()

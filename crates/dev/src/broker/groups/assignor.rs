@@ -139,17 +139,25 @@ fn balance_one(subscribers: &[Subscriber], own: &mut [BTreeSet<(Uuid, i32)>]) ->
         let Some(steps) = way_to(*receiver, has.saturating_add(2), subscribers, own) else {
             continue;
         };
-        for (from, moved, to) in steps {
-            if let Some(own) = own.get_mut(from) {
-                own.remove(&moved);
+        for step in steps {
+            if let Some(own) = own.get_mut(step.from) {
+                own.remove(&step.partition);
             }
-            if let Some(own) = own.get_mut(to) {
-                own.insert(moved);
+            if let Some(own) = own.get_mut(step.to) {
+                own.insert(step.partition);
             }
         }
         return true;
     }
     false
+}
+
+/// A partition that one member gives to another.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    from: usize,
+    partition: (Uuid, i32),
+    to: usize,
 }
 
 /// Who gives what to whom so that one with at least `enough` has one less, and the receiver one more.
@@ -158,25 +166,26 @@ fn way_to(
     enough: usize,
     subscribers: &[Subscriber],
     own: &[BTreeSet<(Uuid, i32)>],
-) -> Option<Vec<(usize, (Uuid, i32), usize)>> {
+) -> Option<Vec<Step>> {
     // For each member that was met: what it would give to whom.
-    let mut gives: BTreeMap<usize, ((Uuid, i32), usize)> = BTreeMap::new();
+    let mut gives: BTreeMap<usize, Step> = BTreeMap::new();
     let mut queue = VecDeque::from([receiver]);
     while let Some(to) = queue.pop_front() {
         for (from, has) in own.iter().enumerate() {
             if from == receiver || gives.contains_key(&from) {
                 continue;
             }
-            let Some(moved) = has.iter().rev().find(|(topic, _)| wants(subscribers, to, *topic)) else {
+            let Some(partition) = has.iter().rev().find(|(topic, _)| wants(subscribers, to, *topic)) else {
                 continue;
             };
-            gives.insert(from, (*moved, to));
+            let partition = *partition;
+            gives.insert(from, Step { from, partition, to });
             if has.len() >= enough {
                 let mut steps = Vec::new();
                 let mut at = from;
-                while let Some((moved, to)) = gives.get(&at) {
-                    steps.push((at, *moved, *to));
-                    at = *to;
+                while let Some(step) = gives.get(&at) {
+                    steps.push(*step);
+                    at = step.to;
                 }
                 return Some(steps);
             }

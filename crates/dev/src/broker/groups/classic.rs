@@ -274,10 +274,16 @@ impl ClassicGroup {
         if join.protocols.is_empty() || join.protocol_type.is_empty() {
             return false;
         }
+        // A static member takes the place of its former self.
+        let former = join
+            .instance_id
+            .as_ref()
+            .and_then(|instance| self.instances.get(instance));
+        let is_own = |id: &String| *id == join.member_id || Some(id) == former;
         let others = || {
             self.members
                 .iter()
-                .filter(|(id, _)| **id != join.member_id)
+                .filter(|(id, _)| !is_own(id))
                 .map(|(_, member)| member)
         };
         if others().next().is_none() {
@@ -321,8 +327,8 @@ impl ClassicGroup {
         self.prepare(delay, now);
     }
 
-    /// A static member comes back without its id (KIP-345): it takes the place of its former self, and if it wants what
-    /// that wanted, nobody else notices.
+    /// A static member comes back without its id (KIP-345): it takes the place of its former self, and as long as the
+    /// group's protocol stays, nobody else notices. What it wants may differ from before, as in Kafka.
     fn replace_static(&mut self, old: &str, join: Join, now: Instant, reply: oneshot::Sender<JoinAnswer>) {
         let Some(mut member) = self.members.remove(old) else {
             return;
@@ -334,13 +340,6 @@ impl ClassicGroup {
             member_id: old.to_owned(),
         }));
         member.answer_sync(Err(fenced));
-        let is_same = member.metadata(&self.protocol)
-            == join
-                .protocols
-                .iter()
-                .find(|(name, _)| *name == self.protocol)
-                .map(|(_, metadata)| metadata.clone())
-                .unwrap_or_default();
         member.protocols = join.protocols;
         member.session_timeout = join.session_timeout;
         member.rebalance_timeout = join.rebalance_timeout;
@@ -355,7 +354,7 @@ impl ClassicGroup {
             self.leader.clone_from(&id);
         }
         let keeps_protocol = self.vote() == self.protocol;
-        if self.phase == Phase::Stable && is_same && keeps_protocol {
+        if self.phase == Phase::Stable && keeps_protocol {
             let skips = join.takes_skipped_assignment && was_leader;
             let mut joined = self.joined(&id, skips);
             joined.skips_assignment = skips;

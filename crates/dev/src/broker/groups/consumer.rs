@@ -212,7 +212,8 @@ impl ConsumerGroup {
         if beat.rebalance_timeout.is_none() {
             return invalid("RebalanceTimeoutMs must be provided in first request.");
         }
-        if beat.topics.as_ref().is_none_or(BTreeSet::is_empty) && beat.regex.as_deref().is_none_or(str::is_empty) {
+        // No topics at all are a subscription as well: a client may be waiting for the first that matches.
+        if beat.topics.is_none() && beat.regex.is_none() {
             return invalid("Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when joining.");
         }
         if self.members.contains_key(&beat.member_id) {

@@ -185,9 +185,12 @@ impl Groups {
     ) -> Result<T, ResponseError> {
         let mut groups = lock(&self.groups);
         make_room(&mut groups, id).map_err(|()| ResponseError::CoordinatorNotAvailable)?;
-        let result = change(groups.entry(id.to_owned()).or_default());
+        change(groups.entry(id.to_owned()).or_default())
+    }
+
+    /// Something may be due earlier than the clock knows. Heartbeats and commits only put things off.
+    fn wake_clock(&self) {
         self.changed.notify_one();
-        result
     }
 
     // === members by the classic protocol ===
@@ -210,6 +213,7 @@ impl Groups {
             Ok(())
         })
         .map_err(|error| not_joined(error, member_id.clone()))?;
+        self.wake_clock();
         // A group that is deleted meanwhile takes the sender along.
         answer
             .await
@@ -223,6 +227,7 @@ impl Groups {
             group.sync(sync, Instant::now(), reply);
             Ok(())
         })?;
+        self.wake_clock();
         answer.await.unwrap_or(Err(ResponseError::UnknownMemberId))
     }
 
@@ -231,7 +236,9 @@ impl Groups {
     }
 
     pub(crate) fn leave(&self, id: &str, identity: Identity<'_>) -> Result<(), ResponseError> {
-        self.with_classic(id, |group| group.leave(identity, Instant::now()))
+        let left = self.with_classic(id, |group| group.leave(identity, Instant::now()));
+        self.wake_clock();
+        left
     }
 
     fn with_classic<T>(
@@ -240,12 +247,10 @@ impl Groups {
         change: impl FnOnce(&mut ClassicGroup) -> Result<T, ResponseError>,
     ) -> Result<T, ResponseError> {
         let mut groups = lock(&self.groups);
-        let result = match groups.get_mut(id).map(|group| &mut group.membership) {
+        match groups.get_mut(id).map(|group| &mut group.membership) {
             Some(Membership::Classic(group)) => change(group),
             Some(Membership::Consumer(_)) | None => Err(ResponseError::UnknownMemberId),
-        };
-        self.changed.notify_one();
-        result
+        }
     }
 
     // === members by KIP-848 ===
@@ -267,7 +272,9 @@ impl Groups {
             .as_consumer()
             .map_err(|code| (code, format!("Group {id} is not a consumer group.")))?;
         let answer = group.heartbeat(beat, topics, self.consumer_session, Instant::now());
-        self.changed.notify_one();
+        if answer.as_ref().is_ok_and(|answer| answer.assignment.is_some()) {
+            self.wake_clock();
+        }
         answer
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct CompactionRules {
 impl Log {
     /// Whether enough was written since the last compaction.
     pub(crate) fn needs_compaction(&self, rules: &CompactionRules, now_ms: i64) -> bool {
-        let (cleaned_to, _) = self.compacted.unwrap_or((self.start_offset, 0));
+        let cleaned_to = self.compacted_to.unwrap_or(self.start_offset);
         let end = self.compactable_end(rules, now_ms);
         let dirty = self.batches.range(self.index_of(cleaned_to)..);
         let dirty = dirty.take_while(|stored| stored.header.last_offset() < end);
@@ -63,10 +63,14 @@ impl Log {
                 kept.push_back(stored);
                 continue;
             }
+            if is_aborted(&self.aborted, &stored.header) {
+                changed = true;
+                continue;
+            }
             let stays = |offset: i64, key: &[u8], is_tombstone: bool, timestamp_ms: i64| {
                 let is_last = last.get(key).is_none_or(|last| *last <= offset);
                 let is_gone = is_tombstone && now_ms.saturating_sub(timestamp_ms) >= rules.delete_retention_ms;
-                is_last && !is_gone && !is_aborted(&self.aborted, &stored.header)
+                is_last && !is_gone
             };
             match thin(&stored, stays) {
                 Thinned::Whole => kept.push_back(stored),
@@ -79,7 +83,9 @@ impl Log {
         }
         self.size = kept.iter().map(bytes_of).sum();
         self.batches = kept;
-        self.compacted = Some((end, now_ms));
+        // Nothing is left that they would hide.
+        self.aborted.retain(|aborted| aborted.last_offset >= end);
+        self.compacted_to = Some(end);
         changed
     }
 

@@ -247,9 +247,9 @@ fn a_static_member_comes_back_unnoticed_and_fences_its_former_self() {
     };
     let heard = bench.group.heartbeat(former, 1, bench.now);
     assert_eq!(heard, Err(ResponseError::FencedInstanceId));
-    // With another wish everybody has to share anew.
+    // By another protocol everybody has to share anew.
     let mut ask = bench.request("", Some("i"));
-    ask.protocols = vec![("range".to_owned(), Bytes::from_static(b"other"))];
+    ask.protocols = vec![("sticky".to_owned(), Bytes::new())];
     assert_eq!(joined(&mut bench.join_as(ask)).generation, 2);
 }
 
