@@ -219,7 +219,6 @@ impl TaskView for FakeView {
         let limit = || LimitStatus {
             limit: 7,
             max: 100,
-            waits_for_limit: true,
             calls_in_flight: 2,
             routes_waiting: 0,
             closed_for: None,
