@@ -9,6 +9,7 @@ use klamm_connect_api::sink::{
     Attachment, Call, EncodeError, Encoded, PayloadBuilder, Route, RouteError, RouteIndex, Sink, SinkContext, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Record};
+use tokio::time::Instant;
 
 use crate::batch;
 use crate::claim::{ClaimCheck, ClaimPlan};
@@ -279,9 +280,10 @@ impl Sink for LambdaSink {
 
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
+            let sent_at = Instant::now();
             let (destination, result) = self.invoke(&call).await;
             let Function { client, .. } = self.function(call.route);
-            judge(&destination, &call, result, || client.refuse_credentials())
+            judge(&destination, &call, result, || client.refuse_credentials(sent_at))
         })
     }
 
@@ -313,3 +315,6 @@ async fn compressed(body: Bytes) -> Result<Bytes, InvokeError> {
     };
     compressed.map_err(|error| InvokeError::Request(format!("its payload cannot be compressed: {error}")))
 }
+
+#[cfg(test)]
+mod tests;
