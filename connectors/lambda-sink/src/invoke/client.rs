@@ -180,7 +180,7 @@ impl Invoke for LambdaClient {
         Box::pin(self.description(path_and_query))
     }
 
-    fn refuse_credentials(&self) -> bool {
-        self.credentials.refuse()
+    fn refuse_credentials(&self, sent_at: Instant) -> bool {
+        self.credentials.refuse(sent_at)
     }
 }
