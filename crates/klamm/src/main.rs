@@ -1,6 +1,7 @@
 //! The `klamm` command.
 #![forbid(unsafe_code)]
 
+mod control;
 mod dev;
 mod logging;
 mod tools;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use klamm::{ConnectorFile, FileError, LogLevels, StartError, Worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -70,6 +71,29 @@ enum Command {
     /// Exit codes: 0 when each record has its outcome, errors included; 1 if records cannot be read or outcomes not be
     /// written; 2 for a command line or a file of settings that cannot be understood.
     Preview(tools::PreviewArgs),
+    /// Creates, changes and watches connectors of a running worker.
+    #[command(visible_alias = "connector", after_help = control::EXIT_CODES)]
+    Connectors(control::Control<control::ConnectorsCommand>),
+    /// Reads and sets where connectors go on.
+    #[command(after_help = control::EXIT_CODES)]
+    Offsets(control::Control<control::OffsetsCommand>),
+    /// Lists plugins of a running worker and their settings.
+    #[command(after_help = control::EXIT_CODES)]
+    Plugins(control::Control<control::PluginsCommand>),
+    /// Asks a running worker whether connectors could be created.
+    #[command(after_help = control::EXIT_CODES)]
+    Validate(control::Single<control::ValidateArgs>),
+    /// Looks at dead letters, and sends them to where they came from again.
+    #[command(after_help = control::EXIT_CODES)]
+    Dlq(control::Control<control::DeadLettersCommand>),
+    /// Takes connectors over from a Java Connect: a dry run, until `--yes` is given.
+    #[command(after_help = control::EXIT_CODES)]
+    Import(control::Single<control::ImportArgs>),
+    /// Prints a script that completes command lines, for `eval` or a file of the shell.
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -109,26 +133,28 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Worker(args) => worker(args),
         Command::Dev(args) => dev::dev(&args),
-        Command::Topic(command) => {
-            log_if_asked();
-            tools::topic(&command)
-        }
-        Command::Group(command) => {
-            log_if_asked();
-            tools::group(&command)
-        }
-        Command::Preview(args) => {
-            log_if_asked();
-            tools::preview(&args)
+        Command::Topic(command) => logged(|| tools::topic(&command)),
+        Command::Group(command) => logged(|| tools::group(&command)),
+        Command::Preview(args) => logged(|| tools::preview(&args)),
+        Command::Connectors(control) => logged(|| control.run()),
+        Command::Offsets(control) => logged(|| control.run()),
+        Command::Plugins(control) => logged(|| control.run()),
+        Command::Validate(control) => logged(|| control.run()),
+        Command::Dlq(control) => logged(|| control.run()),
+        Command::Import(control) => logged(|| control.run()),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "klamm", &mut std::io::stdout());
+            ExitCode::SUCCESS
         }
     }
 }
 
 /// Whoever reads the one line of a tool that says what is wrong has not asked for more.
-fn log_if_asked() {
+fn logged(tool: impl FnOnce() -> ExitCode) -> ExitCode {
     if std::env::var_os("KLAMM_LOG").is_some() {
         logging::to_stderr(false);
     }
+    tool()
 }
 
 /// The words of a panic may quote a record or a configuration, so only its place is told.

@@ -8,8 +8,9 @@ mod cluster;
 mod from;
 mod group;
 mod input;
+mod keyed;
 mod list;
-mod output;
+pub(crate) mod output;
 mod preview;
 mod read;
 mod reading;
@@ -26,6 +27,8 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 pub(crate) use cluster::{Cluster, ClusterArgs};
+pub(crate) use from::From;
+pub(crate) use keyed::keyed_records;
 pub(crate) use preview::PreviewArgs;
 
 /// The tool's threads: one for sockets, one for what waits; printing has the main thread.
@@ -130,7 +133,7 @@ pub(crate) fn preview(args: &PreviewArgs) -> ExitCode {
     }))
 }
 
-fn threads() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn threads() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(THREADS)
@@ -174,7 +177,7 @@ fn ended(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -186,7 +189,7 @@ pub(crate) fn complain(error: &anyhow::Error) {
 }
 
 /// One line on standard error.
-fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     let line: Vec<_> = text.split_ascii_whitespace().collect();
     // Standard error may be closed; then nobody wants to know.
     writeln!(io::stderr(), "klamm: {}", line.join(" ")).ok();

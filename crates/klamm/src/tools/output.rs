@@ -6,6 +6,6 @@ use std::io::{self, BufWriter, StdoutLock};
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Standard output for this thread alone; flushed only where the caller says so.
-pub(super) fn stdout() -> BufWriter<StdoutLock<'static>> {
+pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock())
 }
