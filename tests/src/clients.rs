@@ -50,7 +50,9 @@ pub async fn check(bootstrap: &str, check: &str) -> anyhow::Result<Value> {
         String::from_utf8_lossy(&output.stderr)
     );
     let mut lines = json_lines(&output.stdout)?;
-    lines.pop().with_context(|| format!("groups.py {check} printed nothing"))
+    lines
+        .pop()
+        .with_context(|| format!("groups.py {check} printed nothing"))
 }
 
 /// Runs one of Kafka's own tools against any broker, and returns its output. Takes seconds: a JVM starts.

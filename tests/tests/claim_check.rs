@@ -101,7 +101,10 @@ async fn a_record_of_any_size_arrives_by_its_reference_once_its_value_is_stored(
         write!(text, "{byte:02x}").unwrap();
         text
     });
-    let key = format!("large/claims/{TOPIC}/0/00000000000000000001-claim-fn-{}", &sha256[..16]);
+    let key = format!(
+        "large/claims/{TOPIC}/0/00000000000000000001-claim-fn-{}",
+        sha256.get(..16).unwrap()
+    );
     assert_eq!(
         values[1],
         json!({ "claimCheck": {

@@ -73,7 +73,12 @@ async fn a_connector_lives_on_the_command_line() {
     let again = run(&url, &["connectors", "create", &file]).await.ended(1);
     assert!(again.err.contains("already exists"), "{again:?}");
     let list = run(&url, &["connectors", "list"]).await.ended(0);
-    assert!(list.out.lines().any(|line| line.starts_with("cli ") && line.contains("RUNNING")), "{list:?}");
+    assert!(
+        list.out
+            .lines()
+            .any(|line| line.starts_with("cli ") && line.contains("RUNNING")),
+        "{list:?}"
+    );
     lambda
         .wait_for("the records", |log| {
             klamm_tests::account::accepted(log, "cli-fn", "cli").len() == 10
@@ -81,20 +86,35 @@ async fn a_connector_lives_on_the_command_line() {
         .await
         .unwrap();
     let status = run(&url, &["connectors", "status", "cli"]).await.ended(0);
-    assert!(status.out.contains("task 0") && status.out.contains("cli-0"), "{status:?}");
+    assert!(
+        status.out.contains("task 0") && status.out.contains("cli-0"),
+        "{status:?}"
+    );
 
     for (action, state) in [("pause", "PAUSED"), ("resume", "RUNNING"), ("stop", "STOPPED")] {
         run(&url, &["connectors", action, "cli", "--wait"]).await.ended(0);
-        let status = run(&url, &["connectors", "status", "cli", "--json"]).await.ended(0).json();
+        let status = run(&url, &["connectors", "status", "cli", "--json"])
+            .await
+            .ended(0)
+            .json();
         assert_eq!(status["connector"]["state"], state);
     }
     let offsets = run(&url, &["offsets", "get", "cli", "--json"]).await.ended(0).json();
-    let ends: i64 = offsets["offsets"].as_array().unwrap().iter().map(|entry| entry["offset"]["kafka_offset"].as_i64().unwrap()).sum();
+    let ends: i64 = offsets["offsets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["offset"]["kafka_offset"].as_i64().unwrap())
+        .sum();
     assert_eq!(ends, 10);
-    run(&url, &["offsets", "set", "cli", "cli:0=1", "cli:1=none"]).await.ended(0);
+    run(&url, &["offsets", "set", "cli", "cli:0=1", "cli:1=none"])
+        .await
+        .ended(0);
     let offsets = run(&url, &["offsets", "get", "cli"]).await.ended(0);
     assert_eq!(offsets.out, "TOPIC  PARTITION  OFFSET\ncli    0          1\n");
-    run(&url, &["offsets", "set", "cli", "cli:0=2020-01-01T00:00:00Z"]).await.ended(0);
+    run(&url, &["offsets", "set", "cli", "cli:0=2020-01-01T00:00:00Z"])
+        .await
+        .ended(0);
     run(&url, &["offsets", "reset", "cli"]).await.ended(0);
 
     // Files are what is wanted: nothing to do, then a difference, then nothing again.
@@ -131,14 +151,26 @@ async fn what_is_wrong_is_said_in_one_line_with_its_exit_code() {
     // A worker that is away does not matter while another answers.
     run(&format!("{nobody},{url}"), &["connectors", "list"]).await.ended(0);
 
-    let file = write(&dir, "bad.json", &json!({"name": "bad", "config": {"connector.class": "AwsLambdaSink", "topics": "t", "aws.lambda.batch.size": "many"}}));
+    let file = write(
+        &dir,
+        "bad.json",
+        &json!({"name": "bad", "config": {"connector.class": "AwsLambdaSink", "topics": "t", "aws.lambda.batch.size": "many"}}),
+    );
     let refused = run(&url, &["validate", &file]).await.ended(1);
-    assert!(refused.out.contains("bad: error: aws.lambda.batch.size:"), "{refused:?}");
+    assert!(
+        refused.out.contains("bad: error: aws.lambda.batch.size:"),
+        "{refused:?}"
+    );
     run(&url, &["connectors", "create", &file]).await.ended(1);
     run(&url, &["connectors", "create", "/nowhere.json"]).await.ended(2);
     run(&url, &["connectors", "pause", "nobody"]).await.ended(1);
     let plugins = run(&url, &["plugins", "list"]).await.ended(0);
-    for class in ["AwsLambdaSinkConnector", "JsonConverter", "InsertField", "TopicNameMatches"] {
+    for class in [
+        "AwsLambdaSinkConnector",
+        "JsonConverter",
+        "InsertField",
+        "TopicNameMatches",
+    ] {
         assert!(plugins.out.contains(class), "{class} in {plugins:?}");
     }
     run(&url, &["plugins", "config", "AwsLambdaSink"]).await.ended(0);
@@ -152,11 +184,19 @@ async fn connectors_of_a_java_cluster_are_imported_after_a_dry_run() {
     let lambda = FakeLambda::start().await.unwrap();
     let producer = Producer::connect(kafka.bootstrap()).await.unwrap();
     producer.create_topic("import-configs", 1).await.unwrap();
-    let record = |key: &str, value: Option<Value>| (Some(key.as_bytes().to_vec()), value.map(|value| value.to_string().into_bytes()));
+    let record = |key: &str, value: Option<Value>| {
+        (
+            Some(key.as_bytes().to_vec()),
+            value.map(|value| value.to_string().into_bytes()),
+        )
+    };
     let config = lambda_sink(&lambda, "t", &[("aws.lambda.function.name", "f"), ("name", "sink")]);
     let records = vec![
         record("connector-sink", Some(json!({"properties": config}))),
-        record("connector-files", Some(json!({"properties": {"connector.class": "FileStreamSource", "name": "files"}}))),
+        record(
+            "connector-files",
+            Some(json!({"properties": {"connector.class": "FileStreamSource", "name": "files"}})),
+        ),
         record("connector-gone", Some(json!({"properties": config}))),
         record("task-sink-0", Some(json!({"properties": {}}))),
         record("connector-gone", None),
@@ -164,18 +204,36 @@ async fn connectors_of_a_java_cluster_are_imported_after_a_dry_run() {
     producer.produce("import-configs", 0, records, CODECS[0]).await.unwrap();
     let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
     let url = worker.url();
-    let from = ["import", "--from-topic", "import-configs", "--bootstrap-server", kafka.bootstrap()];
+    let from = [
+        "import",
+        "--from-topic",
+        "import-configs",
+        "--bootstrap-server",
+        kafka.bootstrap(),
+    ];
 
     let dry = run(&url, &from).await.ended(5);
-    assert!(dry.out.contains("sink (") && dry.out.contains("would be imported"), "{dry:?}");
+    assert!(
+        dry.out.contains("sink (") && dry.out.contains("would be imported"),
+        "{dry:?}"
+    );
     assert!(dry.out.contains("files (FileStreamSource): is skipped"), "{dry:?}");
     assert!(!dry.out.contains("gone"), "{dry:?}");
-    assert_eq!(run(&url, &["connectors", "list", "--json"]).await.ended(0).json(), json!({}));
+    assert_eq!(
+        run(&url, &["connectors", "list", "--json"]).await.ended(0).json(),
+        json!({})
+    );
 
     run(&url, &[&from[..], &["--yes"]].concat()).await.ended(0);
     run(&url, &["connectors", "status", "sink", "--wait"]).await.ended(0);
-    let stopped = run(&url, &["connectors", "status", "sink", "--json"]).await.ended(0).json();
-    assert_eq!(stopped["connector"]["state"], "STOPPED", "the old cluster may still run it");
+    let stopped = run(&url, &["connectors", "status", "sink", "--json"])
+        .await
+        .ended(0)
+        .json();
+    assert_eq!(
+        stopped["connector"]["state"], "STOPPED",
+        "the old cluster may still run it"
+    );
     let again = run(&url, &[&from[..], &["--yes"]].concat()).await.ended(0);
     assert!(again.out.contains("is there already"), "{again:?}");
 
@@ -192,6 +250,9 @@ async fn a_shell_gets_its_completion() {
     for shell in ["bash", "zsh", "fish"] {
         let output = klamm(&["completion", shell], &[]).await.unwrap();
         assert!(output.status.success());
-        assert!(String::from_utf8(output.stdout).unwrap().contains("connectors"), "{shell}");
+        assert!(
+            String::from_utf8(output.stdout).unwrap().contains("connectors"),
+            "{shell}"
+        );
     }
 }

@@ -1,10 +1,14 @@
-//! The log: of a worker on standard error, of a local world among what it shows.
+//! The log: of a worker on standard error and in a book for the REST API, of a local world among what it shows.
 
-use klamm::{LogLevel, LogLevels};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use klamm::{LogBook, LogLevel, LogLevels, LogLine};
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
-use tracing::{Level, Metadata, warn};
-use tracing_subscriber::Layer as _;
+use tracing::{Event, Level, Metadata, Subscriber, warn};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
@@ -13,44 +17,54 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// The credentials chain logs each provider that has none, at each try; delivery says it once.
 const LOGGERS: &[(&str, LogLevel)] = &[("aws_config", LogLevel::Error)];
 
+/// What the REST API shows and changes of the log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) levels: LogLevels,
+    pub(crate) book: LogBook,
+}
+
 /// Logs to standard error as `KLAMM_LOG` says, else information, and as the levels say later.
-pub(crate) fn to_stderr(is_json: bool) -> LogLevels {
+pub(crate) fn to_stderr(is_json: bool) -> Log {
     start(std::io::stderr, is_json, LogLevel::Info)
 }
 
 /// Logs to this writer as `KLAMM_LOG` says, else warnings, and as the levels say later.
-pub(crate) fn to(writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) -> LogLevels {
+pub(crate) fn to(writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) -> Log {
     start(writer, false, LogLevel::Warn)
 }
 
-fn start(
-    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
-    is_json: bool,
-    default: LogLevel,
-) -> LogLevels {
+fn start(writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static, is_json: bool, default: LogLevel) -> Log {
     let wish = std::env::var("KLAMM_LOG").ok();
     let parsed = wish.as_deref().map(str::parse::<Targets>);
-    let refused = parsed.as_ref().and_then(|parsed| parsed.as_ref().err()).map(ToString::to_string);
+    let refused = parsed
+        .as_ref()
+        .and_then(|parsed| parsed.as_ref().err())
+        .map(ToString::to_string);
     let levels = match parsed {
         Some(Ok(targets)) => {
             let root = targets.default_level().map_or(LogLevel::Error, named);
-            LogLevels::new(root, targets.iter().map(|(target, level)| (target.to_owned(), named(level))))
+            LogLevels::new(
+                root,
+                targets.iter().map(|(target, level)| (target.to_owned(), named(level))),
+            )
         }
-        Some(Err(_)) | None => {
-            LogLevels::new(default, LOGGERS.iter().map(|(logger, level)| ((*logger).to_owned(), *level)))
-        }
+        Some(Err(_)) | None => LogLevels::new(
+            default,
+            LOGGERS.iter().map(|(logger, level)| ((*logger).to_owned(), *level)),
+        ),
     };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(false);
+    let book = LogBook::default();
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     let lines = if is_json { lines.json().boxed() } else { lines.boxed() };
     tracing_subscriber::registry()
         .with(lines.with_filter(ByLevels(levels.clone())))
+        .with(ToBook(book.clone()).with_filter(ByLevels(levels.clone())))
         .init();
     if let Some(error) = refused {
         warn!(%error, "`KLAMM_LOG` is not a valid filter, the default is used: {default:?}, and errors of `aws_config`");
     }
-    levels
+    Log { levels, book }
 }
 
 fn named(level: LevelFilter) -> LogLevel {
@@ -92,5 +106,41 @@ impl<S> Filter<S> for ByLevels {
         } else {
             Interest::never()
         }
+    }
+}
+
+/// Writes lines that name a connector into the book.
+struct ToBook(LogBook);
+
+impl<S: Subscriber> Layer<S> for ToBook {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let Some(connector) = fields.0.remove("connector") else {
+            return;
+        };
+        self.0.write(LogLine {
+            sequence: 0,
+            at_ms: 0,
+            level: event.metadata().level().as_str(),
+            logger: event.metadata().target(),
+            connector,
+            message: fields.0.remove("message").unwrap_or_default(),
+            fields: fields.0,
+        });
+    }
+}
+
+/// The values of a line as text.
+#[derive(Default)]
+struct Fields(BTreeMap<&'static str, String>);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
     }
 }

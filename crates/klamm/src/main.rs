@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use klamm::{ConnectorFile, FileError, LogLevels, StartError, Worker};
+use klamm::{ConnectorFile, FileError, StartError, Worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
@@ -151,10 +151,14 @@ fn main() -> ExitCode {
 
 /// Whoever reads the one line of a tool that says what is wrong has not asked for more.
 fn logged(tool: impl FnOnce() -> ExitCode) -> ExitCode {
+    log_if_asked();
+    tool()
+}
+
+fn log_if_asked() {
     if std::env::var_os("KLAMM_LOG").is_some() {
         logging::to_stderr(false);
     }
-    tool()
 }
 
 /// The words of a panic may quote a record or a configuration, so only its place is told.
@@ -166,7 +170,7 @@ fn tell_of_panics() {
 }
 
 fn worker(args: WorkerArgs) -> ExitCode {
-    let levels = logging::to_stderr(args.log_json);
+    let log = logging::to_stderr(args.log_json);
     tell_of_panics();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all().thread_name("klamm-work");
@@ -180,7 +184,7 @@ fn worker(args: WorkerArgs) -> ExitCode {
             return ExitCode::from(EXIT_START);
         }
     };
-    match runtime.block_on(run(args, levels)) {
+    match runtime.block_on(run(args, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{:#}", failure.error);
@@ -217,10 +221,11 @@ impl From<StartError> for Failure {
     }
 }
 
-async fn run(args: WorkerArgs, levels: LogLevels) -> Result<(), Failure> {
+async fn run(args: WorkerArgs, log: logging::Log) -> Result<(), Failure> {
     let mut builder = Worker::builder()
         .with_rest()
-        .log_levels(levels)
+        .log_levels(log.levels)
+        .log_book(log.book)
         .properties(properties(&args)?);
     let mut files: BTreeMap<String, &PathBuf> = BTreeMap::new();
     for path in &args.connectors {

@@ -10,7 +10,7 @@ use klamm_connect_api::ConfigErrors;
 use klamm_connect_api::config::KeysOnly;
 use klamm_lambda_sink::{Environment, LambdaSinkConnector};
 use klamm_rest::{About, RestError, RestServer};
-use klamm_runtime::{Herder, HerderError, LogLevels, Plugins, SubmittedConfig, TargetState, WorkerConfig};
+use klamm_runtime::{Herder, HerderError, LogBook, LogLevels, Plugins, SubmittedConfig, TargetState, WorkerConfig};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -67,6 +67,7 @@ pub struct WorkerBuilder {
     connectors: Vec<ConnectorFile>,
     plugins: Option<Plugins>,
     log_levels: Option<LogLevels>,
+    log_book: Option<LogBook>,
     has_rest: bool,
     is_in_memory: bool,
 }
@@ -132,6 +133,13 @@ impl WorkerBuilder {
     #[must_use]
     pub fn log_levels(mut self, levels: LogLevels) -> Self {
         self.log_levels = Some(levels);
+        self
+    }
+
+    /// Lets the REST API tell what was logged about a connector. Whoever sets up the log writes the book.
+    #[must_use]
+    pub fn log_book(mut self, book: LogBook) -> Self {
+        self.log_book = Some(book);
         self
     }
 
@@ -203,6 +211,7 @@ impl WorkerBuilder {
                 dead_letters: worker.runtime.dead_letters(),
                 live_checks: worker.runtime.live_checks(),
                 log_levels: self.log_levels,
+                log_book: self.log_book,
             };
             let stop = worker.stop.clone().cancelled_owned();
             worker

@@ -7,9 +7,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use klamm_connect_api::{ConfigKey, ConfigType, PluginInfo, RawConfig};
 use klamm_runtime::{
-    ConnectorInfo, ConnectorStatus, InstanceStatus, Logger, PartitionOffset, ValidatedKey, Validation,
+    ConnectorInfo, ConnectorStatus, InstanceStatus, LogLine, Logger, PartitionOffset, ValidatedKey, Validation,
 };
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// What stands for a secret.
 const MASK: &str = "[hidden]";
@@ -254,6 +256,46 @@ impl From<Logger> for LoggerAnswer {
         Self {
             level: logger.level.name(),
             last_modified: logger.last_modified,
+        }
+    }
+}
+
+/// `GET /connectors/{name}/logs`.
+#[derive(Serialize)]
+pub(crate) struct LogsAnswer<'a> {
+    lines: Vec<LogLineAnswer<'a>>,
+    /// What to send as `after` to go on.
+    next: u64,
+}
+
+#[derive(Serialize)]
+struct LogLineAnswer<'a> {
+    sequence: u64,
+    at: String,
+    level: &'a str,
+    logger: &'a str,
+    message: &'a str,
+    fields: &'a BTreeMap<&'static str, String>,
+}
+
+impl<'a> LogsAnswer<'a> {
+    pub(crate) fn new(lines: &'a [LogLine], next: u64) -> Self {
+        let at = |ms: i64| {
+            let nanoseconds = i128::from(ms) * 1_000_000;
+            let at = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok();
+            at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+        };
+        let line = |line: &'a LogLine| LogLineAnswer {
+            sequence: line.sequence,
+            at: at(line.at_ms),
+            level: line.level,
+            logger: line.logger,
+            message: &line.message,
+            fields: &line.fields,
+        };
+        Self {
+            lines: lines.iter().map(line).collect(),
+            next,
         }
     }
 }

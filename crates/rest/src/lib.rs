@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use klamm_runtime::{DeadLetters, Herder, LiveChecks, LogLevels, WorkerSnapshot};
+use klamm_runtime::{DeadLetters, Herder, LiveChecks, LogBook, LogLevels, WorkerSnapshot};
 
 pub use error::RestError;
 pub use metrics::{MetricInfo, metrics};
@@ -46,6 +46,8 @@ pub struct About {
     pub dead_letters: Arc<dyn DeadLetters>,
     /// What is logged; without it `/admin/loggers` is not there.
     pub log_levels: Option<LogLevels>,
+    /// What was logged of connectors; without it `/connectors/{name}/logs` is not there.
+    pub log_book: Option<LogBook>,
 }
 
 impl fmt::Debug for About {

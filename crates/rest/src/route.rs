@@ -31,6 +31,7 @@ pub(crate) enum Resource {
     Topics(String),
     TopicsReset(String),
     Offsets(String),
+    Logs(String),
     Plugins,
     PluginConfig(String),
     PluginValidate(String),
@@ -67,6 +68,7 @@ impl Resource {
             ["connectors", name, "topics"] => Self::Topics(name.to_owned()),
             ["connectors", name, "topics", "reset"] => Self::TopicsReset(name.to_owned()),
             ["connectors", name, "offsets"] => Self::Offsets(name.to_owned()),
+            ["connectors", name, "logs"] => Self::Logs(name.to_owned()),
             ["connector-plugins"] => Self::Plugins,
             ["connector-plugins", name, "config"] => Self::PluginConfig(name.to_owned()),
             ["connector-plugins", name, "config", "validate"] => Self::PluginValidate(name.to_owned()),
@@ -85,7 +87,7 @@ impl Resource {
             Self::Status(_) | Self::Tasks(_) | Self::TaskStatus(..) => &[Method::GET],
             Self::DeadLetters(_) | Self::DeadLetterRecords(_) => &[Method::GET],
             Self::Redrive(_) => &[Method::POST, Method::GET, Method::DELETE],
-            Self::Topics(_) | Self::Plugins | Self::PluginConfig(_) | Self::Loggers => &[Method::GET],
+            Self::Topics(_) | Self::Logs(_) | Self::Plugins | Self::PluginConfig(_) | Self::Loggers => &[Method::GET],
             Self::Connectors => &[Method::POST, Method::GET],
             Self::Connector(_) => &[Method::DELETE, Method::GET],
             Self::Config(_) => &[Method::GET, Method::PUT, Method::PATCH],
@@ -185,7 +187,10 @@ pub(crate) fn number<T: FromStr>(query: &[(String, String)], name: &str) -> Resu
 
 /// The first value of a parameter.
 pub(crate) fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    query
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// A boolean parameter as Java reads it: anything but `true` is false, and an empty one is the default.

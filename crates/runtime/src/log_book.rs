@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::wall_clock::now_ms;
+
 /// Lines that are kept, of all connectors.
 const LINES: usize = 10_000;
 /// Bytes of text that are kept.
@@ -48,11 +50,12 @@ struct Lines {
 pub struct LogBook(Arc<Mutex<Lines>>);
 
 impl LogBook {
-    /// Keeps a line; its number is given here.
+    /// Keeps a line; its number and its time are given here.
     pub fn write(&self, mut line: LogLine) {
         let mut lines = self.lines();
         lines.written += 1;
         line.sequence = lines.written;
+        line.at_ms = now_ms();
         lines.bytes += line.bytes();
         lines.kept.push_back(line);
         while lines.kept.len() > LINES || lines.bytes > BYTES {
@@ -67,7 +70,11 @@ impl LogBook {
     pub fn of(&self, connector: &str, after: u64, limit: usize) -> (Vec<LogLine>, u64) {
         let lines = self.lines();
         let newest = lines.kept.iter().rev().take_while(|line| line.sequence > after);
-        let mut found: Vec<_> = newest.filter(|line| line.connector == connector).take(limit).cloned().collect();
+        let mut found: Vec<_> = newest
+            .filter(|line| line.connector == connector)
+            .take(limit)
+            .cloned()
+            .collect();
         found.reverse();
         (found, lines.written)
     }
@@ -120,7 +127,11 @@ mod tests {
         assert_eq!(book.of("a", 0, usize::MAX).0.len(), LINES);
         assert_eq!(messages(&book.of("a", 0, usize::MAX))[0], "5");
         book.write(line("a", &"x".repeat(BYTES)));
-        assert_eq!(book.of("a", 0, usize::MAX).0.len(), 0, "one that is larger than everything is not kept");
+        assert_eq!(
+            book.of("a", 0, usize::MAX).0.len(),
+            0,
+            "one that is larger than everything is not kept"
+        );
         assert_eq!(book.lines().bytes, 0);
     }
 }

@@ -58,10 +58,22 @@ pub(crate) struct ApiArgs {
     )]
     user: Option<String>,
     /// The bearer token of who asks; better by the environment
-    #[arg(long, global = true, env = "KLAMM_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "KLAMM_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
     /// Certificates in PEM that vouch for the worker, instead of the system's
-    #[arg(long, global = true, env = "KLAMM_CACERT", value_name = "FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "KLAMM_CACERT",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
     cacert: Option<PathBuf>,
     /// The client's own certificate and key in PEM, for workers that ask for one
     #[arg(long, global = true, env = "KLAMM_CERT", value_name = "FILE", hide_env_values = true)]
@@ -88,11 +100,7 @@ pub(crate) enum ApiError {
     Unreachable(String),
     /// The worker took it and did not answer.
     #[error("{method} {path}: {what}: look with `klamm connectors status` whether it was done")]
-    NoAnswer {
-        method: Method,
-        path: String,
-        what: String,
-    },
+    NoAnswer { method: Method, path: String, what: String },
     /// The worker answered that it cannot be done.
     #[error("{message} ({method} {path}: {status}){advice}")]
     Refused {
@@ -139,11 +147,6 @@ pub(crate) fn path(segments: &[&str]) -> String {
     path
 }
 
-/// A value of a query.
-pub(crate) fn query(value: &str) -> String {
-    utf8_percent_encode(value, SEGMENT).to_string()
-}
-
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
     let certificates = read().map_err(|error| anyhow::anyhow!("{error}"));
@@ -180,7 +183,8 @@ impl ApiArgs {
         };
         let authorization = authorization
             .map(|text| {
-                let mut value = HeaderValue::try_from(text).context("the token has characters that no header can hold")?;
+                let mut value =
+                    HeaderValue::try_from(text).context("the token has characters that no header can hold")?;
                 value.set_sensitive(true);
                 anyhow::Ok(value)
             })
@@ -247,7 +251,10 @@ fn base(url: &str) -> anyhow::Result<Uri> {
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
         bail!("`{url}` is no address such as https://host:8083");
     }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+    if uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
         bail!("an address holds no credentials: use KLAMM_USER or KLAMM_TOKEN");
     }
     Ok(uri)
@@ -284,7 +291,9 @@ impl Api {
                 path: path.to_owned(),
                 what,
             };
-            let request = self.request(url, &method, path, body).map_err(|error| no_answer(format!("{error:#}")))?;
+            let request = self
+                .request(url, &method, path, body)
+                .map_err(|error| no_answer(format!("{error:#}")))?;
             let answer = match timeout(self.timeout, self.client.request(request)).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) if error.is_connect() => {
@@ -299,7 +308,12 @@ impl Api {
             let body = match reading.await {
                 Ok(Ok(body)) => body.to_bytes(),
                 Ok(Err(error)) => return Err(no_answer(format!("the answer broke off: {error}"))),
-                Err(_) => return Err(no_answer(format!("no whole answer within {} s", self.timeout.as_secs()))),
+                Err(_) => {
+                    return Err(no_answer(format!(
+                        "no whole answer within {} s",
+                        self.timeout.as_secs()
+                    )));
+                }
             };
             if !status.is_success() {
                 return Err(refusal(method, path, status, &body));

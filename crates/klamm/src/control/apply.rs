@@ -97,13 +97,18 @@ fn within(path: &Path) -> Result<Vec<PathBuf>, BadInput> {
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(path).with_context(unreadable)? {
         let file = entry.with_context(unreadable)?.path();
-        let is_connector = file.extension().is_some_and(|kind| kind == "json" || kind == "properties");
+        let is_connector = file
+            .extension()
+            .is_some_and(|kind| kind == "json" || kind == "properties");
         if is_connector && file.is_file() {
             found.insert(file);
         }
     }
     if found.is_empty() {
-        return Err(BadInput(anyhow!("{} holds no .json or .properties file", path.display())));
+        return Err(BadInput(anyhow!(
+            "{} holds no .json or .properties file",
+            path.display()
+        )));
     }
     Ok(found.into_iter().collect())
 }
@@ -139,10 +144,23 @@ fn compare(stored: Option<&Value>, wanted: &SubmittedConfig) -> Change {
 /// Values of settings that are secret wherever they stand: the worker masks what it stores, the file's are plain.
 fn shown(key: &str, value: &str) -> String {
     let key = key.to_ascii_lowercase();
-    let is_secret = ["password", "secret", "token", "jaas", "credential", "private", "access.key", "user.info"]
-        .iter()
-        .any(|part| key.contains(part));
-    if is_secret && !value.starts_with("${") { MASK.to_owned() } else { value.to_owned() }
+    let is_secret = [
+        "password",
+        "secret",
+        "token",
+        "jaas",
+        "credential",
+        "private",
+        "access.key",
+        "user.info",
+    ]
+    .iter()
+    .any(|part| key.contains(part));
+    if is_secret && !value.starts_with("${") {
+        MASK.to_owned()
+    } else {
+        value.to_owned()
+    }
 }
 
 fn lines(name: &str, change: &Change, wanted: Option<&ConnectorFile>) -> Vec<String> {
@@ -175,7 +193,11 @@ impl Run for ApplyArgs {
         if self.prune {
             let there = api.get("/connectors").await?;
             let there = there.as_array().into_iter().flatten().filter_map(Value::as_str);
-            plan.extend(there.filter(|name| !wanted.contains_key(*name)).map(|name| (name.to_owned(), Change::Delete)));
+            plan.extend(
+                there
+                    .filter(|name| !wanted.contains_key(*name))
+                    .map(|name| (name.to_owned(), Change::Delete)),
+            );
         }
         let mut report = Vec::new();
         let mut exit = Exit::Done;
@@ -193,7 +215,11 @@ impl Run for ApplyArgs {
         }
         if !self.dry_run {
             for (name, change) in &plan {
-                let goal = if *change == Change::Delete { Goal::Gone } else { Goal::Settled };
+                let goal = if *change == Change::Delete {
+                    Goal::Gone
+                } else {
+                    Goal::Settled
+                };
                 exit = exit.and(self.wait.until(api, name, goal).await?);
             }
         }
@@ -229,7 +255,10 @@ mod tests {
     use super::*;
 
     fn config(settings: &[(&str, &str)]) -> SubmittedConfig {
-        settings.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect()
+        settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned())))
+            .collect()
     }
 
     #[test]
@@ -237,7 +266,10 @@ mod tests {
         let stored = json!({"name": "a", "topics": "t", "x.password": MASK});
         let cases = [
             (config(&[("topics", "t"), ("x.password", MASK)]), Change::None),
-            (config(&[("name", "a"), ("topics", "t"), ("x.password", "p")]), Change::Resend),
+            (
+                config(&[("name", "a"), ("topics", "t"), ("x.password", "p")]),
+                Change::Resend,
+            ),
             (
                 config(&[("topics", "u"), ("x.password", "p"), ("y", "1")]),
                 Change::Update(BTreeMap::from([
@@ -247,7 +279,10 @@ mod tests {
             ),
             (
                 config(&[("topics", "t")]),
-                Change::Update(BTreeMap::from([("x.password".to_owned(), (Some(MASK.to_owned()), None))])),
+                Change::Update(BTreeMap::from([(
+                    "x.password".to_owned(),
+                    (Some(MASK.to_owned()), None),
+                )])),
             ),
         ];
         for (wanted, change) in cases {
@@ -258,7 +293,11 @@ mod tests {
 
     #[test]
     fn a_difference_shows_no_secret_but_references() {
-        let wanted = config(&[("aws.secret.access.key", "hush"), ("x.password", "${file:/x:y}"), ("topics", "t")]);
+        let wanted = config(&[
+            ("aws.secret.access.key", "hush"),
+            ("x.password", "${file:/x:y}"),
+            ("topics", "t"),
+        ]);
         let file = ConnectorFile {
             name: "a".to_owned(),
             config: wanted,
@@ -268,7 +307,12 @@ mod tests {
         lines.sort();
         assert_eq!(
             lines,
-            ["  + aws.secret.access.key: [hidden]", "  + topics: t", "  + x.password: ${file:/x:y}", "a: create"]
+            [
+                "  + aws.secret.access.key: [hidden]",
+                "  + topics: t",
+                "  + x.password: ${file:/x:y}",
+                "a: create"
+            ]
         );
     }
 
@@ -283,6 +327,9 @@ mod tests {
         assert_eq!(files(&paths).unwrap().into_keys().collect::<Vec<_>>(), ["a", "b"]);
         write("c.json", r#"{"name":"a"}"#);
         let error = files(&paths).unwrap_err().to_string();
-        assert!(error.ends_with("both describe connector a: keep one of them"), "{error}");
+        assert!(
+            error.ends_with("both describe connector a: keep one of them"),
+            "{error}"
+        );
     }
 }

@@ -148,7 +148,9 @@ async fn overview(api: &Api) -> anyhow::Result<Exit> {
     }
     let mut rows: Vec<_> = members(&all, "")
         .map(|(name, connector)| {
-            let states: Vec<_> = list(connector, "/status/tasks").map(|task| text(task, "/state")).collect();
+            let states: Vec<_> = list(connector, "/status/tasks")
+                .map(|task| text(task, "/state"))
+                .collect();
             let running = states.iter().filter(|state| *state == "RUNNING").count();
             let class = text(connector, "/info/config/connector.class");
             [
@@ -262,7 +264,9 @@ async fn status(api: &Api, args: &StatusArgs) -> anyhow::Result<Exit> {
         return overview(api).await;
     };
     let waited = args.wait.until(api, name, Goal::Settled).await?;
-    let status = api.get(&(path(&["connectors", name, "status"]) + "?extensions=true")).await?;
+    let status = api
+        .get(&(path(&["connectors", name, "status"]) + "?extensions=true"))
+        .await?;
     if api.is_json {
         print_json(&status)?;
     } else {

@@ -22,7 +22,12 @@ use crate::tools::ClusterArgs;
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// REST API of the Connect cluster; credentials of its own by `IMPORT_USER` (NAME:PASSWORD)
-    #[arg(long, value_name = "URL", required_unless_present = "from_topic", conflicts_with = "from_topic")]
+    #[arg(
+        long,
+        value_name = "URL",
+        required_unless_present = "from_topic",
+        conflicts_with = "from_topic"
+    )]
     from_rest: Option<String>,
     /// Its config topic (`config.storage.topic`), which also holds what its API masks
     #[arg(long, value_name = "TOPIC")]
@@ -87,7 +92,10 @@ impl ImportArgs {
             let other = ApiArgs::of(url, std::env::var("IMPORT_USER").ok()).connect()?;
             let all = other.get("/connectors?expand=info").await?;
             let config = |(name, connector): (&String, &Value)| {
-                (name.clone(), submitted(connector.pointer("/info/config").unwrap_or(&Value::Null)))
+                (
+                    name.clone(),
+                    submitted(connector.pointer("/info/config").unwrap_or(&Value::Null)),
+                )
             };
             return Ok(members(&all, "").map(config).collect());
         }
@@ -100,7 +108,11 @@ impl ImportArgs {
 /// Settings that cannot be imported: the other cluster does not tell them.
 fn masked(config: &SubmittedConfig) -> Vec<&str> {
     let is_masked = |value: &Option<String>| matches!(value.as_deref(), Some("[hidden]" | "******"));
-    config.iter().filter(|(_, value)| is_masked(value)).map(|(key, _)| key.as_str()).collect()
+    config
+        .iter()
+        .filter(|(_, value)| is_masked(value))
+        .map(|(key, _)| key.as_str())
+        .collect()
 }
 
 impl Run for ImportArgs {
@@ -160,7 +172,10 @@ impl ImportArgs {
         let masked = masked(&file.config);
         if !masked.is_empty() {
             *exit = exit.and(Exit::Bad);
-            return Ok(format!("cannot be imported: `{}` is masked: use --from-topic", masked.join("`, `")));
+            return Ok(format!(
+                "cannot be imported: `{}` is masked: use --from-topic",
+                masked.join("`, `")
+            ));
         }
         let (_, findings) = match validate(api, file, false).await {
             Ok(validated) => validated,
@@ -174,7 +189,11 @@ impl ImportArgs {
             *exit = exit.and(Exit::Bad);
             return Ok(format!("cannot be imported: {}", findings.errors.join("; ")));
         }
-        let warnings: String = findings.warnings.iter().map(|warning| format!("; warning: {warning}")).collect();
+        let warnings: String = findings
+            .warnings
+            .iter()
+            .map(|warning| format!("; warning: {warning}"))
+            .collect();
         if !self.yes {
             *exit = exit.and(Exit::Differs);
             return Ok(format!("would be imported{warnings}"));
@@ -204,11 +223,17 @@ mod tests {
             record("task-a-0", Some(r#"{"properties":{}}"#)),
             record("commit-a", Some(r#"{"tasks":1}"#)),
             record("connector-b", None),
-            record("connector-c", Some(r#"{"schema":null,"payload":{"properties":{"topics":"u"}}}"#)),
+            record(
+                "connector-c",
+                Some(r#"{"schema":null,"payload":{"properties":{"topics":"u"}}}"#),
+            ),
             record("connector-a", Some(r#"{"properties":{"topics":"v"}}"#)),
         ])
         .unwrap();
-        let topics: Vec<_> = found.iter().map(|(name, config)| (name.as_str(), config["topics"].as_deref())).collect();
+        let topics: Vec<_> = found
+            .iter()
+            .map(|(name, config)| (name.as_str(), config["topics"].as_deref()))
+            .collect();
         assert_eq!(topics, [("a", Some("v")), ("c", Some("u"))]);
         let error = replay([record("connector-a", Some("{}"))]).unwrap_err();
         assert!(error.to_string().contains("is this the config topic?"));

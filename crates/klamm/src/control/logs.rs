@@ -41,6 +41,14 @@ pub(super) async fn print(api: &Api, name: &str, lines: u32, follow: bool) -> an
 }
 
 fn readable(line: &Value) -> String {
-    let fields: Vec<_> = members(line, "/fields").map(|(key, value)| format!(" {key}={value}")).collect();
-    format!("{} {:>5} {}{}", text(line, "/at"), text(line, "/level"), text(line, "/message"), fields.concat())
+    let fields: Vec<_> = members(line, "/fields")
+        .map(|(key, value)| format!(" {key}={value}"))
+        .collect();
+    format!(
+        "{} {:>5} {}{}",
+        text(line, "/at"),
+        text(line, "/level"),
+        text(line, "/message"),
+        fields.concat()
+    )
 }

@@ -81,7 +81,9 @@ impl Run for OffsetsCommand {
             }
             Self::Set(args) => set(api, args).await?,
             Self::Reset(args) => {
-                let answer = api.send(Method::DELETE, &path(&["connectors", &args.name, "offsets"]), None).await?;
+                let answer = api
+                    .send(Method::DELETE, &path(&["connectors", &args.name, "offsets"]), None)
+                    .await?;
                 told(api, &answer)?;
             }
         }
@@ -100,7 +102,10 @@ async fn set(api: &Api, args: &SetArgs) -> anyhow::Result<()> {
         return print(api, &set);
     }
     if args.offsets.iter().any(by_time) {
-        return Err(BadInput(anyhow::anyhow!("give either offsets or times: they are set by different requests")).into());
+        return Err(BadInput(anyhow::anyhow!(
+            "give either offsets or times: they are set by different requests"
+        ))
+        .into());
     }
     told(api, &api.send(Method::PATCH, &at, Some(&body)).await?)
 }
@@ -152,7 +157,15 @@ mod tests {
             let (topic, partition) = ("orders".to_owned(), 0);
             assert_eq!(setting(text).unwrap(), Setting { topic, partition, to });
         }
-        for bad in ["orders=1", "orders:x=1", "orders:-1=1", "orders:0=", "orders:0=-1", "orders:0=latest", "a:0"] {
+        for bad in [
+            "orders=1",
+            "orders:x=1",
+            "orders:-1=1",
+            "orders:0=",
+            "orders:0=-1",
+            "orders:0=latest",
+            "a:0",
+        ] {
             setting(bad).unwrap_err();
         }
     }

@@ -31,7 +31,9 @@ impl Run for PluginsCommand {
     async fn run(&self, api: &Api) -> anyhow::Result<Exit> {
         match self {
             Self::List(args) => {
-                let plugins = api.get(&format!("/connector-plugins?connectorsOnly={}", args.connectors)).await?;
+                let plugins = api
+                    .get(&format!("/connector-plugins?connectorsOnly={}", args.connectors))
+                    .await?;
                 if api.is_json {
                     print_json(&plugins)?;
                 } else {

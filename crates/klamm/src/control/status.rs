@@ -14,12 +14,18 @@ use crate::tools::output;
 pub(super) fn print(status: &Value) -> anyhow::Result<()> {
     let mut out = output::stdout();
     let line = |id: String, part: &Value| [id, text(part, "/state"), text(part, "/worker_id")];
-    let mut rows = vec![line(text(status, "/name"), status.get("connector").unwrap_or(&Value::Null))];
+    let mut rows = vec![line(
+        text(status, "/name"),
+        status.get("connector").unwrap_or(&Value::Null),
+    )];
     rows.extend(list(status, "/tasks").map(|task| line(format!("  task {}", text(task, "/id")), task)));
     table::write(&mut out, ["CONNECTOR", "STATE", "WORKER"], &rows)?;
 
     let tasks = || list(status, "/extensions/tasks");
-    let partitions: Vec<_> = tasks().flat_map(|task| list(task, "/partitions")).map(partition).collect();
+    let partitions: Vec<_> = tasks()
+        .flat_map(|task| list(task, "/partitions"))
+        .map(partition)
+        .collect();
     if !partitions.is_empty() {
         writeln!(out)?;
         let head = ["PARTITION", "DONE TO", "END", "LAG", "OLDEST UNDONE", "UNDONE RECORDS"];
@@ -28,7 +34,15 @@ pub(super) fn print(status: &Value) -> anyhow::Result<()> {
     let routes: Vec<_> = tasks().flat_map(|task| list(task, "/routes")).map(route).collect();
     if !routes.is_empty() {
         writeln!(out)?;
-        let head = ["ROUTE", "TO", "STATE", "IN FLIGHT", "CALLS", "THROTTLED", "POSSIBLE DUPLICATES"];
+        let head = [
+            "ROUTE",
+            "TO",
+            "STATE",
+            "IN FLIGHT",
+            "CALLS",
+            "THROTTLED",
+            "POSSIBLE DUPLICATES",
+        ];
         table::write(&mut out, head, &routes)?;
     }
     for task in tasks() {
@@ -66,7 +80,12 @@ pub(super) fn print(status: &Value) -> anyhow::Result<()> {
         }
     }
     let failed = |part: &&Value| text(part, "/state") == "FAILED";
-    for part in status.get("connector").into_iter().chain(list(status, "/tasks")).filter(failed) {
+    for part in status
+        .get("connector")
+        .into_iter()
+        .chain(list(status, "/tasks"))
+        .filter(failed)
+    {
         writeln!(out, "\n{}", text(part, "/trace").trim_end())?;
     }
     out.flush()?;
@@ -86,8 +105,16 @@ fn partition(partition: &Value) -> [String; 6] {
 }
 
 fn route(route: &Value) -> [String; 7] {
-    ["/name", "/destination", "/state", "/calls_in_flight", "/invocations", "/throttled_invocations", "/possible_duplicates"]
-        .map(|pointer| text(route, pointer))
+    [
+        "/name",
+        "/destination",
+        "/state",
+        "/calls_in_flight",
+        "/invocations",
+        "/throttled_invocations",
+        "/possible_duplicates",
+    ]
+    .map(|pointer| text(route, pointer))
 }
 
 /// Short enough for a cell.

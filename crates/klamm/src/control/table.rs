@@ -38,9 +38,6 @@ mod tests {
             ["ä".to_owned(), String::new()],
         ];
         write(&mut out, ["NAME", "STATE"], &rows).unwrap();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "NAME    STATE\norders  RUNNING\nä\n"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "NAME    STATE\norders  RUNNING\nä\n");
     }
 }

@@ -47,7 +47,9 @@ impl Findings {
         }
         for check in list(answer, "/extensions/live") {
             if text(check, "/ok") == "false" {
-                findings.errors.push(format!("{}: {}", text(check, "/check"), text(check, "/message")));
+                findings
+                    .errors
+                    .push(format!("{}: {}", text(check, "/check"), text(check, "/message")));
             }
         }
         findings
@@ -65,7 +67,9 @@ pub(super) async fn validate(api: &Api, file: &ConnectorFile, is_live: bool) -> 
     config["name"] = file.name.as_str().into();
     let request = path(&["connector-plugins", class.trim(), "config", "validate"]);
     let live = if is_live { "&live=true" } else { "" };
-    let answer = api.send(Method::PUT, &format!("{request}?extensions=true{live}"), Some(&config)).await?;
+    let answer = api
+        .send(Method::PUT, &format!("{request}?extensions=true{live}"), Some(&config))
+        .await?;
     let findings = Findings::of(&answer);
     Ok((answer, findings))
 }

@@ -89,7 +89,11 @@ fn show(shown: &mut String, line: &str) {
 
 fn look(status: Option<&Value>, goal: Goal) -> Seen {
     let Some(status) = status else {
-        return if goal == Goal::Gone { Seen::Reached } else { Seen::Not("not there yet".to_owned()) };
+        return if goal == Goal::Gone {
+            Seen::Reached
+        } else {
+            Seen::Not("not there yet".to_owned())
+        };
     };
     let connector = text(status, "/connector/state");
     let tasks: Vec<String> = list(status, "/tasks").map(|task| text(task, "/state")).collect();
@@ -109,14 +113,20 @@ fn look(status: Option<&Value>, goal: Goal) -> Seen {
     if is_reached {
         return Seen::Reached;
     }
-    let tasks = if tasks.is_empty() { "no tasks".to_owned() } else { format!("tasks {}", tasks.join(", ")) };
+    let tasks = if tasks.is_empty() {
+        "no tasks".to_owned()
+    } else {
+        format!("tasks {}", tasks.join(", "))
+    };
     Seen::Not(format!("{connector}, {tasks}"))
 }
 
 /// The first line of the first trace.
 fn failure(status: &Value) -> Option<String> {
     let connector = status.get("connector").into_iter();
-    let failed = connector.chain(list(status, "/tasks")).find(|part| text(part, "/state") == "FAILED")?;
+    let failed = connector
+        .chain(list(status, "/tasks"))
+        .find(|part| text(part, "/state") == "FAILED")?;
     let trace = text(failed, "/trace");
     Some(trace.lines().next().unwrap_or("no reason is told").to_owned())
 }
@@ -128,7 +138,10 @@ mod tests {
     use super::*;
 
     fn status(connector: &str, tasks: &[&str]) -> Value {
-        let tasks: Vec<_> = tasks.iter().map(|state| json!({"state": state, "trace": "why\n\tat"})).collect();
+        let tasks: Vec<_> = tasks
+            .iter()
+            .map(|state| json!({"state": state, "trace": "why\n\tat"}))
+            .collect();
         json!({"connector": {"state": connector}, "tasks": tasks})
     }
 
@@ -138,15 +151,31 @@ mod tests {
         let cases = [
             (Goal::Running, Some(status("RUNNING", &["RUNNING"])), Seen::Reached),
             (Goal::Running, Some(status("RUNNING", &[])), not("RUNNING, no tasks")),
-            (Goal::Running, Some(status("RUNNING", &["UNASSIGNED"])), not("RUNNING, tasks UNASSIGNED")),
-            (Goal::Running, Some(status("RUNNING", &["FAILED"])), Seen::Failed("why".to_owned())),
+            (
+                Goal::Running,
+                Some(status("RUNNING", &["UNASSIGNED"])),
+                not("RUNNING, tasks UNASSIGNED"),
+            ),
+            (
+                Goal::Running,
+                Some(status("RUNNING", &["FAILED"])),
+                Seen::Failed("why".to_owned()),
+            ),
             (Goal::Running, None, not("not there yet")),
-            (Goal::Paused, Some(status("PAUSED", &["RUNNING"])), not("PAUSED, tasks RUNNING")),
+            (
+                Goal::Paused,
+                Some(status("PAUSED", &["RUNNING"])),
+                not("PAUSED, tasks RUNNING"),
+            ),
             (Goal::Stopped, Some(status("STOPPED", &[])), Seen::Reached),
             (Goal::Settled, Some(status("PAUSED", &["PAUSED"])), Seen::Reached),
             (Goal::Settled, Some(status("STOPPED", &[])), Seen::Reached),
             (Goal::Gone, None, Seen::Reached),
-            (Goal::Gone, Some(status("RUNNING", &["FAILED"])), not("RUNNING, tasks FAILED")),
+            (
+                Goal::Gone,
+                Some(status("RUNNING", &["FAILED"])),
+                not("RUNNING, tasks FAILED"),
+            ),
         ];
         for (goal, status, wanted) in cases {
             assert_eq!(look(status.as_ref(), goal), wanted, "{goal:?}");

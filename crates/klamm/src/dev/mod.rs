@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use klamm::LogLevels;
 use klamm_dev::world::DevFile;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -144,7 +143,7 @@ fn topics_to_tail(tail: &TailArgs) -> anyhow::Result<(Vec<String>, ClusterArgs)>
 
 fn run(args: &DevArgs) -> ExitCode {
     let show = Show::new(!args.plain && !args.once);
-    let levels = crate::logging::to(show.log());
+    let log = crate::logging::to(show.log());
     crate::tell_of_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -152,9 +151,14 @@ fn run(args: &DevArgs) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&show, &Failure::start(anyhow::Error::new(error).context("threads cannot be started"))),
+        Err(error) => {
+            return failed(
+                &show,
+                &Failure::start(anyhow::Error::new(error).context("threads cannot be started")),
+            );
+        }
     };
-    let outcome = runtime.block_on(live(args, &show, levels));
+    let outcome = runtime.block_on(live(args, &show, log));
     match outcome {
         Ok(()) => {
             show.close();
@@ -171,7 +175,7 @@ fn failed(show: &Show, failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-async fn live(args: &DevArgs, show: &Show, levels: LogLevels) -> Result<(), Failure> {
+async fn live(args: &DevArgs, show: &Show, log: crate::logging::Log) -> Result<(), Failure> {
     let file = DevFile::read(&args.path).map_err(|error| Failure {
         error: error.into(),
         code: EXIT_SETTINGS,
@@ -179,7 +183,7 @@ async fn live(args: &DevArgs, show: &Show, levels: LogLevels) -> Result<(), Fail
     // Installed before anything runs, so that an early signal ends the world in order, too.
     let mut signals = Signals::install().map_err(|error| Failure::start(error.into()))?;
     let world = tokio::select! {
-        world = World::start(file, args.once, show, levels) => world?,
+        world = World::start(file, args.once, show, log) => world?,
         () = signals.first() => return Ok(()),
     };
     for line in world.places() {

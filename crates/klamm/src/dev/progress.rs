@@ -39,7 +39,11 @@ pub(super) async fn watch(world: &World, show: &Show, is_once: bool) -> anyhow::
         if board.changes() != changes {
             (changes, changed) = (board.changes(), Instant::now());
         } else if changed.elapsed() > PATIENCE {
-            bail!("nothing happened for {} s:\n{}", PATIENCE.as_secs(), board.view().join("\n"));
+            bail!(
+                "nothing happened for {} s:\n{}",
+                PATIENCE.as_secs(),
+                board.view().join("\n")
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use klamm::{ConnectorFile, Environment, LogLevels, StartError, Worker};
+use klamm::{ConnectorFile, Environment, StartError, Worker};
 use klamm_dev::broker::{Broker, Settings};
 use klamm_dev::functions::{self, Functions, FunctionsConfig, Watcher};
 use klamm_dev::world::{ConnectorSource, DevFile};
@@ -45,7 +45,12 @@ impl World {
     ///
     /// # Cancel safety
     /// Safe: dropping ends what has started.
-    pub(super) async fn start(file: DevFile, is_once: bool, show: &Show, levels: LogLevels) -> Result<Self, Failure> {
+    pub(super) async fn start(
+        file: DevFile,
+        is_once: bool,
+        show: &Show,
+        log: crate::logging::Log,
+    ) -> Result<Self, Failure> {
         let connectors = connectors(&file)?;
         // Who comes and goes takes ports that nobody else wants.
         let port = |wanted: Option<u16>, usual| wanted.unwrap_or(if is_once { 0 } else { usual });
@@ -96,16 +101,21 @@ impl World {
         let mut builder = Worker::builder()
             .plugins(klamm::plugins_in(environment))
             .in_memory()
-            .log_levels(levels)
+            .log_levels(log.levels)
+            .log_book(log.book)
             .with_rest()
             .property("listeners", format!("http://127.0.0.1:{rest}"))
             // Sample records come first and are read from their beginning; progress is what commits say.
             .property("offset.flush.interval.ms", "100")
             .properties(file.worker.clone())
             .property("bootstrap.servers", broker.bootstrap());
-        let groups = connectors.iter().map(|connector| (connector.name.clone(), group(connector)));
+        let groups = connectors
+            .iter()
+            .map(|connector| (connector.name.clone(), group(connector)));
         let groups = groups.collect();
-        let topics = connectors.iter().map(|connector| (connector.name.clone(), topics(connector)));
+        let topics = connectors
+            .iter()
+            .map(|connector| (connector.name.clone(), topics(connector)));
         let topics = topics.collect();
         for connector in connectors {
             builder = builder.connector_file(connector);
@@ -133,16 +143,22 @@ impl World {
     pub(super) fn places(&self) -> Vec<String> {
         let rest = self.worker.rest_addresses().iter();
         let rest: Vec<_> = rest.map(|address| format!("http://{address}")).collect();
-        let handlers = self.functions.handlers().into_iter().map(|(name, file, program)| {
-            format!("function   {name}: {} by {}", file.display(), program.display())
-        });
+        let handlers = self
+            .functions
+            .handlers()
+            .into_iter()
+            .map(|(name, file, program)| format!("function   {name}: {} by {}", file.display(), program.display()));
         let mut places = vec![
             format!("kafka      {}", self.broker.bootstrap()),
             format!("functions  {}", self.functions.endpoint()),
             format!("rest       {}", rest.join(", ")),
         ];
         places.extend(handlers);
-        places.push(format!("ready: {} sample records in {}", self.samples, self.watch.join(", ")));
+        places.push(format!(
+            "ready: {} sample records in {}",
+            self.samples,
+            self.watch.join(", ")
+        ));
         places
     }
 
@@ -219,5 +235,8 @@ fn group(connector: &ConnectorFile) -> Arc<str> {
 
 fn topics(connector: &ConnectorFile) -> Vec<String> {
     let named = setting(connector, "topics").unwrap_or_default().split(',');
-    named.map(|topic| topic.trim().to_owned()).filter(|topic| !topic.is_empty()).collect()
+    named
+        .map(|topic| topic.trim().to_owned())
+        .filter(|topic| !topic.is_empty())
+        .collect()
 }

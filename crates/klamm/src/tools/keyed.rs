@@ -36,7 +36,9 @@ pub(crate) async fn keyed_records(args: &ClusterArgs, topic: &str) -> anyhow::Re
         Ok(())
     };
     let outcome = reading.each(None, &mut std::io::sink(), keep).await;
-    tokio::time::timeout(super::GOODBYE, cluster.client().shutdown()).await.ok();
+    tokio::time::timeout(super::GOODBYE, cluster.client().shutdown())
+        .await
+        .ok();
     outcome?;
     Ok(records)
 }

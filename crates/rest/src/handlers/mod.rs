@@ -2,8 +2,9 @@
 
 mod connectors;
 mod dead_letters;
-mod observe;
 mod loggers;
+mod logs;
+mod observe;
 mod offsets;
 mod plugins;
 mod preview;
@@ -65,7 +66,11 @@ impl Api {
             .unwrap_or_else(|_| timed_out())
             .unwrap_or_else(IntoResponse::into_response);
         self.requests.answered(&method, response.status(), started.elapsed());
-        if method == Method::HEAD { without_body(response) } else { response }
+        if method == Method::HEAD {
+            without_body(response)
+        } else {
+            response
+        }
     }
 
     async fn dispatch(&self, request: Request<Body>) -> Answer {
@@ -128,6 +133,7 @@ impl Api {
                 Method::DELETE => self.reset_offsets(&name).await,
                 _ => self.offsets(&name).await,
             },
+            Resource::Logs(name) => self.logs(&name, &parameters),
             Resource::Plugins => Ok(self.plugins(flag(&parameters, "connectorsOnly", true))),
             Resource::PluginConfig(name) => self.plugin_config(&name, &parameters),
             Resource::PluginValidate(kind) => self.validate(&kind, &parameters, body).await,
@@ -153,7 +159,8 @@ impl Api {
 
 fn options(resource: &Resource) -> Answer {
     let allowed = resource.allowed();
-    let allow = HeaderValue::from_str(&allowed.replace(' ', "")).map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let allow = HeaderValue::from_str(&allowed.replace(' ', ""))
+        .map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
     let plain = HeaderValue::from_static("text/plain");
     Ok(([(header::ALLOW, allow), (header::CONTENT_TYPE, plain)], allowed).into_response())
 }

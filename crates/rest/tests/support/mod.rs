@@ -18,11 +18,11 @@ use klamm_connect_api::{
 use klamm_rest::About;
 use klamm_runtime::{
     DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, Distribution,
-    GroupOf, Herder, HerderError, InstanceStatus, LastError, LetterError, LimitStatus, LiveCheck, LiveChecks, LogLevel,
-    LogLevels, MemoryConfigLog, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, PartitionSnapshot, Peek,
-    Plugins, Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot, RouteStatus, State,
-    SubmittedConfig, TaskControl, TaskPlan, TaskReport, TaskSnapshot, TaskSpec, TaskView, Tasks, WorkerConfig,
-    WorkerSnapshot,
+    GroupOf, Herder, HerderError, InstanceStatus, LastError, LetterError, LimitStatus, LiveCheck, LiveChecks, LogBook,
+    LogLevel, LogLevels, MemoryConfigLog, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset,
+    PartitionSnapshot, Peek, Plugins, Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot,
+    RouteStatus, State, SubmittedConfig, TaskControl, TaskPlan, TaskReport, TaskSnapshot, TaskSpec, TaskView, Tasks,
+    WorkerConfig, WorkerSnapshot,
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -147,7 +147,8 @@ impl Offsets for ScriptedKafka {
     }
 
     fn reset<'a>(&'a self, group: GroupOf<'a>, _deadline: Instant) -> BoxFuture<'a, Result<(), OffsetsError>> {
-        self.0.send_modify(|script| drop(script.committed.remove(group.connector)));
+        self.0
+            .send_modify(|script| drop(script.committed.remove(group.connector)));
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -368,11 +369,7 @@ impl DeadLetters for FakeDeadLetters {
         Box::pin(std::future::ready(known.ok_or_else(unknown)))
     }
 
-    fn peek<'a>(
-        &'a self,
-        _connector: &'a str,
-        peek: Peek,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>> {
+    fn peek<'a>(&'a self, _connector: &'a str, peek: Peek) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>> {
         Box::pin(std::future::ready(Ok(vec![letter(); peek.limit])))
     }
 
@@ -429,14 +426,12 @@ pub async fn herder_with(converters: Vec<ConverterPlugin>) -> Herder {
 }
 
 /// One with settings of its own, whose connectors read what is produced to `kafka`.
-pub async fn herder_of(
-    converters: Vec<ConverterPlugin>,
-    settings: &[(&str, &str)],
-    kafka: &ScriptedKafka,
-) -> Herder {
+pub async fn herder_of(converters: Vec<ConverterPlugin>, settings: &[(&str, &str)], kafka: &ScriptedKafka) -> Herder {
     let servers = [("bootstrap.servers", "127.0.0.1:1")];
     let settings = servers.iter().chain(settings);
-    let raw: RawConfig = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let raw: RawConfig = settings
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
     let plugins = Plugins::new()
         .with_sink(Arc::new(FakeSink))
         .with_converters(klamm_converters::converters())
@@ -468,7 +463,11 @@ pub fn about() -> About {
         observe: Arc::new(WorkerSnapshot::default),
         dead_letters: Arc::new(FakeDeadLetters),
         live_checks: Arc::new(FakeLiveChecks),
-        log_levels: Some(LogLevels::new(LogLevel::Info, [("aws_config".to_owned(), LogLevel::Error)])),
+        log_book: Some(LogBook::default()),
+        log_levels: Some(LogLevels::new(
+            LogLevel::Info,
+            [("aws_config".to_owned(), LogLevel::Error)],
+        )),
     }
 }
 
