@@ -62,7 +62,8 @@ impl Builder {
 
     /// Checks the Signature Version 4 of every request against these credentials; by default none is asked for.
     ///
-    /// The age of a signature is not checked: script [`Exception::InvalidSignatureException`] for a clock that is off.
+    /// The age of a signature is not checked: script
+    /// [`Exception::InvalidSignatureException`](crate::Exception::InvalidSignatureException) for a clock that is off.
     #[must_use]
     pub fn verify_signatures(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
@@ -238,7 +239,7 @@ impl Function {
     }
 
     /// Refuses calls above this number in flight with
-    /// [`ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded`]; `None` lifts the limit.
+    /// [`crate::ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded`]; `None` lifts the limit.
     pub fn reserve_concurrency(&self, limit: Option<u64>) -> &Self {
         self.change(|function| function.concurrency = limit)
     }
