@@ -52,7 +52,10 @@ fn dev(path: &Path, options: &[&str]) -> Command {
 
 async fn once(path: &Path) -> Output {
     let mut command = dev(path, &["--once"]);
-    tokio::time::timeout(LIMIT, command.output()).await.expect("it ends by itself").unwrap()
+    tokio::time::timeout(LIMIT, command.output())
+        .await
+        .expect("it ends by itself")
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -76,7 +79,10 @@ async fn once_delivers_the_sample_records_and_leaves_no_process() {
         .map(|count| count.split(' ').next().unwrap().parse::<u64>().unwrap())
         .sum();
     assert_eq!(delivered, 45, "{out}");
-    assert!(out.contains("\ndelivered 20 records of t-0 to f (sync)\nf => 20\n"), "{out}");
+    assert!(
+        out.contains("\ndelivered 20 records of t-0 to f (sync)\nf => 20\n"),
+        "{out}"
+    );
     let pids = std::fs::read_to_string(folder.path().join("pids")).unwrap();
     assert!(!pids.is_empty());
     for pid in pids.lines() {
@@ -90,7 +96,12 @@ async fn the_example_runs() {
     let output = once(&example).await;
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!((output.status.code(), &*err), (Some(0), ""), "{out}");
-    for wanted in ["to order-fn (sync)", "to click-fn (sync)", "to audit-fn (async)", "audit-fn | "] {
+    for wanted in [
+        "to order-fn (sync)",
+        "to click-fn (sync)",
+        "to audit-fn (async)",
+        "audit-fn | ",
+    ] {
         assert!(out.contains(wanted), "{wanted:?} is missing:\n{out}");
     }
 }
@@ -105,13 +116,31 @@ async fn what_is_wrong_is_one_line_and_an_exit_code() {
         file
     };
     let cases = [
-        (json!({"topic": {}}), 2, "klamm.dev.json:1: topic: unknown field `topic`"),
-        (with("/functions/f/handler", json!("none.py:handler")), 2, "function f: handler `none.py:handler`: there is no file"),
-        (with("/functions/f/handler", json!("broken.py:handler")), 2,
-            "function f cannot be loaded: Runtime.UserCodeSyntaxError: Syntax error in module 'broken': invalid syntax (broken.py, line 2)"),
-        (with("/functions/f/handler", json!("app.py:other")), 2,
-            "function f cannot be loaded: Runtime.HandlerNotFound: Handler 'other' missing on module 'app'"),
-        (with("/connectors/c/topics", json!("")), 2, "connector c cannot be created"),
+        (
+            json!({"topic": {}}),
+            2,
+            "klamm.dev.json:1: topic: unknown field `topic`",
+        ),
+        (
+            with("/functions/f/handler", json!("none.py:handler")),
+            2,
+            "function f: handler `none.py:handler`: there is no file",
+        ),
+        (
+            with("/functions/f/handler", json!("broken.py:handler")),
+            2,
+            "function f cannot be loaded: Runtime.UserCodeSyntaxError: Syntax error in module 'broken': invalid syntax (broken.py, line 2)",
+        ),
+        (
+            with("/functions/f/handler", json!("app.py:other")),
+            2,
+            "function f cannot be loaded: Runtime.HandlerNotFound: Handler 'other' missing on module 'app'",
+        ),
+        (
+            with("/connectors/c/topics", json!("")),
+            2,
+            "connector c cannot be created",
+        ),
         (with("/ports/kafka", json!(port)), 3, "cannot listen on"),
         (with("/ports/functions", json!(port)), 3, "functions cannot listen on"),
         (with("/ports/rest", json!(port)), 3, "in use"),
@@ -122,7 +151,10 @@ async fn what_is_wrong_is_one_line_and_an_exit_code() {
         let output = once(folder.path()).await;
         let err = text(&output.stderr);
         assert_eq!(output.status.code(), Some(*code), "{err}");
-        assert!(err.starts_with("klamm: ") && err.contains(wanted), "{wanted:?} is not in {err}");
+        assert!(
+            err.starts_with("klamm: ") && err.contains(wanted),
+            "{wanted:?} is not in {err}"
+        );
         assert_eq!(err.lines().count(), 1, "{err}");
     }
     let missing = once(Path::new("/nowhere/klamm.dev.json")).await;
@@ -136,11 +168,18 @@ async fn records_that_are_not_delivered_are_not_a_success() {
     file["connectors"]["c"]["delivery.retry.max.attempts"] = json!(1);
     file["functions"]["f"] = json!("bad.py:handler");
     let folder = folder(&file);
-    std::fs::write(folder.path().join("bad.py"), "def handler(event, context):\n    raise ValueError('bad')\n").unwrap();
+    std::fs::write(
+        folder.path().join("bad.py"),
+        "def handler(event, context):\n    raise ValueError('bad')\n",
+    )
+    .unwrap();
     let output = once(folder.path()).await;
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(out.contains("failed 1 record of t-0 to f (sync): ValueError: bad (File "), "{out}");
+    assert!(
+        out.contains("failed 1 record of t-0 to f (sync): ValueError: bad (File "),
+        "{out}"
+    );
     assert!(err.starts_with("klamm: connector c failed: "), "{err}");
 }
 
@@ -179,7 +218,9 @@ impl Running {
             }
             panic!("it ended before it said {begin:?}")
         };
-        tokio::time::timeout(LIMIT, waiting).await.unwrap_or_else(|_| panic!("it does not say {begin:?}"))
+        tokio::time::timeout(LIMIT, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("it does not say {begin:?}"))
     }
 }
 
@@ -191,7 +232,12 @@ async fn what_is_produced_is_delivered_and_a_changed_function_runs() {
     let produce = async |line: &str| {
         let mut tool = Command::new(binary().unwrap());
         tool.args(["dev", "produce", "t", "--bootstrap-server", &kafka]);
-        let mut tool = tool.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut tool = tool
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
         tool.stdin.take().unwrap().write_all(line.as_bytes()).await.unwrap();
         let output = tool.wait_with_output().await.unwrap();
         assert_eq!(text(&output.stdout), "acknowledged 1 records\n");
@@ -199,18 +245,30 @@ async fn what_is_produced_is_delivered_and_a_changed_function_runs() {
     produce("{\"n\": 1}\n").await;
     world.line("delivered 1 record of t-0 to f (sync)").await;
     assert_eq!(world.line("f => ").await, "f => 1");
-    std::fs::write(folder.path().join("app.py"), "def handler(event, context):\n    return 'new'\n").unwrap();
+    std::fs::write(
+        folder.path().join("app.py"),
+        "def handler(event, context):\n    return 'new'\n",
+    )
+    .unwrap();
     produce("{\"n\": 2}\n").await;
     world.line("f: the code changed, the new one runs").await;
     assert_eq!(world.line("f => ").await, "f => \"new\"");
 
     let mut tail = Command::new(binary().unwrap());
-    tail.args(["dev", "tail", "--bootstrap-server", &kafka, "--dev"]).arg(folder.path());
+    tail.args(["dev", "tail", "--bootstrap-server", &kafka, "--dev"])
+        .arg(folder.path());
     let mut tail = tail.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
     for (offset, value) in [(0, "{\"n\": 1}"), (1, "{\"n\": 2}")] {
-        let line = tokio::time::timeout(LIMIT, lines.next_line()).await.unwrap().unwrap().unwrap();
-        assert!(line.starts_with(&format!("t-0@{offset}\t")) && line.ends_with(value), "{line}");
+        let line = tokio::time::timeout(LIMIT, lines.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert!(
+            line.starts_with(&format!("t-0@{offset}\t")) && line.ends_with(value),
+            "{line}"
+        );
     }
 
     // In order: SIGTERM ends everything with code 0.
@@ -236,5 +294,7 @@ async fn a_world_that_is_killed_leaves_no_process() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(LIMIT, waiting).await.expect("its function ends with it");
+    tokio::time::timeout(LIMIT, waiting)
+        .await
+        .expect("its function ends with it");
 }

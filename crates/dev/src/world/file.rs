@@ -267,7 +267,11 @@ impl<'de> Deserialize<'de> for OneOf {
             Value::String(handler) => vec![handler],
             Value::Array(handlers) => {
                 let text = |handler: Value| handler.as_str().map(str::to_owned);
-                handlers.into_iter().map(text).collect::<Option<_>>().unwrap_or_default()
+                handlers
+                    .into_iter()
+                    .map(text)
+                    .collect::<Option<_>>()
+                    .unwrap_or_default()
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
         };
@@ -580,7 +584,10 @@ mod tests {
             (&*a.name, &*a.handler, a.timeout),
             ("a", "a.py:handler", Duration::from_secs(3))
         );
-        assert_eq!((&*b.handler, &b.alternatives[..]), ("b.handler", &["b.mjs:handler".to_owned()][..]));
+        assert_eq!(
+            (&*b.handler, &b.alternatives[..]),
+            ("b.handler", &["b.mjs:handler".to_owned()][..])
+        );
         assert_eq!(
             (b.timeout, b.memory_mb, b.reserved_concurrency),
             (Duration::from_millis(500), 256, Some(2))

@@ -372,5 +372,8 @@ async fn the_first_handler_runs_whose_runtime_is_there() {
     // Neither has a runtime of this name: the first is told about.
     let error = start(Some("no-such-runtime")).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.starts_with("no-such-runtime is not there to run `app.mjs:handler`"), "{source}");
+    assert!(
+        source.starts_with("no-such-runtime is not there to run `app.mjs:handler`"),
+        "{source}"
+    );
 }

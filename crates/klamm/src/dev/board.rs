@@ -146,9 +146,10 @@ impl Board {
     /// The view: a line for each connector and each route.
     pub(super) fn view(&self) -> Vec<String> {
         let state = self.lock();
-        let connectors = state.connectors.iter().map(|(name, row)| {
-            format!("{name:24} {:10} done {:<8} left {}", row.state, row.done, row.left)
-        });
+        let connectors = state
+            .connectors
+            .iter()
+            .map(|(name, row)| format!("{name:24} {:10} done {:<8} left {}", row.state, row.done, row.left));
         let routes = state.routes.iter().map(|((function, how), row)| {
             format!(
                 "{function:24} {how:10} delivered {:<8} in flight {:<4} calls {:<6} failed {}",
@@ -202,7 +203,9 @@ fn called(call: &Call, records: &BTreeMap<String, u64>) -> String {
     };
     let to = format!("{} ({})", call.function, word(call.invocation_type));
     match &call.outcome {
-        CallOutcome::Success(answer) if answer.is_empty() || &**answer == b"null" => format!("delivered {what} to {to}"),
+        CallOutcome::Success(answer) if answer.is_empty() || &**answer == b"null" => {
+            format!("delivered {what} to {to}")
+        }
         CallOutcome::Success(answer) => {
             format!("delivered {what} to {to}\n{} => {}", call.function, shown(answer))
         }
@@ -252,9 +255,15 @@ mod tests {
         let bad = CallOutcome::FunctionError(r#"{"errorType":"E","errorMessage":"m"}"#.into());
         let (sync, event) = (InvocationType::RequestResponse, InvocationType::Event);
         let cases = [
-            (call(confluent, sync, good("null")), "delivered 2 records of t-0 and 1 record of u-1 to f (sync)"),
+            (
+                call(confluent, sync, good("null")),
+                "delivered 2 records of t-0 and 1 record of u-1 to f (sync)",
+            ),
             (call(esm, event, good("")), "delivered 1 record of t-0 to f (async)"),
-            (call("{\"a\":1}", sync, good("{\"b\":\n1}")), "delivered 7 bytes to f (sync)\nf => {\"b\": 1}"),
+            (
+                call("{\"a\":1}", sync, good("{\"b\":\n1}")),
+                "delivered 7 bytes to f (sync)\nf => {\"b\": 1}",
+            ),
             (call(esm, sync, bad), "failed 1 record of t-0 to f (sync): E: m"),
         ];
         let (lines, mut shown) = mpsc::channel(3);
@@ -274,10 +283,16 @@ mod tests {
         for _ in 0..5 {
             board.happened(&retry);
         }
-        assert_eq!(shown.try_recv().unwrap(), "f: the event is tried again in 1s, attempt 2");
+        assert_eq!(
+            shown.try_recv().unwrap(),
+            "f: the event is tried again in 1s, attempt 2"
+        );
         assert_eq!(board.missed(), 2, "a full queue costs lines, not time");
         let view = board.view();
         assert_eq!(view.len(), 2, "{view:?}");
-        assert!(view[1].contains("delivered 3 ") && view[1].ends_with("calls 3      failed 1"), "{view:?}");
+        assert!(
+            view[1].contains("delivered 3 ") && view[1].ends_with("calls 3      failed 1"),
+            "{view:?}"
+        );
     }
 }

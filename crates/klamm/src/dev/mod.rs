@@ -12,14 +12,14 @@ mod samples;
 mod show;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use klamm::LogLevels;
-use klamm_dev::world::DevFile;
+use klamm_dev::world::{DevFile, FileError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::tools::{self, ClusterArgs, TopicCommand};
@@ -97,10 +97,10 @@ impl Running {
         if let Some(servers) = &self.bootstrap_server {
             return Ok(ClusterArgs::at(servers.clone()));
         }
-        // A world without a port in its file listens on the usual one, so the file may be missing.
+        // A world without a port in its file listens on the usual one, so nobody has to be where the file is.
         let port = match DevFile::read(&self.dev) {
             Ok(file) => file.ports.kafka,
-            Err(_) if !self.dev.is_file() => None,
+            Err(FileError::Unreadable { .. }) if self.dev == Path::new(".") => None,
             Err(error) => return Err(error.into()),
         };
         match port.unwrap_or(KAFKA_PORT) {
@@ -152,7 +152,12 @@ fn run(args: &DevArgs) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&show, &Failure::start(anyhow::Error::new(error).context("threads cannot be started"))),
+        Err(error) => {
+            return failed(
+                &show,
+                &Failure::start(anyhow::Error::new(error).context("threads cannot be started")),
+            );
+        }
     };
     let outcome = runtime.block_on(live(args, &show, levels));
     match outcome {

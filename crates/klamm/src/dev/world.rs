@@ -103,9 +103,13 @@ impl World {
             .property("offset.flush.interval.ms", "100")
             .properties(file.worker.clone())
             .property("bootstrap.servers", broker.bootstrap());
-        let groups = connectors.iter().map(|connector| (connector.name.clone(), group(connector)));
+        let groups = connectors
+            .iter()
+            .map(|connector| (connector.name.clone(), group(connector)));
         let groups = groups.collect();
-        let topics = connectors.iter().map(|connector| (connector.name.clone(), topics(connector)));
+        let topics = connectors
+            .iter()
+            .map(|connector| (connector.name.clone(), topics(connector)));
         let topics = topics.collect();
         for connector in connectors {
             builder = builder.connector_file(connector);
@@ -133,16 +137,22 @@ impl World {
     pub(super) fn places(&self) -> Vec<String> {
         let rest = self.worker.rest_addresses().iter();
         let rest: Vec<_> = rest.map(|address| format!("http://{address}")).collect();
-        let handlers = self.functions.handlers().into_iter().map(|(name, file, program)| {
-            format!("function   {name}: {} by {}", file.display(), program.display())
-        });
+        let handlers = self
+            .functions
+            .handlers()
+            .into_iter()
+            .map(|(name, file, program)| format!("function   {name}: {} by {}", file.display(), program.display()));
         let mut places = vec![
             format!("kafka      {}", self.broker.bootstrap()),
             format!("functions  {}", self.functions.endpoint()),
             format!("rest       {}", rest.join(", ")),
         ];
         places.extend(handlers);
-        places.push(format!("ready: {} sample records in {}", self.samples, self.watch.join(", ")));
+        places.push(format!(
+            "ready: {} sample records in {}",
+            self.samples,
+            self.watch.join(", ")
+        ));
         places
     }
 
@@ -219,5 +229,8 @@ fn group(connector: &ConnectorFile) -> Arc<str> {
 
 fn topics(connector: &ConnectorFile) -> Vec<String> {
     let named = setting(connector, "topics").unwrap_or_default().split(',');
-    named.map(|topic| topic.trim().to_owned()).filter(|topic| !topic.is_empty()).collect()
+    named
+        .map(|topic| topic.trim().to_owned())
+        .filter(|topic| !topic.is_empty())
+        .collect()
 }

@@ -105,7 +105,11 @@ pub(crate) async fn tail(cluster: &Arc<Cluster>, topics: &[String], json: bool) 
             follow: true,
         };
         let reading = Reading::begin(cluster, &selection).await?;
-        let form = if json { Shape::Json(HeaderKeys::Lossy) } else { Shape::Text };
+        let form = if json {
+            Shape::Json(HeaderKeys::Lossy)
+        } else {
+            Shape::Text
+        };
         // Not locked: each topic writes whole lines into a buffer of its own.
         print(reading, form, None, &mut io::BufWriter::new(io::stdout())).await
     });
