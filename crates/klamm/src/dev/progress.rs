@@ -58,7 +58,10 @@ pub(super) async fn watch(world: &World, show: &Show, is_once: bool) -> anyhow::
 
 /// Whether a connector has done all records of its topics.
 async fn look(world: &World, board: &Board, name: &str, is_once: bool) -> anyhow::Result<bool> {
-    let status = world.worker.herder().status(name)?;
+    // A connector that is not up yet has none.
+    let Ok(status) = world.worker.herder().status(name) else {
+        return Ok(false);
+    };
     let failed = std::iter::once(&status.connector)
         .chain(status.tasks.values())
         .find(|instance| instance.state == State::Failed);
