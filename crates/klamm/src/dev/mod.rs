@@ -215,7 +215,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// Which came first.
-    was_interrupt: bool,
+    came: Option<SignalKind>,
 }
 
 impl Signals {
@@ -223,20 +223,23 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            was_interrupt: false,
+            came: None,
         })
     }
 
     async fn first(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => self.was_interrupt = false,
-            _ = self.interrupt.recv() => self.was_interrupt = true,
-        }
+        self.came = Some(tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        });
     }
 
-    /// The same signal once more: impatience, as for a worker.
+    /// The same signal once more: impatience, as for a worker. The first only asks for the end that is on its way.
     async fn again(&mut self) {
-        if self.was_interrupt {
+        if self.came.is_none() {
+            self.first().await;
+        }
+        if self.came == Some(SignalKind::interrupt()) {
             self.interrupt.recv().await;
         } else {
             self.terminate.recv().await;
