@@ -109,13 +109,18 @@ impl Runner {
     ) -> oneshot::Receiver<Ended> {
         let (done, ended) = oneshot::channel();
         let (runner, version) = (Arc::clone(self), Arc::clone(version));
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             runner.watcher.tell(&Happening::Started {
                 function: Arc::clone(&version.function),
                 invocation_type: attempt.invocation_type,
             });
             let mut environment = runner.take(&version);
-            let end = environment.run(&request, &runner.watcher).await;
+            let run = environment.run(&request, &runner.watcher);
+            let Some(end) = runner.stop.run_until_cancelled(run).await else {
+                // Whoever stops everything waits for this.
+                environment.end().await;
+                return;
+            };
             drop(hold);
             runner.told(&version, &request, attempt, &end);
             // A caller that has gone away misses only its own answer.

@@ -108,6 +108,18 @@ async fn a_call_beyond_its_time_is_killed_with_all_that_it_started() {
 }
 
 #[tokio::test]
+async fn stop_ends_a_call_that_runs_and_waits_until_its_process_is_gone() {
+    let code = "import os, time\ndef handler(event, context):\n    open('pid', 'w').write('%d\\n' % os.getpid())\n    time.sleep(1000)\n";
+    let world = python(code, |function| function.timeout = Duration::from_secs(900)).await;
+    let event = call("f").header("x-amz-invocation-type", "Event");
+    assert_eq!(event.send(&world.functions).await.status.as_u16(), 202);
+    let pid = written(&world.folder.path().join("pid")).await;
+    assert!(is_running(&pid));
+    world.functions.stop().await;
+    assert!(!is_running(&pid));
+}
+
+#[tokio::test]
 async fn an_idle_process_ends_and_dropping_ends_all() {
     let world = world(&[("app.py", PID)], |config| {
         config.idle_timeout = Duration::from_millis(50);

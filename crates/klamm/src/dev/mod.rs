@@ -12,13 +12,13 @@ mod samples;
 mod show;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use klamm_dev::world::DevFile;
+use klamm_dev::world::{DevFile, FileError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::tools::{self, ClusterArgs, TopicCommand};
@@ -96,10 +96,10 @@ impl Running {
         if let Some(servers) = &self.bootstrap_server {
             return Ok(ClusterArgs::at(servers.clone()));
         }
-        // A world without a port in its file listens on the usual one, so the file may be missing.
+        // A world without a port in its file listens on the usual one, so nobody has to be where the file is.
         let port = match DevFile::read(&self.dev) {
             Ok(file) => file.ports.kafka,
-            Err(_) if !self.dev.is_file() => None,
+            Err(FileError::Unreadable { .. }) if self.dev == Path::new(".") => None,
             Err(error) => return Err(error.into()),
         };
         match port.unwrap_or(KAFKA_PORT) {
@@ -214,7 +214,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// Which came first.
-    was_interrupt: bool,
+    came: Option<SignalKind>,
 }
 
 impl Signals {
@@ -222,20 +222,23 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            was_interrupt: false,
+            came: None,
         })
     }
 
     async fn first(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => self.was_interrupt = false,
-            _ = self.interrupt.recv() => self.was_interrupt = true,
-        }
+        self.came = Some(tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        });
     }
 
-    /// The same signal once more: impatience, as for a worker.
+    /// The same signal once more: impatience, as for a worker. The first only asks for the end that is on its way.
     async fn again(&mut self) {
-        if self.was_interrupt {
+        if self.came.is_none() {
+            self.first().await;
+        }
+        if self.came == Some(SignalKind::interrupt()) {
             self.interrupt.recv().await;
         } else {
             self.terminate.recv().await;
