@@ -154,7 +154,8 @@ impl LambdaSink {
             .expect("an index of `routes`, which is as long")
     }
 
-    async fn invoke(&self, call: &Call) -> (Cow<'_, Destination>, Result<Answer, InvokeError>) {
+    /// Takes the call's body.
+    async fn invoke(&self, call: &mut Call) -> (Cow<'_, Destination>, Result<Answer, InvokeError>) {
         let Function {
             client,
             target,
@@ -178,7 +179,7 @@ impl LambdaSink {
         let (trace, body) = if context.describes_batch {
             envelope::split_trace(&call.body)
         } else {
-            (None, call.body.clone())
+            (None, std::mem::take(&mut call.body))
         };
         let body = match payload.compression {
             Compression::None => body,
@@ -284,10 +285,10 @@ impl Sink for LambdaSink {
         })
     }
 
-    fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
+    fn send(&self, mut call: Call) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
             let sent_at = Instant::now();
-            let (destination, result) = self.invoke(&call).await;
+            let (destination, result) = self.invoke(&mut call).await;
             let Function { client, usage, .. } = self.function(call.route);
             let billed = result.as_ref().ok().and_then(|answer| answer.billed);
             if let (Some(usage), Some(billed)) = (usage, billed) {

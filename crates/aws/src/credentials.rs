@@ -117,6 +117,14 @@ impl CredentialsCache {
         })
     }
 
+    /// What to sign with, if nothing has to be fetched for it.
+    pub fn at_hand(&self) -> Option<Identity> {
+        match &self.0 {
+            Source::Static(identity) => Some(identity.clone()),
+            Source::Chain(chain) => chain.current(Need::Fresh),
+        }
+    }
+
     /// What to sign with.
     ///
     /// # Errors

@@ -70,8 +70,8 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request with an absolute URI, over a connection that is there until `connect_by`. The answer may take
-    /// for ever.
+    /// Sends a request with an absolute URI, over a connection that is there until `connect_by`, and within
+    /// [`CONNECT_TIMEOUT`] if it has to be made. The answer may take for ever.
     ///
     /// # Errors
     /// There is no answer: the error says whether the other side may have seen the request.
@@ -133,6 +133,7 @@ impl HttpClient {
             };
             Connection::open(stream).await.map_err(|error| chain(&error))
         };
+        let connect_by = connect_by.min(Instant::now() + CONNECT_TIMEOUT);
         match timeout_at(connect_by, connected).await {
             Ok(connected) => connected.map_err(SendError::NotSent),
             Err(_) => Err(SendError::NotSent("no connection in time".to_owned())),
@@ -169,6 +170,8 @@ fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
+    // The addresses of a name share it, so that one which is silent leaves time for the next.
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_keepalive(Some(KEEPALIVE));
     connector.set_keepalive_interval(Some(KEEPALIVE));
     connector

@@ -103,12 +103,20 @@ impl Signer {
             headers.insert(TOKEN, token);
         }
         let (canonical, signed_headers) = canonical(request.method().as_str(), request.uri(), request.headers(), body);
-        let mut to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{}\n", key.scope);
-        write_hash(canonical.as_bytes(), &mut to_sign);
-        let signature = calculate_signature(&key.key, to_sign.as_bytes());
-        let (id, scope) = (credentials.access_key_id(), &key.scope);
-        let authorization =
-            format!("AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={signed_headers}, Signature={signature}");
+        let mut to_sign = ["AWS4-HMAC-SHA256", &time, &key.scope, ""].join("\n").into_bytes();
+        write_hash(&canonical, &mut to_sign);
+        let signature = calculate_signature(&key.key, &to_sign);
+        let authorization = [
+            "AWS4-HMAC-SHA256 Credential=",
+            credentials.access_key_id(),
+            "/",
+            &key.scope,
+            ", SignedHeaders=",
+            &signed_headers,
+            ", Signature=",
+            &signature,
+        ]
+        .concat();
         let authorization =
             HeaderValue::try_from(authorization).map_err(|_| failed("the access key's id is no text for a header"))?;
         request.headers_mut().insert(AUTHORIZATION, authorization);
@@ -138,7 +146,7 @@ impl Signer {
 }
 
 /// The canonical request, and the names of the headers in it.
-fn canonical(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> (String, String) {
+fn canonical(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> (Vec<u8>, String) {
     // A value that is no text is sent, but not signed.
     let mut signed: Vec<(&str, &str)> = headers
         .iter()
@@ -147,35 +155,35 @@ fn canonical(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> (Stri
         .collect();
     // Stable: the values of one name stay in their order.
     signed.sort_by_key(|(name, _)| *name);
-    let mut out = String::with_capacity(1024);
+    let mut out = Vec::with_capacity(1024);
     let mut names = String::with_capacity(128);
-    out.push_str(method);
-    out.push('\n');
+    out.extend_from_slice(method.as_bytes());
+    out.push(b'\n');
     write_path(uri.path(), &mut out);
-    out.push('\n');
+    out.push(b'\n');
     write_query(uri.query().unwrap_or_default(), &mut out);
-    out.push('\n');
+    out.push(b'\n');
     for of_name in signed.chunk_by(|(one, _), (next, _)| one == next) {
         for (index, (name, value)) in of_name.iter().enumerate() {
             if index == 0 {
                 names.push_str(if names.is_empty() { "" } else { ";" });
                 names.push_str(name);
-                out.push_str(name);
+                out.extend_from_slice(name.as_bytes());
             }
-            out.push(if index == 0 { ':' } else { ',' });
+            out.push(if index == 0 { b':' } else { b',' });
             write_value(value, &mut out);
         }
-        out.push('\n');
+        out.push(b'\n');
     }
-    out.push('\n');
-    out.push_str(&names);
-    out.push('\n');
+    out.push(b'\n');
+    out.extend_from_slice(names.as_bytes());
+    out.push(b'\n');
     write_hash(body, &mut out);
     (out, names)
 }
 
 /// A path without empty and dot segments (RFC 3986, 5.2.4), percent-encoded once more: it is encoded already.
-fn write_path(path: &str, out: &mut String) {
+fn write_path(path: &str, out: &mut Vec<u8>) {
     let mut segments: Vec<&str> = Vec::with_capacity(8);
     for segment in path.split('/') {
         match segment {
@@ -185,17 +193,19 @@ fn write_path(path: &str, out: &mut String) {
         }
     }
     for segment in &segments {
-        out.push('/');
-        out.extend(utf8_percent_encode(segment, RESERVED));
+        out.push(b'/');
+        for piece in utf8_percent_encode(segment, RESERVED) {
+            out.extend_from_slice(piece.as_bytes());
+        }
     }
     let ends_in_folder = matches!(path.rsplit('/').next(), Some("" | "." | ".."));
     if segments.is_empty() || ends_in_folder {
-        out.push('/');
+        out.push(b'/');
     }
 }
 
 /// The parameters, decoded and encoded, in the order of what comes out.
-fn write_query(query: &str, out: &mut String) {
+fn write_query(query: &str, out: &mut Vec<u8>) {
     let encoded = |text: &str| {
         let spaced = text.replace('+', " ");
         let decoded = percent_decode_str(&spaced).decode_utf8_lossy();
@@ -208,29 +218,30 @@ fn write_query(query: &str, out: &mut String) {
         .collect();
     pairs.sort();
     for (index, (name, value)) in pairs.iter().enumerate() {
-        out.push_str(if index == 0 { "" } else { "&" });
-        out.push_str(name);
-        out.push('=');
-        out.push_str(value);
+        out.extend_from_slice(if index == 0 { b"" } else { b"&" });
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'=');
+        out.extend_from_slice(value.as_bytes());
     }
 }
 
 /// Without spaces around it, and with one where several follow each other.
-fn write_value(value: &str, out: &mut String) {
-    let mut words = value.split(' ').filter(|word| !word.is_empty());
-    out.extend(words.next());
-    for word in words {
-        out.push(' ');
-        out.push_str(word);
+fn write_value(value: &str, out: &mut Vec<u8>) {
+    let mut before = b' ';
+    for &byte in value.trim_matches(' ').as_bytes() {
+        if byte != b' ' || before != b' ' {
+            out.push(byte);
+        }
+        before = byte;
     }
 }
 
 /// The SHA-256 of bytes, in hexadecimal.
-fn write_hash(bytes: &[u8], out: &mut String) {
+fn write_hash(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest: [u8; 32] = Sha256::digest(bytes).into();
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    out.extend(digits.map(|digit| char::from(DIGITS[usize::from(digit)])));
+    let digits = digest.map(|byte| [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]));
+    out.extend_from_slice(digits.as_flattened());
 }
 
 /// `20150830T123600Z`

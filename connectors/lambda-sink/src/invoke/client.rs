@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
-use klamm_aws::{AnswerBody, CONNECT_TIMEOUT, CredentialsCache, HttpClient, SendError, Signer, chain};
+use klamm_aws::{AnswerBody, CredentialsCache, HttpClient, SendError, Signer, chain};
 use klamm_connect_api::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
@@ -95,19 +95,22 @@ impl LambdaClient {
         within: Duration,
     ) -> Result<Response<AnswerBody>, InvokeError> {
         let send_by = Instant::now() + within;
-        let identity = timeout_at(send_by, self.credentials.identity()).await.map_err(|_| {
-            let waited_ms = within.as_millis();
-            InvokeError::Credentials(format!("their source did not answer within {waited_ms} ms"))
-        })??;
+        let identity = match self.credentials.at_hand() {
+            Some(identity) => identity,
+            None => timeout_at(send_by, self.credentials.identity()).await.map_err(|_| {
+                let waited_ms = within.as_millis();
+                InvokeError::Credentials(format!("their source did not answer within {waited_ms} ms"))
+            })??,
+        };
         let uri = format!("{}{path_and_query}", self.endpoint);
-        let mut request = http::Request::new(Full::new(body.clone()));
+        let mut request = http::Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(uri).map_err(|error| InvokeError::Request(error.to_string()))?;
         *request.headers_mut() = headers;
         self.signer.sign(&identity, (self.clock)(), &mut request, &body)?;
         request.headers_mut().insert(USER_AGENT, AGENT);
-        let connect_by = send_by.min(Instant::now() + CONNECT_TIMEOUT);
-        let sent = self.http.request(request, connect_by).await;
+        let request = request.map(|()| Full::new(body));
+        let sent = self.http.request(request, send_by).await;
         sent.map_err(|error| match error {
             SendError::NotSent(reason) => InvokeError::Connect {
                 endpoint: self.endpoint.clone(),

@@ -1,6 +1,5 @@
 //! Connections that nobody uses now. There are never more than there were requests at once within the last minute.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::connection::Connection;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where a connection leads to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Server(Scheme, Authority);
 
 impl Server {
@@ -30,8 +29,8 @@ pub(super) struct Pool(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Those used last are last.
-    idle: HashMap<Server, Vec<Idle>>,
+    /// By server, of which there are few: those used last are last.
+    idle: Vec<(Server, Vec<Idle>)>,
     /// The task that closes what is idle for long; it ends when nothing is.
     closer: JoinSet<()>,
     has_closer: bool,
@@ -55,14 +54,19 @@ impl Pool {
 
     /// The connection that was used last: it is the least likely to be closed by the other side.
     pub(super) fn take(&self, server: &Server) -> Option<Box<Connection>> {
-        let last = self.state().idle.get_mut(server)?.pop();
-        last.map(|idle| idle.connection)
+        let mut state = self.state();
+        let (_, idle) = state.idle.iter_mut().find(|(of, _)| of == server)?;
+        idle.pop().map(|idle| idle.connection)
     }
 
     pub(super) fn put(self: &Arc<Self>, server: Server, connection: Box<Connection>) {
         let since = Instant::now();
+        let idle = Idle { since, connection };
         let mut state = self.state();
-        state.idle.entry(server).or_default().push(Idle { since, connection });
+        match state.idle.iter_mut().find(|(of, _)| *of == server) {
+            Some((_, of_server)) => of_server.push(idle),
+            None => state.idle.push((server, vec![idle])),
+        }
         if !state.has_closer {
             state.has_closer = true;
             // The last one has ended, or is about to.
@@ -77,12 +81,12 @@ impl Pool {
         let now = Instant::now();
         let mut state = self.state();
         let mut closed = Vec::new();
-        state.idle.retain(|_, idle| {
+        state.idle.retain_mut(|(_, idle)| {
             let expired = idle.partition_point(|idle| idle.since + IDLE_TIMEOUT <= now);
             closed.extend(idle.drain(..expired));
             !idle.is_empty()
         });
-        let oldest = state.idle.values().filter_map(|idle| idle.first());
+        let oldest = state.idle.iter().filter_map(|(_, idle)| idle.first());
         let next = oldest.map(|oldest| oldest.since + IDLE_TIMEOUT).min();
         state.has_closer = next.is_some();
         drop(state);
