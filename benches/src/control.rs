@@ -31,7 +31,10 @@ impl Bench {
         for number in RUNS..CONNECTORS {
             self.create(&worker, &format!("many-{number}"), topic).await?;
         }
-        println!("| {CONNECTORS} connectors created | {} ms | | 30000 ms |", clock.elapsed().as_millis());
+        println!(
+            "| {CONNECTORS} connectors created | {} ms | | 30000 ms |",
+            clock.elapsed().as_millis()
+        );
         until_all_run(&worker, 0).await?;
 
         for (what, path) in [
@@ -53,7 +56,10 @@ impl Bench {
                 worst.as_secs_f64() * 1e3
             );
         }
-        println!("| {CONNECTORS} connectors: resident | {:.1} MiB | | |", mib(worker.resident_bytes()?));
+        println!(
+            "| {CONNECTORS} connectors: resident | {:.1} MiB | | |",
+            mib(worker.resident_bytes()?)
+        );
 
         let settings = worker.terminate().await?;
         let before = given(&settings.log());
@@ -89,7 +95,11 @@ async fn until_all_run(worker: &Worker, before: usize) -> anyhow::Result<()> {
             let status = &connector["status"];
             is_running(&status["connector"]) && is_running(&status["tasks"][0])
         };
-        let up = listed.as_object()?.values().filter(|connector| is_up(connector)).count();
+        let up = listed
+            .as_object()?
+            .values()
+            .filter(|connector| is_up(connector))
+            .count();
         (up == CONNECTORS && given(&worker.log()) >= before + CONNECTORS).then_some(())
     })
     .await
@@ -98,11 +108,17 @@ async fn until_all_run(worker: &Worker, before: usize) -> anyhow::Result<()> {
 
 fn length(list: &Value) -> usize {
     let array = list.as_array().map(Vec::len);
-    array.or_else(|| list.as_object().map(serde_json::Map::len)).unwrap_or_default()
+    array
+        .or_else(|| list.as_object().map(serde_json::Map::len))
+        .unwrap_or_default()
 }
 
 fn row(what: &str, runs: &mut [Duration], goal: &str) {
     runs.sort();
     let shown: Vec<String> = runs.iter().map(|run| run.as_millis().to_string()).collect();
-    println!("| {what} | {} ms | {} | {goal} |", shown[runs.len() / 2], shown.join(", "));
+    println!(
+        "| {what} | {} ms | {} | {goal} |",
+        shown[runs.len() / 2],
+        shown.join(", ")
+    );
 }

@@ -63,7 +63,13 @@ async fn until_offsets(worker: &Worker, name: &str, wanted: &[(i64, i64)]) {
 
 async fn put(worker: &Worker, name: &str, what: &str, status: u16) {
     let path = format!("/connectors/{name}/{what}");
-    worker.rest().put(&path, &Value::Null).await.unwrap().expect(status).unwrap();
+    worker
+        .rest()
+        .put(&path, &Value::Null)
+        .await
+        .unwrap()
+        .expect(status)
+        .unwrap();
 }
 
 fn message(reply: &Reply, status: u16) -> String {
@@ -97,7 +103,12 @@ async fn a_stopped_connector_goes_on_where_its_offsets_were_set() {
     producer.create_topic(name, 2).await.unwrap();
     producer.produce_json(name, 2, 0..20, CODECS[0]).await.unwrap();
     let worker = worker(kafka).await;
-    create(&worker, name, &lambda_sink(&lambda, name, &[("aws.lambda.function.name", "f")])).await;
+    create(
+        &worker,
+        name,
+        &lambda_sink(&lambda, name, &[("aws.lambda.function.name", "f")]),
+    )
+    .await;
     until_offsets(&worker, name, &[(0, 10), (1, 10)]).await;
     let topics = worker.rest().get(&format!("/connectors/{name}/topics")).await.unwrap();
     assert_eq!(topics.expect(200).unwrap(), json!({name: {"topics": [name]}}));
@@ -124,7 +135,11 @@ async fn a_stopped_connector_goes_on_where_its_offsets_were_set() {
         let said = message(&patch(&worker, name, &[entry(name, 0, &at(9)), bad]).await, 400);
         assert!(said.contains(wanted), "{said}");
     }
-    assert_eq!(offsets(&worker, name).await, [(0, 7)].into(), "one bad entry refuses all");
+    assert_eq!(
+        offsets(&worker, name).await,
+        [(0, 7)].into(),
+        "one bad entry refuses all"
+    );
 
     put(&worker, name, "resume", 202).await;
     let times = deliveries(&lambda, name, 20 + 3 + 10).await;
@@ -172,7 +187,11 @@ async fn offsets_are_set_by_time_and_told() {
     let path = format!("/connectors/{name}/offsets");
     let set = worker.rest().put(&path, &body).await.unwrap().expect(200).unwrap();
     let told = |partition: i32, offset: i64| json!({"partition": {"kafka_topic": name, "kafka_partition": partition}, "offset": {"kafka_offset": offset}});
-    assert_eq!(set, json!({"offsets": [told(0, 4), told(1, 0)]}), "where nothing is so young, the end");
+    assert_eq!(
+        set,
+        json!({"offsets": [told(0, 4), told(1, 0)]}),
+        "where nothing is so young, the end"
+    );
     assert_eq!(offsets(&worker, name).await, [(0, 4), (1, 0)].into());
     put(&worker, name, "resume", 202).await;
     let times = deliveries(&lambda, name, 16).await;
@@ -191,10 +210,15 @@ async fn a_new_connector_begins_at_its_initial_offsets() {
     producer.produce_json(name, 1, 0..10, CODECS[0]).await.unwrap();
     let worker = worker(kafka).await;
     let config = lambda_sink(&lambda, name, &[("aws.lambda.function.name", "f")]);
-    let body = |partition: i32| json!({"name": name, "config": config, "initial_offsets": [entry(name, partition, &at(6))]});
+    let body =
+        |partition: i32| json!({"name": name, "config": config, "initial_offsets": [entry(name, partition, &at(6))]});
     let refused = worker.rest().post("/connectors", &body(3)).await.unwrap();
     assert!(message(&refused, 400).contains("there is no partition 3"));
-    assert_eq!(worker.rest().get("/connectors").await.unwrap().json(), json!([]), "it was not created");
+    assert_eq!(
+        worker.rest().get("/connectors").await.unwrap().json(),
+        json!([]),
+        "it was not created"
+    );
     let created = worker.rest().post("/connectors", &body(0)).await.unwrap();
     assert_eq!(created.expect(201).unwrap()["offsets_status"], ALTERED);
     until_offsets(&worker, name, &[(0, 10)]).await;

@@ -23,26 +23,27 @@ pub(crate) fn to(writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) ->
     start(writer, false, LogLevel::Warn)
 }
 
-fn start(
-    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
-    is_json: bool,
-    default: LogLevel,
-) -> LogLevels {
+fn start(writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static, is_json: bool, default: LogLevel) -> LogLevels {
     let wish = std::env::var("KLAMM_LOG").ok();
     let parsed = wish.as_deref().map(str::parse::<Targets>);
-    let refused = parsed.as_ref().and_then(|parsed| parsed.as_ref().err()).map(ToString::to_string);
+    let refused = parsed
+        .as_ref()
+        .and_then(|parsed| parsed.as_ref().err())
+        .map(ToString::to_string);
     let levels = match parsed {
         Some(Ok(targets)) => {
             let root = targets.default_level().map_or(LogLevel::Error, named);
-            LogLevels::new(root, targets.iter().map(|(target, level)| (target.to_owned(), named(level))))
+            LogLevels::new(
+                root,
+                targets.iter().map(|(target, level)| (target.to_owned(), named(level))),
+            )
         }
-        Some(Err(_)) | None => {
-            LogLevels::new(default, LOGGERS.iter().map(|(logger, level)| ((*logger).to_owned(), *level)))
-        }
+        Some(Err(_)) | None => LogLevels::new(
+            default,
+            LOGGERS.iter().map(|(logger, level)| ((*logger).to_owned(), *level)),
+        ),
     };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     let lines = if is_json { lines.json().boxed() } else { lines.boxed() };
     tracing_subscriber::registry()
         .with(lines.with_filter(ByLevels(levels.clone())))

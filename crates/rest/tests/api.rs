@@ -417,31 +417,95 @@ async fn bad_offsets_are_refused_with_what_is_wrong() {
         ("PATCH", String::new(), "body is empty"),
         ("PATCH", "null".to_owned(), "must be a JSON object"),
         ("PATCH", "{}".to_owned(), "need to be provided in `offsets`"),
-        ("PATCH", r#"{"offsets":null}"#.to_owned(), "need to be provided in `offsets`"),
-        ("PATCH", r#"{"offsets":[]}"#.to_owned(), "need to be provided in `offsets`"),
+        (
+            "PATCH",
+            r#"{"offsets":null}"#.to_owned(),
+            "need to be provided in `offsets`",
+        ),
+        (
+            "PATCH",
+            r#"{"offsets":[]}"#.to_owned(),
+            "need to be provided in `offsets`",
+        ),
         ("PATCH", r#"{"offsets":{}}"#.to_owned(), "`offsets` must be an array"),
         ("PATCH", r#"{"offsets":[null]}"#.to_owned(), "array of JSON objects"),
         ("PATCH", r#"{"offsets":[{}],"x":1}"#.to_owned(), "Unknown field `x`"),
         ("PATCH", entry(r#"{"x":1}"#), "Unknown field `x` in an entry"),
-        ("PATCH", entry(&format!("{{{partition},\"timestamp\":1}}")), "Unknown field `timestamp`"),
+        (
+            "PATCH",
+            entry(&format!("{{{partition},\"timestamp\":1}}")),
+            "Unknown field `timestamp`",
+        ),
         ("PATCH", entry("{}"), "cannot be null or missing"),
         ("PATCH", entry(r#"{"partition":null}"#), "cannot be null or missing"),
         ("PATCH", entry(r#"{"partition":5}"#), "must be a JSON object"),
         ("PATCH", entry(r#"{"partition":{}}"#), "must have the keys"),
-        ("PATCH", entry(r#"{"partition":{"kafka_topic":"t"}}"#), "must have the keys"),
-        ("PATCH", entry(r#"{"partition":{"kafka_topic":null,"kafka_partition":0}}"#), "`kafka_topic` must be a string"),
-        ("PATCH", entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":null}}"#), "`kafka_partition` must be an integer"),
-        ("PATCH", entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":0.5}}"#), "`kafka_partition` must be an integer"),
-        ("PATCH", entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":3000000000}}"#), "`kafka_partition` must be an integer"),
-        ("PATCH", entry(&format!("{{{partition},\"offset\":7}}")), "must be a JSON object, or null"),
-        ("PATCH", entry(&format!("{{{partition},\"offset\":{{}}}}")), "null or have the key `kafka_offset`"),
-        ("PATCH", entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":null}}}}")), "`kafka_offset` must be an integer"),
-        ("PATCH", entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":true}}}}")), "`kafka_offset` must be an integer"),
-        ("PATCH", entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":\"x\"}}}}")), "`kafka_offset` must be an integer"),
+        (
+            "PATCH",
+            entry(r#"{"partition":{"kafka_topic":"t"}}"#),
+            "must have the keys",
+        ),
+        (
+            "PATCH",
+            entry(r#"{"partition":{"kafka_topic":null,"kafka_partition":0}}"#),
+            "`kafka_topic` must be a string",
+        ),
+        (
+            "PATCH",
+            entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":null}}"#),
+            "`kafka_partition` must be an integer",
+        ),
+        (
+            "PATCH",
+            entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":0.5}}"#),
+            "`kafka_partition` must be an integer",
+        ),
+        (
+            "PATCH",
+            entry(r#"{"partition":{"kafka_topic":"t","kafka_partition":3000000000}}"#),
+            "`kafka_partition` must be an integer",
+        ),
+        (
+            "PATCH",
+            entry(&format!("{{{partition},\"offset\":7}}")),
+            "must be a JSON object, or null",
+        ),
+        (
+            "PATCH",
+            entry(&format!("{{{partition},\"offset\":{{}}}}")),
+            "null or have the key `kafka_offset`",
+        ),
+        (
+            "PATCH",
+            entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":null}}}}")),
+            "`kafka_offset` must be an integer",
+        ),
+        (
+            "PATCH",
+            entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":true}}}}")),
+            "`kafka_offset` must be an integer",
+        ),
+        (
+            "PATCH",
+            entry(&format!("{{{partition},\"offset\":{{\"kafka_offset\":\"x\"}}}}")),
+            "`kafka_offset` must be an integer",
+        ),
         ("PUT", entry(&format!("{{{partition}}}")), "`timestamp` is missing"),
-        ("PUT", entry(&format!("{{{partition},\"timestamp\":\"today\"}}")), "`timestamp` must be an integer"),
-        ("PUT", entry(&format!("{{{partition},\"timestamp\":-1}}")), "before 1970"),
-        ("PUT", entry(&format!("{{{partition},\"offset\":null}}")), "Unknown field `offset`"),
+        (
+            "PUT",
+            entry(&format!("{{{partition},\"timestamp\":\"today\"}}")),
+            "`timestamp` must be an integer",
+        ),
+        (
+            "PUT",
+            entry(&format!("{{{partition},\"timestamp\":-1}}")),
+            "before 1970",
+        ),
+        (
+            "PUT",
+            entry(&format!("{{{partition},\"offset\":null}}")),
+            "Unknown field `offset`",
+        ),
     ];
     for (method, body, wanted) in cases {
         let answer = send(&router, method, path, &[JSON], body.clone()).await;
@@ -466,7 +530,8 @@ async fn a_connector_is_created_at_its_initial_offsets() {
         created.body["offsets_status"],
         "The offsets for this connector have been altered successfully"
     );
-    let wanted = json!({"offsets": [{"partition": {"kafka_topic": "t", "kafka_partition": 3}, "offset": {"kafka_offset": 7}}]});
+    let wanted =
+        json!({"offsets": [{"partition": {"kafka_topic": "t", "kafka_partition": 3}, "offset": {"kafka_offset": 7}}]});
     assert_eq!(get(&router, "/connectors/a/offsets").await.body, wanted);
     let exists = post(&router, "/connectors", &body).await;
     assert_eq!(exists.status, 409);
@@ -495,11 +560,20 @@ async fn loggers_are_listed_and_set_with_those_below_them() {
     let path = "/admin/loggers/klamm_rest";
     let set = put(&router, path, &level("debug".into())).await;
     assert_eq!((set.status, set.body), (200, json!(["klamm_rest"])));
-    assert_eq!(put(&router, path, &level("DEBUG".into())).await.body, json!([]), "as it was");
+    assert_eq!(
+        put(&router, path, &level("DEBUG".into())).await.body,
+        json!([]),
+        "as it was"
+    );
     let shown = get(&router, path).await.body;
     assert_eq!(shown["level"], "DEBUG");
     assert!(shown["last_modified"].as_i64().is_some(), "{shown}");
-    let cluster = put(&router, "/admin/loggers/klamm_rest?scope=CLUSTER", &level("WARN".into())).await;
+    let cluster = put(
+        &router,
+        "/admin/loggers/klamm_rest?scope=CLUSTER",
+        &level("WARN".into()),
+    )
+    .await;
     assert_eq!((cluster.status, cluster.body), (204, Value::Null));
     assert_eq!(get(&router, path).await.body["level"], "WARN");
     let odd = put(&router, "/admin/loggers/klamm_rest?scope=moon", &level("OFF".into())).await;
@@ -515,14 +589,22 @@ async fn loggers_are_listed_and_set_with_those_below_them() {
     for (body, status, wanted) in cases {
         let answer = put(&router, path, &body).await;
         assert_eq!(answer.status, status, "{body}");
-        assert!(answer.body["message"].as_str().unwrap().contains(wanted), "{:?}", answer.body);
+        assert!(
+            answer.body["message"].as_str().unwrap().contains(wanted),
+            "{:?}",
+            answer.body
+        );
     }
     let without = klamm_rest::About {
         log_levels: None,
         ..about()
     };
     let router = klamm_rest::router(herder().await, without);
-    assert_eq!(get(&router, "/admin/loggers").await.status, 404, "nobody filters by levels");
+    assert_eq!(
+        get(&router, "/admin/loggers").await.status,
+        404,
+        "nobody filters by levels"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -545,7 +627,10 @@ async fn a_worker_may_keep_no_active_topics_or_not_forget_them() {
     for (answer, wanted) in answers.into_iter().zip(wanted) {
         assert_eq!((answer.status, &answer.body["message"]), (403, &json!(wanted)));
     }
-    assert_eq!(get(&keeping, "/connectors/a/topics").await.body, json!({"a": {"topics": []}}));
+    assert_eq!(
+        get(&keeping, "/connectors/a/topics").await.body,
+        json!({"a": {"topics": []}})
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -559,15 +644,17 @@ async fn patches_remove_by_null_and_never_rename() {
     };
     let answer = patch(json!({"x": null, "y": 2, "file.key": "[hidden]"})).await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
-    let wanted =
-        json!({"connector.class": CLASS, "topics": "t", "y": "2", "file.key": "[hidden]", "name": "a"});
+    let wanted = json!({"connector.class": CLASS, "topics": "t", "y": "2", "file.key": "[hidden]", "name": "a"});
     assert_eq!(answer.body["config"], wanted);
     assert_eq!(patch(json!({})).await.status, 200);
     assert_eq!(patch(json!({"name": "b"})).await.status, 400);
     assert_eq!(patch(json!({"tasks.max": "x"})).await.status, 400);
     assert_eq!(get(&router, "/connectors/a/config").await.body, wanted);
     let absent = send(&router, "PATCH", "/connectors/b/config", &[JSON], "{}").await;
-    assert_eq!((absent.status, &absent.body["message"]), (404, &json!("Connector b not found")));
+    assert_eq!(
+        (absent.status, &absent.body["message"]),
+        (404, &json!("Connector b not found"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -585,7 +672,11 @@ async fn a_connector_of_any_name_that_may_be_given_is_reached_and_deleted() {
         assert_eq!(get(&router, path).await.body["name"], name);
         let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let path = format!("/connectors/{encoded}");
-        assert_eq!(get(&router, &path).await.body["name"], name, "every byte may be escaped");
+        assert_eq!(
+            get(&router, &path).await.body["name"],
+            name,
+            "every byte may be escaped"
+        );
         assert_eq!(send(&router, "DELETE", &path, &[], "").await.status, 204);
     }
     for character in ('\0'..=' ').chain(['\u{7f}']).filter(|character| *character != ' ') {
@@ -603,7 +694,10 @@ async fn bodies_made_to_hurt_are_refused() {
         (deep("[").into(), 400),
         (deep("{\"a\":").into(), 400),
         (format!("{{\"config\":{}", deep("[")).into(), 400),
-        (format!("{{\"offsets\":{}{}}}", deep("["), "]".repeat(200_000)).into(), 400),
+        (
+            format!("{{\"offsets\":{}{}}}", deep("["), "]".repeat(200_000)).into(),
+            400,
+        ),
         (b"{\"connector.class\":\"\xff\xfe\"}".to_vec(), 400),
         (b"{\"a\":\"\\ud800\"}".to_vec(), 400),
         (format!("{{\"a\":\"{}\"}}", "x".repeat(10_000_000)).into(), 413),

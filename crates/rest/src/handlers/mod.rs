@@ -153,7 +153,8 @@ impl Api {
 
 fn options(resource: &Resource) -> Answer {
     let allowed = resource.allowed();
-    let allow = HeaderValue::from_str(&allowed.replace(' ', "")).map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let allow = HeaderValue::from_str(&allowed.replace(' ', ""))
+        .map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
     let plain = HeaderValue::from_static("text/plain");
     Ok(([(header::ALLOW, allow), (header::CONTENT_TYPE, plain)], allowed).into_response())
 }

@@ -147,7 +147,8 @@ impl Offsets for ScriptedKafka {
     }
 
     fn reset<'a>(&'a self, group: GroupOf<'a>, _deadline: Instant) -> BoxFuture<'a, Result<(), OffsetsError>> {
-        self.0.send_modify(|script| drop(script.committed.remove(group.connector)));
+        self.0
+            .send_modify(|script| drop(script.committed.remove(group.connector)));
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -429,14 +430,12 @@ pub async fn herder_with(converters: Vec<ConverterPlugin>) -> Herder {
 }
 
 /// One with settings of its own, whose connectors read what is produced to `kafka`.
-pub async fn herder_of(
-    converters: Vec<ConverterPlugin>,
-    settings: &[(&str, &str)],
-    kafka: &ScriptedKafka,
-) -> Herder {
+pub async fn herder_of(converters: Vec<ConverterPlugin>, settings: &[(&str, &str)], kafka: &ScriptedKafka) -> Herder {
     let servers = [("bootstrap.servers", "127.0.0.1:1")];
     let settings = servers.iter().chain(settings);
-    let raw: RawConfig = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let raw: RawConfig = settings
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
     let plugins = Plugins::new()
         .with_sink(Arc::new(FakeSink))
         .with_converters(klamm_converters::converters())
