@@ -2,8 +2,8 @@
 
 mod connectors;
 mod dead_letters;
-mod observe;
 mod loggers;
+mod observe;
 mod offsets;
 mod plugins;
 mod preview;
@@ -65,7 +65,11 @@ impl Api {
             .unwrap_or_else(|_| timed_out())
             .unwrap_or_else(IntoResponse::into_response);
         self.requests.answered(&method, response.status(), started.elapsed());
-        if method == Method::HEAD { without_body(response) } else { response }
+        if method == Method::HEAD {
+            without_body(response)
+        } else {
+            response
+        }
     }
 
     async fn dispatch(&self, request: Request<Body>) -> Answer {
