@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 mod bare;
+mod control;
 mod flight;
 
 use std::sync::Arc;
@@ -103,6 +104,13 @@ async fn main() -> anyhow::Result<()> {
 
     println!("| Measure | Median | Runs | Goal |");
     println!("|---|---|---|---|");
+    if args == ["control"] {
+        producer.create_topic("control", 1).await?;
+        fill_partition(&producer, "control", 0, 1).await?;
+        bench.control("control").await?;
+        bench.lambda.shutdown().await;
+        return Ok(());
+    }
     for topic in ["large", "small"] {
         producer.create_topic(topic, PARTITIONS).await?;
     }

@@ -238,3 +238,31 @@ async fn a_bad_connector_answers_400_with_each_key_and_what_is_accepted() {
     assert_eq!(worker.rest().get("/connectors").await.unwrap().json(), json!([]));
     worker.terminate().await.unwrap();
 }
+
+#[tokio::test]
+async fn loggers_are_set_while_the_worker_runs() {
+    let lambda = FakeLambda::start().await.unwrap();
+    let worker = Worker::builder(NOWHERE).start().await.unwrap();
+    let create = |name: &'static str| {
+        let (worker, config) = (&worker, lambda_sink(&lambda, "t", &[("aws.lambda.function.name", "f")]));
+        async move {
+            let path = format!("/connectors/{name}/config");
+            worker.rest().put(&path, &config).await.unwrap().expect(201).unwrap();
+        }
+    };
+    let set = |level: &'static str| {
+        let (worker, body) = (&worker, json!({ "level": level }));
+        async move {
+            let answer = worker.rest().put("/admin/loggers/klamm_runtime::herder", &body).await;
+            answer.unwrap().expect(200).unwrap()
+        }
+    };
+    assert_eq!(set("WARN").await, json!(["klamm_runtime::herder"]));
+    create("quiet").await;
+    assert_eq!(set("INFO").await, json!(["klamm_runtime::herder"]));
+    create("loud").await;
+    // Both lines would be written before their answers.
+    let log = worker.log();
+    assert!(log.contains("connector configured connector=\"loud\""), "{log}");
+    assert!(!log.contains("connector configured connector=\"quiet\""), "{log}");
+}

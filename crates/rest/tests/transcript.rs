@@ -117,10 +117,10 @@ fn message_difference(wanted: &Value, ours: &Value) -> Option<String> {
         return (!ours.starts_with("Connector config contains no connector type"))
             .then(|| format!("{ours} instead of {wanted}"));
     }
-    if let Some((start, _)) = wanted.split_once(", available connectors are: ") {
-        let (_, start) = start.rsplit_once("Failed to find").unwrap();
-        let start = &format!("Failed to find{start}");
-        return (!ours.starts_with(start)).then(|| format!("{ours} instead of {wanted}"));
+    if let Some((said, _)) = wanted.split_once(", available connectors are: ") {
+        // From the second time on the name of a Java exception stands before it.
+        let said = said.find("Failed to find").and_then(|start| said.get(start..)).unwrap();
+        return (!ours.starts_with(said)).then(|| format!("{ours} instead of {wanted}"));
     }
     let mut lines = ours.lines();
     for wanted in wanted.lines() {
@@ -345,7 +345,7 @@ async fn requests_are_answered_as_apache_kafka_connect_answers_them() {
                         answer.status, deviation.status
                     )),
                     (Some(_), None) => {
-                        wrong.push(format!("{request}: answered as in Connect, and listed as a deviation"))
+                        wrong.push(format!("{request}: answered as in Connect, and listed as a deviation"));
                     }
                 }
             }
