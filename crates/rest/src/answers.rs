@@ -9,6 +9,7 @@ use klamm_connect_api::{ConfigKey, ConfigType, PluginInfo, RawConfig};
 use klamm_runtime::{
     ConnectorInfo, ConnectorStatus, InstanceStatus, Logger, PartitionOffset, ValidatedKey, Validation,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What stands for a secret.
@@ -37,7 +38,7 @@ pub(crate) fn json_text(body: impl Into<Body>) -> Response {
 }
 
 /// `GET /`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct RootAnswer<'a> {
     pub(crate) version: &'a str,
     pub(crate) commit: &'a str,
@@ -45,20 +46,20 @@ pub(crate) struct RootAnswer<'a> {
 }
 
 /// `GET /health`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct HealthAnswer {
     pub(crate) status: &'static str,
     pub(crate) message: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TaskId {
     connector: String,
     task: u32,
 }
 
 /// A connector.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ConnectorAnswer {
     name: String,
     config: RawConfig,
@@ -95,7 +96,7 @@ impl ConnectorAnswer {
 }
 
 /// A task with its configuration.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct TaskAnswer {
     id: TaskId,
     config: RawConfig,
@@ -113,7 +114,7 @@ impl TaskAnswer {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Instance {
     state: &'static str,
     worker_id: String,
@@ -136,7 +137,7 @@ impl Instance {
 }
 
 /// State of a task.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct TaskStatusAnswer {
     id: u32,
     #[serde(flatten)]
@@ -153,7 +154,7 @@ impl TaskStatusAnswer {
 }
 
 /// State of a connector and its tasks.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct StatusAnswer {
     name: String,
     connector: Instance,
@@ -176,7 +177,7 @@ impl StatusAnswer {
 }
 
 /// A connector in `GET /connectors?expand=…`: only what was asked for.
-#[derive(Serialize, Default)]
+#[derive(Serialize, JsonSchema, Default)]
 pub(crate) struct Expanded {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) info: Option<ConnectorAnswer>,
@@ -191,30 +192,30 @@ pub(crate) type ExpandedConnectors = BTreeMap<String, Expanded>;
 pub(crate) type TopicsAnswer<'a> = BTreeMap<&'a str, ActiveTopicsAnswer>;
 
 /// The topics that a connector has read from.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ActiveTopicsAnswer {
     pub(crate) topics: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Partition {
     kafka_topic: String,
     kafka_partition: i32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Offset {
     kafka_offset: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct OffsetAnswer {
     partition: Partition,
     offset: Offset,
 }
 
 /// `GET` and `PUT /connectors/{name}/offsets`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct OffsetsAnswer {
     offsets: Vec<OffsetAnswer>,
 }
@@ -237,13 +238,13 @@ impl OffsetsAnswer {
 }
 
 /// What was done, in words.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct MessageAnswer {
     pub(crate) message: &'static str,
 }
 
 /// A logger in `GET /admin/loggers`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct LoggerAnswer {
     level: &'static str,
     last_modified: Option<i64>,
@@ -259,7 +260,7 @@ impl From<Logger> for LoggerAnswer {
 }
 
 /// A plugin in `GET /connector-plugins`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PluginAnswer {
     class: &'static str,
     #[serde(rename = "type")]
@@ -278,7 +279,7 @@ impl PluginAnswer {
 }
 
 /// The definition of a key. Connect wrote `order` until 4.1 and writes `order_in_group` since: both are there.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Definition {
     name: String,
     #[serde(rename = "type")]
@@ -329,7 +330,7 @@ impl Definition {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ValueAnswer {
     name: String,
     value: Option<String>,
@@ -338,7 +339,7 @@ struct ValueAnswer {
     visible: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ConfigAnswer {
     definition: Option<Definition>,
     value: ValueAnswer,
@@ -363,7 +364,7 @@ impl ConfigAnswer {
 }
 
 /// `PUT /connector-plugins/{type}/config/validate`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ValidationAnswer {
     name: String,
     error_count: usize,
