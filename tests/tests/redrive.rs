@@ -79,7 +79,11 @@ async fn letters_go_back_byte_for_byte_and_what_fails_again_stays() {
                 8 => format!("{{\"id\":{n},\"worse\":1}}"),
                 _ => format!("{{\"id\":{n}}}"),
             };
-            let key = if n == 6 { Value::Null } else { json!(b64(format!("k{n}"))) };
+            let key = if n == 6 {
+                Value::Null
+            } else {
+                json!(b64(format!("k{n}")))
+            };
             let headers = if n == 7 { odd.clone() } else { json!([]) };
             json!({ "partition": n % 2, "key": key, "value": b64(value), "headers": headers, "timestamp": base + n })
         })
@@ -102,27 +106,50 @@ async fn letters_go_back_byte_for_byte_and_what_fails_again_stays() {
     let header = |key: &str, value: &str| json!({ "key": key, "value": b64(value) });
     let forged = |topic: &str, connector: &str| {
         json!([
-            header("__connect.errors.topic", topic), header("__connect.errors.partition", "0"),
-            header("__connect.errors.offset", "0"), header("__connect.errors.connector.name", connector),
+            header("__connect.errors.topic", topic),
+            header("__connect.errors.partition", "0"),
+            header("__connect.errors.offset", "0"),
+            header("__connect.errors.connector.name", connector),
         ])
     };
-    let strangers: Vec<Value> = [forged("redrive-in", "other"), forged("redrive-dlq", "redrive"), json!([])]
-        .into_iter()
-        .map(|headers| json!({ "partition": 0, "key": null, "value": b64("{}"), "headers": headers, "timestamp": base }))
-        .collect();
+    let strangers: Vec<Value> = [
+        forged("redrive-in", "other"),
+        forged("redrive-dlq", "redrive"),
+        json!([]),
+    ]
+    .into_iter()
+    .map(|headers| json!({ "partition": 0, "key": null, "value": b64("{}"), "headers": headers, "timestamp": base }))
+    .collect();
     let op = json!({ "op": "produce", "topic": "redrive-dlq", "records": strangers });
     python(kafka.bootstrap(), &[op]).await.unwrap();
 
-    let list = worker.rest().get("/connectors/redrive/dead-letters").await.unwrap().json();
+    let list = worker
+        .rest()
+        .get("/connectors/redrive/dead-letters")
+        .await
+        .unwrap()
+        .json();
     assert_eq!(
-        (&list["topics"][0]["name"], &list["topics"][0]["records"], &list["topics"][0]["not_redriven"]),
+        (
+            &list["topics"][0]["name"],
+            &list["topics"][0]["records"],
+            &list["topics"][0]["not_redriven"]
+        ),
         (&json!("redrive-dlq"), &json!(7), &json!(7)),
         "{list}"
     );
-    let peeked = worker.rest().get("/connectors/redrive/dead-letters/records").await.unwrap();
+    let peeked = worker
+        .rest()
+        .get("/connectors/redrive/dead-letters/records")
+        .await
+        .unwrap();
     let found: Vec<Value> = peeked.json().as_array().unwrap().clone();
     assert_eq!(found.len(), 6, "those of other connectors are not shown: {found:?}");
-    let origins: Vec<&str> = found.iter().take(4).map(|letter| letter["origin"].as_str().unwrap()).collect();
+    let origins: Vec<&str> = found
+        .iter()
+        .take(4)
+        .map(|letter| letter["origin"].as_str().unwrap())
+        .collect();
     for wanted in ["redrive-in-1@1", "redrive-in-0@3", "redrive-in-1@3", "redrive-in-0@4"] {
         assert!(origins.contains(&wanted), "{wanted} among {origins:?}");
     }
@@ -131,13 +158,23 @@ async fn letters_go_back_byte_for_byte_and_what_fails_again_stays() {
 
     let dry = begin(&worker, "redrive", &json!({ "dry_run": true }), 200).await;
     let skipped = json!({ "returned": 0, "of_other_connectors": 1, "of_other_topics": 1, "without_origin": 1 });
-    assert_eq!((&dry["redriven"], &dry["skipped"], &dry["state"]), (&json!(4), &skipped, &json!("DONE")));
-    assert_eq!(read(kafka.bootstrap(), "redrive-in").await.len(), 10, "a dry run writes nothing");
+    assert_eq!(
+        (&dry["redriven"], &dry["skipped"], &dry["state"]),
+        (&json!(4), &skipped, &json!("DONE"))
+    );
+    assert_eq!(
+        read(kafka.bootstrap(), "redrive-in").await.len(),
+        10,
+        "a dry run writes nothing"
+    );
 
     is_mended.store(true, Ordering::SeqCst);
     begin(&worker, "redrive", &json!({ "records_per_second": 1000 }), 202).await;
     let done = ended(&worker, "redrive", "DONE").await;
-    assert_eq!((&done["redriven"], &done["passed"], &done["skipped"]), (&json!(4), &json!(7), &skipped));
+    assert_eq!(
+        (&done["redriven"], &done["passed"], &done["skipped"]),
+        (&json!(4), &json!(7), &skipped)
+    );
 
     let source = read(kafka.bootstrap(), "redrive-in").await;
     assert_eq!(source.len(), 14);
@@ -162,20 +199,37 @@ async fn letters_go_back_byte_for_byte_and_what_fails_again_stays() {
     assert_eq!(after.len(), 8);
     begin(&worker, "redrive", &json!({}), 202).await;
     let again = ended(&worker, "redrive", "DONE").await;
-    assert_eq!((&again["redriven"], &again["skipped"]["returned"]), (&json!(0), &json!(1)), "{again}");
+    assert_eq!(
+        (&again["redriven"], &again["skipped"]["returned"]),
+        (&json!(0), &json!(1)),
+        "{again}"
+    );
     assert_eq!(read(kafka.bootstrap(), "redrive-in").await.len(), 14);
 
     // What the worker tells of all this.
-    let status = worker.rest().get("/connectors/redrive/status?extensions=true").await.unwrap().json();
+    let status = worker
+        .rest()
+        .get("/connectors/redrive/status?extensions=true")
+        .await
+        .unwrap()
+        .json();
     let task = &status["extensions"]["tasks"][0];
-    assert_eq!((&task["lag"], &task["records"]["read"]), (&json!(0), &json!(14)), "{task}");
+    assert_eq!(
+        (&task["lag"], &task["records"]["read"]),
+        (&json!(0), &json!(14)),
+        "{task}"
+    );
     assert_eq!(
         (&task["last_error"]["class"], &task["last_error"]["origin"]),
         (&json!("ValueError"), &json!("redrive-in-0@6")),
         "{task}"
     );
     let route = &task["routes"][0];
-    assert_eq!(route["records"], json!({ "delivered": 9, "skipped": 0, "dead_lettered": 5 }), "{route}");
+    assert_eq!(
+        route["records"],
+        json!({ "delivered": 9, "skipped": 0, "dead_lettered": 5 }),
+        "{route}"
+    );
     let metrics = worker.rest().get("/metrics").await.unwrap().text;
     let series = "klamm_route_dead_lettered_records_total{connector=\"redrive\",task=\"0\",route=\"redrive-fn\",function=\"redrive-fn\"} 5";
     assert!(metrics.contains(series), "{metrics}");
@@ -207,7 +261,11 @@ async fn a_redrive_that_the_end_of_the_worker_cuts_short_goes_on_where_it_was() 
     is_mended.store(true, Ordering::SeqCst);
 
     begin(&worker, "resumed", &json!({ "records_per_second": 1 }), 202).await;
-    let busy = worker.rest().post("/connectors/resumed/dead-letters/redrive", &json!({})).await.unwrap();
+    let busy = worker
+        .rest()
+        .post("/connectors/resumed/dead-letters/redrive", &json!({}))
+        .await
+        .unwrap();
     assert_eq!(busy.status, 409, "{}", busy.text);
     filled(kafka.bootstrap(), "resumed-in", 8).await;
     let stopped = worker.terminate().await.unwrap();

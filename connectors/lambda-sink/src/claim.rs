@@ -48,7 +48,9 @@ pub(crate) struct ClaimCheck {
 
 impl fmt::Debug for ClaimCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClaimCheck").field("plan", &self.plan).finish_non_exhaustive()
+        f.debug_struct("ClaimCheck")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
     }
 }
 

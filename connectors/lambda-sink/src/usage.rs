@@ -118,10 +118,22 @@ mod tests {
             memory_mb: 512,
         });
         let cases = [
-            (header(&format!("START\nhello\nEND\n{report}")), billed, "as Lambda writes it"),
-            (header(&format!("{of_function}{report}")), billed, "what a function writes does not count"),
+            (
+                header(&format!("START\nhello\nEND\n{report}")),
+                billed,
+                "as Lambda writes it",
+            ),
+            (
+                header(&format!("{of_function}{report}")),
+                billed,
+                "what a function writes does not count",
+            ),
             (header("START\nhello"), None, "the line was cut off"),
-            (header("REPORT RequestId: x\tBilled Duration: many ms"), None, "no number"),
+            (
+                header("REPORT RequestId: x\tBilled Duration: many ms"),
+                None,
+                "no number",
+            ),
             ("%%%".to_owned(), None, "no base64"),
             (header(&"x".repeat(20_000)), None, "longer than Lambda sends"),
         ];

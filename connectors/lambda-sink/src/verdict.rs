@@ -227,7 +227,11 @@ pub(crate) fn judge(
 pub(crate) fn not_stored(destination: &Destination, store: &str, declined: Declined) -> Verdict {
     let failure = |class: &str, why: &str| Failure {
         class: class.into(),
-        message: format!("{} is not called, as its records cannot be put into {store}: {why}", destination.place()).into(),
+        message: format!(
+            "{} is not called, as its records cannot be put into {store}: {why}",
+            destination.place()
+        )
+        .into(),
         request_id: None,
         answered: None,
     };

@@ -357,7 +357,10 @@ async fn billed_time_is_counted_where_the_log_is_asked_for_and_nothing_of_the_lo
     let log = "a secret of the function\nREPORT RequestId: 1\tDuration: 99.1 ms\tBilled Duration: 100 ms\tMemory Size: 1024 MB\n";
     let log = HeaderValue::try_from(base64::engine::general_purpose::STANDARD.encode(log)).unwrap();
     lambda.function("order-fn").respond_with(move |invocation| {
-        let asks = invocation.headers.get("x-amz-log-type").is_some_and(|kind| kind == "Tail");
+        let asks = invocation
+            .headers
+            .get("x-amz-log-type")
+            .is_some_and(|kind| kind == "Tail");
         let answer = Answer::success("null");
         if asks {
             answer.with_header(HeaderName::from_static("x-amz-log-result"), log.clone())
@@ -380,7 +383,10 @@ async fn billed_time_is_counted_where_the_log_is_asked_for_and_nothing_of_the_lo
     let usage = asking.usage(RouteIndex(0)).unwrap();
     assert_eq!((usage.billed_calls, usage.billed.as_millis()), (2, 200));
     assert!((usage.estimated_cost.unwrap() - 3.0).abs() < 1e-9, "{usage:?}");
-    let asynchronous = sink(&lambda, &[("aws.lambda.log.tail", "true"), ("aws.lambda.invocation.type", "async")]);
+    let asynchronous = sink(
+        &lambda,
+        &[("aws.lambda.log.tail", "true"), ("aws.lambda.invocation.type", "async")],
+    );
     assert_eq!(asynchronous.usage(RouteIndex(0)), None, "nobody answers with a log");
     lambda.shutdown().await;
 }

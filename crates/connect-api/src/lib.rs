@@ -33,7 +33,7 @@ pub use headers::{Header, Headers};
 pub use map::Map;
 pub use plugin::{
     Converter, ConverterPlugin, ConverterRole, CreateConverter, HeaderConverter, HeaderConverterPlugin, PluginInfo,
-    PluginKind, Predicate, PredicatePlugin, RawHeader, Transform, TransformPlugin, Probe,
+    PluginKind, Predicate, PredicatePlugin, Probe, RawHeader, Transform, TransformPlugin,
 };
 pub use record::{Origin, Record, Timestamp, TimestampType, TopicPartition};
 pub use rendering::{Decimals, Natural, Rendering, Timestamps};

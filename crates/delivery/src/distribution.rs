@@ -74,10 +74,7 @@ impl Counts {
         let mut counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         Distribution {
             buckets: self.bounds.iter().copied().zip(counts.by_ref()).collect(),
-            above: self
-                .counts
-                .last()
-                .map_or(0, |above| above.load(Ordering::Relaxed)),
+            above: self.counts.last().map_or(0, |above| above.load(Ordering::Relaxed)),
             sum: self.sum.load(Ordering::Relaxed),
         }
     }

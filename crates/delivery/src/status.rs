@@ -222,7 +222,11 @@ impl RouteBoard {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let class = &last.failure.class;
         let is_known = failures.by_class.contains_key(class) || failures.by_class.len() < FAILURE_CLASSES;
-        let class = if is_known { Arc::clone(class) } else { OTHER_CLASSES.into() };
+        let class = if is_known {
+            Arc::clone(class)
+        } else {
+            OTHER_CLASSES.into()
+        };
         *failures.by_class.entry(class).or_default() += 1;
         failures.last = Some(last);
     }

@@ -1376,6 +1376,9 @@ async fn calls_are_measured_and_failures_counted_by_class_with_the_last_one_show
         "the record that is bad"
     );
     let sent: usize = calls.iter().map(|call| call.records.len()).sum();
-    assert_eq!((route.call_records.count(), route.call_records.sum), (route.calls, sent as u64));
+    assert_eq!(
+        (route.call_records.count(), route.call_records.sum),
+        (route.calls, sent as u64)
+    );
     assert_eq!(route.call_micros.count(), route.calls);
 }

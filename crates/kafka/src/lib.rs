@@ -45,8 +45,8 @@ pub use config::{
 };
 pub use error::KafkaError;
 pub use fetch::{
-    Account, ByteBudget, FetchBudget, FetchError, FetchPool, FetchStats, FetchedSection, LeaderEpochs, LogEnd, PartitionReader,
-    PartitionRequest, Reservation, StartPosition,
+    Account, ByteBudget, FetchBudget, FetchError, FetchPool, FetchStats, FetchedSection, LeaderEpochs, LogEnd,
+    PartitionReader, PartitionRequest, Reservation, StartPosition,
 };
 pub use group::{
     Assigned, CommitError, CoordinatedEvent, CoordinatedEvents, CoordinatedGroup, GroupConfig, GroupEvent, GroupEvents,

@@ -38,7 +38,7 @@ mod worker;
 
 pub use files::{ConnectorFile, FileError, properties_of_environment, read_properties};
 pub use klamm_runtime::{
-    Herder, HerderError, HerderErrorKind, LogLevel, LogLevels, Outcome, Plugins, Preview, PreviewRecord, SubmittedConfig, TargetState,
-    WorkerConfig,
+    Herder, HerderError, HerderErrorKind, LogLevel, LogLevels, Outcome, Plugins, Preview, PreviewRecord,
+    SubmittedConfig, TargetState, WorkerConfig,
 };
 pub use worker::{StartError, Worker, WorkerBuilder, plugins};

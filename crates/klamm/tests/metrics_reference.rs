@@ -30,7 +30,14 @@ fn reference() -> String {
     for metric in klamm_rest::metrics() {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let labels = labels.join(", ");
-        writeln!(out, "| `{}` | {} | {labels} | {} |", metric.name(), metric.kind, metric.help).unwrap();
+        writeln!(
+            out,
+            "| `{}` | {} | {labels} | {} |",
+            metric.name(),
+            metric.kind,
+            metric.help
+        )
+        .unwrap();
     }
     out
 }

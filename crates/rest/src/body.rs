@@ -175,7 +175,11 @@ fn entries(array: &RawValue, field: &str, to: &str) -> Result<Vec<OffsetEntry>, 
 pub(crate) fn altered(entries: &[OffsetEntry]) -> Result<Vec<OffsetChange>, ApiError> {
     let change = |OffsetEntry(entry): &OffsetEntry| {
         let (topic, partition) = partition(entry)?;
-        let missing = || ApiError::bad_request(format!("The partition of a sink's offset must have the keys `{TOPIC}` and `{PARTITION}`"));
+        let missing = || {
+            ApiError::bad_request(format!(
+                "The partition of a sink's offset must have the keys `{TOPIC}` and `{PARTITION}`"
+            ))
+        };
         let partition = Some(partition.ok_or_else(missing)?);
         let to = match entry.get("offset").filter(|offset| offset.get() != "null") {
             None => NewOffset::Reset,
@@ -215,8 +219,8 @@ pub(crate) fn sought(entries: &[OffsetEntry]) -> Result<Vec<OffsetChange>, ApiEr
 /// Topic and partition of an entry. Further keys in there mean nothing, as in Connect.
 fn partition(entry: &Fields) -> Result<(String, Option<i32>), ApiError> {
     let partition = entry.get("partition").filter(|partition| partition.get() != "null");
-    let partition = partition
-        .ok_or_else(|| ApiError::bad_request("The partition of a sink's offset cannot be null or missing"))?;
+    let partition =
+        partition.ok_or_else(|| ApiError::bad_request("The partition of a sink's offset cannot be null or missing"))?;
     let partition: Fields = serde_json::from_str(partition.get())
         .map_err(|_| ApiError::bad_request("The partition of a sink's offset must be a JSON object"))?;
     let topic = partition.get(TOPIC).ok_or_else(|| {
@@ -227,7 +231,10 @@ fn partition(entry: &Fields) -> Result<(String, Option<i32>), ApiError> {
     let topic = text(topic)
         .flatten()
         .ok_or_else(|| ApiError::bad_request(format!("Value of `{TOPIC}` must be a string, and may not be null")))?;
-    let number = partition.get(PARTITION).map(|number| integer(number, PARTITION)).transpose()?;
+    let number = partition
+        .get(PARTITION)
+        .map(|number| integer(number, PARTITION))
+        .transpose()?;
     Ok((topic, number))
 }
 
@@ -242,9 +249,7 @@ pub(crate) fn level(body: &[u8]) -> Result<String, ApiError> {
     let mut fields = fields(body)?;
     let level = take_text(&mut fields, "level")?;
     level.ok_or_else(|| {
-        ApiError::bad_request(
-            "Field `level` is missing: one of OFF, FATAL, ERROR, WARN, INFO, DEBUG, TRACE, ALL",
-        )
+        ApiError::bad_request("Field `level` is missing: one of OFF, FATAL, ERROR, WARN, INFO, DEBUG, TRACE, ALL")
     })
 }
 
@@ -288,7 +293,11 @@ pub(crate) fn redrive(body: &[u8]) -> Result<Redrive, ApiError> {
         max_records: Option<u64>,
         max_redrives: Option<u32>,
     }
-    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+    let body = if body.iter().all(u8::is_ascii_whitespace) {
+        b"{}"
+    } else {
+        body
+    };
     let fields: Fields = serde_json::from_slice(body).map_err(|error| {
         ApiError::bad_request(format!(
             "The request body must be a JSON object with any of `dry_run` (boolean), `records_per_second`, `max_records` \

@@ -53,14 +53,16 @@ fn described(path: &Path, operation: &Operation, schemas: &mut SchemaGenerator) 
         .map(|answer| (answer.status.to_string(), response(answer, schemas)))
         .collect();
     responses.insert("default".to_owned(), json!({"$ref": "#/components/responses/Error"}));
-    let names = path.parts().filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let names = path
+        .parts()
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let names = names.map(|name| {
         let kind = if name == "task" { "integer" } else { "string" };
         json!({"name": name, "in": "path", "required": true, "schema": {"type": kind}})
     });
-    let query = operation.query.iter().map(|Query { name, kind, doc }| {
-        json!({"name": name, "in": "query", "description": doc, "schema": {"type": kind}})
-    });
+    let query = operation.query.iter().map(
+        |Query { name, kind, doc }| json!({"name": name, "in": "query", "description": doc, "schema": {"type": kind}}),
+    );
     let parameters: Vec<Value> = names.chain(query).collect();
     let mut described = json!({
         "operationId": operation.id,
@@ -136,7 +138,11 @@ mod tests {
 
     #[test]
     fn bodies_are_json_and_what_a_status_answers_is_described() {
-        for body in PATHS.iter().flat_map(|path| path.operations).filter_map(|operation| operation.body) {
+        for body in PATHS
+            .iter()
+            .flat_map(|path| path.operations)
+            .filter_map(|operation| operation.body)
+        {
             for text in [body.schema, body.example] {
                 serde_json::from_str::<Value>(text).unwrap();
             }
@@ -144,7 +150,9 @@ mod tests {
         let document = openapi("1");
         let status = &document["paths"]["/connectors/{connector}/status"]["get"];
         assert_eq!(status["parameters"][0]["name"], "connector");
-        let reference = status["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+        let reference = status["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+            .as_str()
+            .unwrap();
         let schema = document.pointer(reference.strip_prefix('#').unwrap()).unwrap();
         assert!(schema["properties"]["extensions"].is_object(), "{schema}");
         assert!(schema.to_string().contains("\"tasks\""), "{schema}");

@@ -4,8 +4,8 @@ use axum::http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::answers::{
-    ConnectorAnswer, Definition, ExpandedConnectors, HealthAnswer, LoggerAnswer, MessageAnswer, OffsetsAnswer, PluginAnswer,
-    RootAnswer, StatusAnswer, TaskAnswer, TaskStatusAnswer, TopicsAnswer, ValidationAnswer,
+    ConnectorAnswer, Definition, ExpandedConnectors, HealthAnswer, LoggerAnswer, MessageAnswer, OffsetsAnswer,
+    PluginAnswer, RootAnswer, StatusAnswer, TaskAnswer, TaskStatusAnswer, TopicsAnswer, ValidationAnswer,
 };
 use crate::dead_letters::{LetterAnswer, QueuesAnswer, RedriveAnswer};
 use crate::error::ApiError;
@@ -180,7 +180,10 @@ const fn word(name: &'static str, doc: &'static str) -> Query {
 }
 
 const NONE: &[Query] = &[];
-const EXTENSIONS: Query = flag("extensions", "Whether the answer has `extensions`, which Connect does not have");
+const EXTENSIONS: Query = flag(
+    "extensions",
+    "Whether the answer has `extensions`, which Connect does not have",
+);
 const EXPLAIN: &[Query] = &[flag("explain", "Whether each step is told")];
 
 const CONFIG_SCHEMA: &str = r#"{"type":"object","additionalProperties":{"type":["string","number","boolean","null"]}}"#;
@@ -267,101 +270,286 @@ pub(crate) static PATHS: &[Path] = &[
     Path {
         template: "/",
         resource: |_| Ok(Resource::Root),
-        operations: &[operation(GET, "getWorker", "Version of the worker and id of its Kafka cluster", NONE, None, &[json::<RootAnswer<'static>>(200, "The worker")])],
+        operations: &[operation(
+            GET,
+            "getWorker",
+            "Version of the worker and id of its Kafka cluster",
+            NONE,
+            None,
+            &[json::<RootAnswer<'static>>(200, "The worker")],
+        )],
     },
     Path {
         template: "/health",
         resource: |_| Ok(Resource::Health),
-        operations: &[operation(GET, "getHealth", "Whether the worker is ready and alive; 500 if its control plane does not move for 10 s", &[EXTENSIONS], None, &[json::<Extended<HealthAnswer, HealthExtension>>(200, "It is")])],
+        operations: &[operation(
+            GET,
+            "getHealth",
+            "Whether the worker is ready and alive; 500 if its control plane does not move for 10 s",
+            &[EXTENSIONS],
+            None,
+            &[json::<Extended<HealthAnswer, HealthExtension>>(200, "It is")],
+        )],
     },
     Path {
         template: "/metrics",
         resource: |_| Ok(Resource::Metrics),
-        operations: &[operation(GET, "getMetrics", "Metrics in Prometheus' text format", NONE, None, &[Answer { status: 200, doc: "The metrics", content: Content::Text }])],
+        operations: &[operation(
+            GET,
+            "getMetrics",
+            "Metrics in Prometheus' text format",
+            NONE,
+            None,
+            &[Answer {
+                status: 200,
+                doc: "The metrics",
+                content: Content::Text,
+            }],
+        )],
     },
     Path {
         template: "/openapi.json",
         resource: |_| Ok(Resource::OpenApi),
-        operations: &[operation(GET, "getOpenApi", "This API as an OpenAPI 3.1 document", NONE, None, &[json::<serde_json::Value>(200, "The document")])],
+        operations: &[operation(
+            GET,
+            "getOpenApi",
+            "This API as an OpenAPI 3.1 document",
+            NONE,
+            None,
+            &[json::<serde_json::Value>(200, "The document")],
+        )],
     },
     Path {
         template: "/connectors",
         resource: |_| Ok(Resource::Connectors),
         operations: &[
-            operation(POST, "createConnector", "Creates a connector", NONE, CREATE, &[json::<ConnectorAnswer>(201, "It was created")]),
-            operation(GET, "getConnectors", "Names of all connectors, or what `expand` asks for by name", &[word("expand", "`info` or `status`; may stand twice")], None, &[json::<ConnectorsAnswer>(200, "The connectors")]),
+            operation(
+                POST,
+                "createConnector",
+                "Creates a connector",
+                NONE,
+                CREATE,
+                &[json::<ConnectorAnswer>(201, "It was created")],
+            ),
+            operation(
+                GET,
+                "getConnectors",
+                "Names of all connectors, or what `expand` asks for by name",
+                &[word("expand", "`info` or `status`; may stand twice")],
+                None,
+                &[json::<ConnectorsAnswer>(200, "The connectors")],
+            ),
         ],
     },
     Path {
         template: "/connectors/{connector}",
         resource: |mut names| Ok(Resource::Connector(names.next())),
         operations: &[
-            operation(DELETE, "deleteConnector", "Deletes a connector; its offsets stay", NONE, None, &[empty(204, "It is deleted")]),
-            operation(GET, "getConnector", "A connector with its settings, secrets masked", NONE, None, &[json::<ConnectorAnswer>(200, "The connector")]),
+            operation(
+                DELETE,
+                "deleteConnector",
+                "Deletes a connector; its offsets stay",
+                NONE,
+                None,
+                &[empty(204, "It is deleted")],
+            ),
+            operation(
+                GET,
+                "getConnector",
+                "A connector with its settings, secrets masked",
+                NONE,
+                None,
+                &[json::<ConnectorAnswer>(200, "The connector")],
+            ),
         ],
     },
     Path {
         template: "/connectors/{connector}/config",
         resource: |mut names| Ok(Resource::Config(names.next())),
         operations: &[
-            operation(GET, "getConfig", "The settings of a connector, secrets masked", NONE, None, &[json::<Config>(200, "The settings")]),
-            operation(PUT, "putConfig", "Creates a connector, or replaces its settings; a mask keeps the stored secret", NONE, CONFIG, &[json::<ConnectorAnswer>(200, "They were replaced"), json::<ConnectorAnswer>(201, "It was created")]),
-            operation(Method::PATCH, "patchConfig", "Changes single settings", NONE, PATCH, &[json::<ConnectorAnswer>(200, "They were changed")]),
+            operation(
+                GET,
+                "getConfig",
+                "The settings of a connector, secrets masked",
+                NONE,
+                None,
+                &[json::<Config>(200, "The settings")],
+            ),
+            operation(
+                PUT,
+                "putConfig",
+                "Creates a connector, or replaces its settings; a mask keeps the stored secret",
+                NONE,
+                CONFIG,
+                &[
+                    json::<ConnectorAnswer>(200, "They were replaced"),
+                    json::<ConnectorAnswer>(201, "It was created"),
+                ],
+            ),
+            operation(
+                Method::PATCH,
+                "patchConfig",
+                "Changes single settings",
+                NONE,
+                PATCH,
+                &[json::<ConnectorAnswer>(200, "They were changed")],
+            ),
         ],
     },
     Path {
         template: "/connectors/{connector}/status",
         resource: |mut names| Ok(Resource::Status(names.next())),
-        operations: &[operation(GET, "getStatus", "States of a connector and its tasks; with `extensions` lag, ages, errors and what routes do", &[EXTENSIONS], None, &[json::<Extended<StatusAnswer, StatusExtension>>(200, "The states")])],
+        operations: &[operation(
+            GET,
+            "getStatus",
+            "States of a connector and its tasks; with `extensions` lag, ages, errors and what routes do",
+            &[EXTENSIONS],
+            None,
+            &[json::<Extended<StatusAnswer, StatusExtension>>(200, "The states")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/restart",
         resource: |mut names| Ok(Resource::Restart(names.next())),
-        operations: &[operation(POST, "restartConnector", "Restarts a connector, and its tasks as the flags say", &[flag("includeTasks", "Whether tasks are restarted, too"), flag("onlyFailed", "Whether only what has failed is")], None, &[json::<StatusAnswer>(202, "What is being restarted, with flags"), empty(204, "It was restarted, without flags")])],
+        operations: &[operation(
+            POST,
+            "restartConnector",
+            "Restarts a connector, and its tasks as the flags say",
+            &[
+                flag("includeTasks", "Whether tasks are restarted, too"),
+                flag("onlyFailed", "Whether only what has failed is"),
+            ],
+            None,
+            &[
+                json::<StatusAnswer>(202, "What is being restarted, with flags"),
+                empty(204, "It was restarted, without flags"),
+            ],
+        )],
     },
     Path {
         template: "/connectors/{connector}/pause",
         resource: |mut names| Ok(Resource::Pause(names.next())),
-        operations: &[operation(PUT, "pauseConnector", "Pauses a connector: its tasks keep their partitions and read nothing", NONE, None, &[empty(202, "It will be paused")])],
+        operations: &[operation(
+            PUT,
+            "pauseConnector",
+            "Pauses a connector: its tasks keep their partitions and read nothing",
+            NONE,
+            None,
+            &[empty(202, "It will be paused")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/resume",
         resource: |mut names| Ok(Resource::Resume(names.next())),
-        operations: &[operation(PUT, "resumeConnector", "Lets a paused or stopped connector run", NONE, None, &[empty(202, "It will run")])],
+        operations: &[operation(
+            PUT,
+            "resumeConnector",
+            "Lets a paused or stopped connector run",
+            NONE,
+            None,
+            &[empty(202, "It will run")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/stop",
         resource: |mut names| Ok(Resource::Stop(names.next())),
-        operations: &[operation(PUT, "stopConnector", "Stops a connector: its tasks end", NONE, None, &[empty(204, "It will be stopped")])],
+        operations: &[operation(
+            PUT,
+            "stopConnector",
+            "Stops a connector: its tasks end",
+            NONE,
+            None,
+            &[empty(204, "It will be stopped")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/preview",
         resource: |mut names| Ok(Resource::Preview(names.next())),
-        operations: &[operation(POST, "previewRecords", "What the connector's converters and transforms make of records", EXPLAIN, PREVIEW, &[json::<Outcomes>(200, "An outcome for each record")])],
+        operations: &[operation(
+            POST,
+            "previewRecords",
+            "What the connector's converters and transforms make of records",
+            EXPLAIN,
+            PREVIEW,
+            &[json::<Outcomes>(200, "An outcome for each record")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/dead-letters",
         resource: |mut names| Ok(Resource::DeadLetters(names.next())),
-        operations: &[operation(GET, "getDeadLetters", "Where the connector's failed records go, and how many are there", NONE, None, &[json::<QueuesAnswer>(200, "The queues")])],
+        operations: &[operation(
+            GET,
+            "getDeadLetters",
+            "Where the connector's failed records go, and how many are there",
+            NONE,
+            None,
+            &[json::<QueuesAnswer>(200, "The queues")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/dead-letters/records",
         resource: |mut names| Ok(Resource::DeadLetterRecords(names.next())),
-        operations: &[operation(GET, "peekDeadLetters", "Some dead letters of the connector", &[count("partition", "Only those of this partition"), count("offset", "From this offset on; else from where the next redrive begins"), count("limit", "Most letters, 20 if it is not set, never more than 100"), flag("payload", "Whether keys, values and headers are shown; needs the worker's `rest.show.payloads=true`")], None, &[json::<Vec<LetterAnswer>>(200, "The letters")])],
+        operations: &[operation(
+            GET,
+            "peekDeadLetters",
+            "Some dead letters of the connector",
+            &[
+                count("partition", "Only those of this partition"),
+                count("offset", "From this offset on; else from where the next redrive begins"),
+                count("limit", "Most letters, 20 if it is not set, never more than 100"),
+                flag(
+                    "payload",
+                    "Whether keys, values and headers are shown; needs the worker's `rest.show.payloads=true`",
+                ),
+            ],
+            None,
+            &[json::<Vec<LetterAnswer>>(200, "The letters")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/dead-letters/redrive",
         resource: |mut names| Ok(Resource::Redrive(names.next())),
         operations: &[
-            operation(POST, "redriveDeadLetters", "Writes dead letters back to the topics that they came from, or counts what would be", NONE, REDRIVE, &[json::<RedriveAnswer>(200, "What a dry run found"), json::<RedriveAnswer>(202, "It begins")]),
-            operation(GET, "getRedrive", "How the last redrive is", NONE, None, &[json::<RedriveAnswer>(200, "The redrive")]),
-            operation(DELETE, "stopRedrive", "Ends the redrive that is under way; the next one goes on there", NONE, None, &[empty(204, "It ends")]),
+            operation(
+                POST,
+                "redriveDeadLetters",
+                "Writes dead letters back to the topics that they came from, or counts what would be",
+                NONE,
+                REDRIVE,
+                &[
+                    json::<RedriveAnswer>(200, "What a dry run found"),
+                    json::<RedriveAnswer>(202, "It begins"),
+                ],
+            ),
+            operation(
+                GET,
+                "getRedrive",
+                "How the last redrive is",
+                NONE,
+                None,
+                &[json::<RedriveAnswer>(200, "The redrive")],
+            ),
+            operation(
+                DELETE,
+                "stopRedrive",
+                "Ends the redrive that is under way; the next one goes on there",
+                NONE,
+                None,
+                &[empty(204, "It ends")],
+            ),
         ],
     },
     Path {
         template: "/connectors/{connector}/tasks",
         resource: |mut names| Ok(Resource::Tasks(names.next())),
-        operations: &[operation(GET, "getTasks", "The tasks of a connector with their settings", NONE, None, &[json::<Vec<TaskAnswer>>(200, "The tasks")])],
+        operations: &[operation(
+            GET,
+            "getTasks",
+            "The tasks of a connector with their settings",
+            NONE,
+            None,
+            &[json::<Vec<TaskAnswer>>(200, "The tasks")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/tasks/{task}/status",
@@ -369,7 +557,14 @@ pub(crate) static PATHS: &[Path] = &[
             let name = names.next();
             Ok(Resource::TaskStatus(name, task_number(&names.next())?))
         },
-        operations: &[operation(GET, "getTaskStatus", "State of a task", NONE, None, &[json::<TaskStatusAnswer>(200, "The state")])],
+        operations: &[operation(
+            GET,
+            "getTaskStatus",
+            "State of a task",
+            NONE,
+            None,
+            &[json::<TaskStatusAnswer>(200, "The state")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/tasks/{task}/restart",
@@ -377,59 +572,172 @@ pub(crate) static PATHS: &[Path] = &[
             let name = names.next();
             Ok(Resource::TaskRestart(name, task_number(&names.next())?))
         },
-        operations: &[operation(POST, "restartTask", "Restarts a task", NONE, None, &[empty(204, "It was restarted")])],
+        operations: &[operation(
+            POST,
+            "restartTask",
+            "Restarts a task",
+            NONE,
+            None,
+            &[empty(204, "It was restarted")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/topics",
         resource: |mut names| Ok(Resource::Topics(names.next())),
-        operations: &[operation(GET, "getTopics", "The topics that the connector has read from", NONE, None, &[json::<TopicsAnswer<'static>>(200, "The topics")])],
+        operations: &[operation(
+            GET,
+            "getTopics",
+            "The topics that the connector has read from",
+            NONE,
+            None,
+            &[json::<TopicsAnswer<'static>>(200, "The topics")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/topics/reset",
         resource: |mut names| Ok(Resource::TopicsReset(names.next())),
-        operations: &[operation(PUT, "resetTopics", "Forgets which topics the connector has read from", NONE, None, &[empty(200, "They are forgotten")])],
+        operations: &[operation(
+            PUT,
+            "resetTopics",
+            "Forgets which topics the connector has read from",
+            NONE,
+            None,
+            &[empty(200, "They are forgotten")],
+        )],
     },
     Path {
         template: "/connectors/{connector}/offsets",
         resource: |mut names| Ok(Resource::Offsets(names.next())),
         operations: &[
-            operation(GET, "getOffsets", "Where the connector reads next", NONE, None, &[json::<OffsetsAnswer>(200, "The offsets")]),
-            operation(Method::PATCH, "alterOffsets", "Moves a stopped connector", NONE, OFFSETS, &[json::<MessageAnswer>(200, "It was moved")]),
-            operation(PUT, "seekOffsets", "Moves a stopped connector to where timestamps lead", NONE, TIMES, &[json::<OffsetsAnswer>(200, "Where that is")]),
-            operation(DELETE, "resetOffsets", "Forgets where a stopped connector was", NONE, None, &[json::<MessageAnswer>(200, "It is forgotten")]),
+            operation(
+                GET,
+                "getOffsets",
+                "Where the connector reads next",
+                NONE,
+                None,
+                &[json::<OffsetsAnswer>(200, "The offsets")],
+            ),
+            operation(
+                Method::PATCH,
+                "alterOffsets",
+                "Moves a stopped connector",
+                NONE,
+                OFFSETS,
+                &[json::<MessageAnswer>(200, "It was moved")],
+            ),
+            operation(
+                PUT,
+                "seekOffsets",
+                "Moves a stopped connector to where timestamps lead",
+                NONE,
+                TIMES,
+                &[json::<OffsetsAnswer>(200, "Where that is")],
+            ),
+            operation(
+                DELETE,
+                "resetOffsets",
+                "Forgets where a stopped connector was",
+                NONE,
+                None,
+                &[json::<MessageAnswer>(200, "It is forgotten")],
+            ),
         ],
     },
     Path {
         template: "/connector-plugins",
         resource: |_| Ok(Resource::Plugins),
-        operations: &[operation(GET, "getPlugins", "The plugins", &[flag("connectorsOnly", "Whether only connectors are listed; the default")], None, &[json::<Vec<PluginAnswer>>(200, "The plugins")])],
+        operations: &[operation(
+            GET,
+            "getPlugins",
+            "The plugins",
+            &[flag(
+                "connectorsOnly",
+                "Whether only connectors are listed; the default",
+            )],
+            None,
+            &[json::<Vec<PluginAnswer>>(200, "The plugins")],
+        )],
     },
     Path {
         template: "/connector-plugins/{plugin}/config",
         resource: |mut names| Ok(Resource::PluginConfig(names.next())),
-        operations: &[operation(GET, "getPluginConfig", "The settings of a plugin", &[word("version", "Which version of it")], None, &[json::<Vec<Definition>>(200, "The settings")])],
+        operations: &[operation(
+            GET,
+            "getPluginConfig",
+            "The settings of a plugin",
+            &[word("version", "Which version of it")],
+            None,
+            &[json::<Vec<Definition>>(200, "The settings")],
+        )],
     },
     Path {
         template: "/connector-plugins/{plugin}/config/validate",
         resource: |mut names| Ok(Resource::PluginValidate(names.next())),
-        operations: &[operation(PUT, "validateConfig", "What is right and wrong with settings, key by key", &[EXTENSIONS, flag("live", "Whether Kafka, topics, registries and functions are asked, for some seconds; implies `extensions`")], CONFIG, &[json::<Extended<ValidationAnswer, ValidationExtension>>(200, "What is right and wrong")])],
+        operations: &[operation(
+            PUT,
+            "validateConfig",
+            "What is right and wrong with settings, key by key",
+            &[
+                EXTENSIONS,
+                flag(
+                    "live",
+                    "Whether Kafka, topics, registries and functions are asked, for some seconds; implies `extensions`",
+                ),
+            ],
+            CONFIG,
+            &[json::<Extended<ValidationAnswer, ValidationExtension>>(
+                200,
+                "What is right and wrong",
+            )],
+        )],
     },
     Path {
         template: "/connector-plugins/{plugin}/config/preview",
         resource: |mut names| Ok(Resource::PluginPreview(names.next())),
-        operations: &[operation(POST, "previewProposed", "What the converters and transforms of settings make of records", EXPLAIN, PREVIEW, &[json::<Outcomes>(200, "An outcome for each record")])],
+        operations: &[operation(
+            POST,
+            "previewProposed",
+            "What the converters and transforms of settings make of records",
+            EXPLAIN,
+            PREVIEW,
+            &[json::<Outcomes>(200, "An outcome for each record")],
+        )],
     },
     Path {
         template: "/admin/loggers",
         resource: |_| Ok(Resource::Loggers),
-        operations: &[operation(GET, "getLoggers", "The loggers that have a level of their own", NONE, None, &[json::<Loggers>(200, "The loggers")])],
+        operations: &[operation(
+            GET,
+            "getLoggers",
+            "The loggers that have a level of their own",
+            NONE,
+            None,
+            &[json::<Loggers>(200, "The loggers")],
+        )],
     },
     Path {
         template: "/admin/loggers/{logger}",
         resource: |mut names| Ok(Resource::Logger(names.next())),
         operations: &[
-            operation(GET, "getLogger", "The level of a logger", NONE, None, &[json::<LoggerAnswer>(200, "The level")]),
-            operation(PUT, "setLogger", "Sets the level of a logger and those below it", &[word("scope", "`worker` or `cluster`")], LEVEL, &[json::<Vec<String>>(200, "The loggers that changed"), empty(204, "They changed, in the scope `cluster`")]),
+            operation(
+                GET,
+                "getLogger",
+                "The level of a logger",
+                NONE,
+                None,
+                &[json::<LoggerAnswer>(200, "The level")],
+            ),
+            operation(
+                PUT,
+                "setLogger",
+                "Sets the level of a logger and those below it",
+                &[word("scope", "`worker` or `cluster`")],
+                LEVEL,
+                &[
+                    json::<Vec<String>>(200, "The loggers that changed"),
+                    empty(204, "They changed, in the scope `cluster`"),
+                ],
+            ),
         ],
     },
 ];
@@ -459,7 +767,11 @@ mod tests {
             assert_eq!(found.template, path.template);
             for (index, operation) in path.operations.iter().enumerate() {
                 let before = path.operations.iter().take(index);
-                assert!(before.into_iter().all(|other| other.method != operation.method), "{}", path.template);
+                assert!(
+                    before.into_iter().all(|other| other.method != operation.method),
+                    "{}",
+                    path.template
+                );
             }
         }
     }

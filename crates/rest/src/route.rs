@@ -123,7 +123,10 @@ pub(crate) fn number<T: FromStr>(query: &[(String, String)], name: &str) -> Resu
 
 /// The first value of a parameter.
 pub(crate) fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    query
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// A boolean parameter as Java reads it: anything but `true` is false, and an empty one is the default.

@@ -88,16 +88,22 @@ impl Range {
     }
 
     fn includes(&self, version: &str) -> bool {
-        let above = self.low.as_ref().is_none_or(|low| match compare(version, &low.version) {
-            Ordering::Greater => true,
-            Ordering::Equal => low.is_included,
-            Ordering::Less => false,
-        });
-        let below = self.high.as_ref().is_none_or(|high| match compare(version, &high.version) {
-            Ordering::Less => true,
-            Ordering::Equal => high.is_included,
-            Ordering::Greater => false,
-        });
+        let above = self
+            .low
+            .as_ref()
+            .is_none_or(|low| match compare(version, &low.version) {
+                Ordering::Greater => true,
+                Ordering::Equal => low.is_included,
+                Ordering::Less => false,
+            });
+        let below = self
+            .high
+            .as_ref()
+            .is_none_or(|high| match compare(version, &high.version) {
+                Ordering::Less => true,
+                Ordering::Equal => high.is_included,
+                Ordering::Greater => false,
+            });
         above && below
     }
 }
@@ -106,11 +112,17 @@ impl fmt::Display for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, range) in self.0.iter().enumerate() {
             let is_included = |bound: &Option<Bound>| bound.as_ref().is_some_and(|bound| bound.is_included);
-            let version = |bound: &'_ Option<Bound>| bound.as_ref().map(|bound| bound.version.clone()).unwrap_or_default();
+            let version =
+                |bound: &'_ Option<Bound>| bound.as_ref().map(|bound| bound.version.clone()).unwrap_or_default();
             let comma = if i > 0 { "," } else { "" };
             let open = if is_included(&range.low) { '[' } else { '(' };
             let close = if is_included(&range.high) { ']' } else { ')' };
-            write!(f, "{comma}{open}{},{}{close}", version(&range.low), version(&range.high))?;
+            write!(
+                f,
+                "{comma}{open}{},{}{close}",
+                version(&range.low),
+                version(&range.high)
+            )?;
         }
         Ok(())
     }
@@ -158,7 +170,9 @@ mod tests {
         for (text, wanted) in cases {
             assert_eq!(Versions::parse(text).unwrap().include("4.3.1"), wanted, "{text}");
         }
-        for bad in ["", "[[[", "[1,2", "1,2", "(1.0)", "[]", "[2,1]", "[1,2]x", "[1,2],", "[1,2,3]", "[1[,2]"] {
+        for bad in [
+            "", "[[[", "[1,2", "1,2", "(1.0)", "[]", "[2,1]", "[1,2]x", "[1,2],", "[1,2,3]", "[1[,2]",
+        ] {
             assert_eq!(Versions::parse(bad), None, "{bad}");
         }
         assert_eq!(Versions::parse("0.0.9").unwrap().to_string(), "[0.0.9,0.0.9]");

@@ -23,7 +23,14 @@ async fn get(router: &Router, path: &str) -> Answer {
 }
 
 async fn redrive(router: &Router, body: &str) -> Answer {
-    send(router, "POST", "/connectors/a/dead-letters/redrive", &[JSON], body.to_owned()).await
+    send(
+        router,
+        "POST",
+        "/connectors/a/dead-letters/redrive",
+        &[JSON],
+        body.to_owned(),
+    )
+    .await
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +59,12 @@ async fn a_look_shows_no_payload_unless_it_is_asked_for_and_allowed() {
     assert!(!plain.body.to_string().contains("s3cret"), "{plain:?}");
     let letter = &plain.body[0];
     assert_eq!(
-        (&letter["origin"], &letter["value_bytes"], &letter["key_bytes"], &letter["header_names"]),
+        (
+            &letter["origin"],
+            &letter["value_bytes"],
+            &letter["key_bytes"],
+            &letter["header_names"]
+        ),
         (&json!("t-0@42"), &json!(6), &Value::Null, &json!(["h"]))
     );
     assert_eq!(
@@ -63,10 +75,16 @@ async fn a_look_shows_no_payload_unless_it_is_asked_for_and_allowed() {
     );
     let refused = get(&careful, &format!("{path}&payload=true")).await;
     assert_eq!(refused.status, 403, "{refused:?}");
-    assert!(refused.body["message"].as_str().unwrap().contains("rest.show.payloads"), "{refused:?}");
+    assert!(
+        refused.body["message"].as_str().unwrap().contains("rest.show.payloads"),
+        "{refused:?}"
+    );
 
     let open = router(&[("rest.show.payloads", "true")]).await;
-    assert!(get(&open, path).await.body[0].get("payload").is_none(), "only where it is asked for");
+    assert!(
+        get(&open, path).await.body[0].get("payload").is_none(),
+        "only where it is asked for"
+    );
     let shown = get(&open, &format!("{path}&payload=true")).await.body;
     let secret = json!({"base64": "czNjcmV0"});
     assert_eq!(
@@ -80,7 +98,10 @@ async fn looks_are_bounded_and_numbers_are_checked() {
     let router = router(&[]).await;
     let count = |answer: Answer| answer.body.as_array().unwrap().len();
     assert_eq!(count(get(&router, "/connectors/a/dead-letters/records").await), 20);
-    assert_eq!(count(get(&router, "/connectors/a/dead-letters/records?limit=100000").await), 100);
+    assert_eq!(
+        count(get(&router, "/connectors/a/dead-letters/records?limit=100000").await),
+        100
+    );
     for wrong in ["limit=x", "partition=-1", "offset=99999999999999999999", "offset="] {
         let answer = get(&router, &format!("/connectors/a/dead-letters/records?{wrong}")).await;
         assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
@@ -101,16 +122,35 @@ async fn a_redrive_says_how_it_is_and_its_body_is_checked() {
             "skipped": {"returned": 3, "of_other_connectors": 0, "of_other_topics": 0, "without_origin": 0},
         })
     );
-    let dry = redrive(&router, r#"{"dry_run":true,"records_per_second":7,"max_records":9,"max_redrives":2}"#).await;
+    let dry = redrive(
+        &router,
+        r#"{"dry_run":true,"records_per_second":7,"max_records":9,"max_redrives":2}"#,
+    )
+    .await;
     let body = &dry.body;
     assert_eq!(
-        (dry.status, &body["dry_run"], &body["records_per_second"], &body["max_records"], &body["max_redrives"]),
+        (
+            dry.status,
+            &body["dry_run"],
+            &body["records_per_second"],
+            &body["max_records"],
+            &body["max_redrives"]
+        ),
         (200, &json!(true), &json!(7), &json!(9), &json!(2))
     );
-    for wrong in [r#"{"dry_run":"yes"}"#, r#"{"rate":1}"#, r#"{"records_per_second":0}"#, "[]", "{"] {
+    for wrong in [
+        r#"{"dry_run":"yes"}"#,
+        r#"{"rate":1}"#,
+        r#"{"records_per_second":0}"#,
+        "[]",
+        "{",
+    ] {
         assert_eq!(redrive(&router, wrong).await.status, 400, "{wrong}");
     }
-    assert_eq!(get(&router, "/connectors/a/dead-letters/redrive").await.body["state"], "FAILED");
+    assert_eq!(
+        get(&router, "/connectors/a/dead-letters/redrive").await.body["state"],
+        "FAILED"
+    );
     let stop = send(&router, "DELETE", "/connectors/a/dead-letters/redrive", &[], "").await;
     assert_eq!(stop.status, 204);
     assert_eq!(get(&router, "/connectors/b/dead-letters/redrive").await.status, 404);

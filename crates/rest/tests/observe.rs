@@ -61,10 +61,19 @@ async fn a_status_has_one_member_more_and_only_where_it_is_asked_for() {
             "oldest_undone_age_ms": 1500, "undone_records": 3, "undone_bytes": 300,
         })
     );
-    assert_eq!(task["partitions"][1]["lag"], Value::Null, "an end that is not known is no lag of 0");
+    assert_eq!(
+        task["partitions"][1]["lag"],
+        Value::Null,
+        "an end that is not known is no lag of 0"
+    );
     let route = &task["routes"][0];
     assert_eq!(
-        (&route["state"], &route["state_since"], &route["failures"], &route["usage"]),
+        (
+            &route["state"],
+            &route["state_since"],
+            &route["failures"],
+            &route["usage"]
+        ),
         (
             &json!("throttled"),
             &json!("2026-01-02T03:03:55Z"),
@@ -80,7 +89,10 @@ async fn health_is_connects_and_says_more_where_it_is_asked_to() {
     let router = router().await;
     let plain = get(&router, "/health").await;
     let message = "Worker has completed startup and is ready to handle requests.";
-    assert_eq!((plain.status, plain.body), (200, json!({"status": "healthy", "message": message})));
+    assert_eq!(
+        (plain.status, plain.body),
+        (200, json!({"status": "healthy", "message": message}))
+    );
     let extended = get(&router, "/health?extensions=true").await.body;
     assert_eq!(extended["extensions"]["tasks"], json!({"RUNNING": 1}));
     assert_eq!(extended["status"], "healthy");
@@ -88,7 +100,9 @@ async fn health_is_connects_and_says_more_where_it_is_asked_to() {
 
 /// The value of a sample.
 fn sample(text: &str, series: &str) -> Option<f64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     line.parse().ok()
 }
 
@@ -98,22 +112,37 @@ async fn metrics_are_scraped_whatever_is_accepted() {
     let answer = send(&router, "GET", "/metrics", &[("accept", "text/plain")], "").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.content_type.unwrap(), "text/plain; version=0.0.4; charset=utf-8");
-    let Value::String(text) = answer.body else { panic!("text") };
+    let Value::String(text) = answer.body else {
+        panic!("text")
+    };
     let route = r#"{connector="a",task="0",route="r",function="fn"}"#;
     let cases = [
-        (r#"klamm_build_info{version="4.3.1",commit="26b251a451ce941d"}"#.to_owned(), 1.0),
-        (r#"klamm_task_state{connector="a",task="0",state="RUNNING"}"#.to_owned(), 1.0),
+        (
+            r#"klamm_build_info{version="4.3.1",commit="26b251a451ce941d"}"#.to_owned(),
+            1.0,
+        ),
+        (
+            r#"klamm_task_state{connector="a",task="0",state="RUNNING"}"#.to_owned(),
+            1.0,
+        ),
         (r#"klamm_tasks{state="FAILED"}"#.to_owned(), 0.0),
         (r#"klamm_task_lag_records{connector="a",task="0"}"#.to_owned(), 58.0),
-        (r#"klamm_task_oldest_undone_age_seconds{connector="a",task="0"}"#.to_owned(), 1.5),
-        (r#"klamm_task_conversion_errors_total{connector="a",task="0",stage="VALUE_CONVERTER"}"#.to_owned(), 4.0),
+        (
+            r#"klamm_task_oldest_undone_age_seconds{connector="a",task="0"}"#.to_owned(),
+            1.5,
+        ),
+        (
+            r#"klamm_task_conversion_errors_total{connector="a",task="0",stage="VALUE_CONVERTER"}"#.to_owned(),
+            4.0,
+        ),
         (format!("klamm_route_delivered_records_total{route}"), 90.0),
         (format!("klamm_route_failures_total{route}"), 3.0),
         (format!("klamm_route_billed_seconds_total{route}"), 0.7),
         (format!("klamm_route_call_duration_seconds_count{route}"), 3.0),
         (format!("klamm_route_call_duration_seconds_sum{route}"), 0.0085),
         (
-            r#"klamm_route_call_duration_seconds_bucket{connector="a",task="0",route="r",function="fn",le="0.005"}"#.to_owned(),
+            r#"klamm_route_call_duration_seconds_bucket{connector="a",task="0",route="r",function="fn",le="0.005"}"#
+                .to_owned(),
             2.0,
         ),
     ];
@@ -151,7 +180,11 @@ async fn a_validation_warns_only_where_it_is_asked_to_and_asks_the_world_only_wh
         .iter()
         .map(|warning| warning["name"].as_str().unwrap())
         .collect();
-    assert_eq!(warned, ["value.converter.schema.enable", "fiel", "errors.tolerance"], "{extensions}");
+    assert_eq!(
+        warned,
+        ["value.converter.schema.enable", "fiel", "errors.tolerance"],
+        "{extensions}"
+    );
     assert_eq!(extensions["warning_count"], 3);
     assert!(extensions.get("live").is_none(), "nobody was asked");
     let live = validate("?live=true").await;

@@ -31,23 +31,21 @@ pub use config_log::{
     TargetState,
 };
 pub use dead_letters::{
-    DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, LetterError, Peek,
-    Redrive, RedriveState, RedriveStatus,
+    DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, LetterError,
+    Peek, Redrive, RedriveState, RedriveStatus,
 };
 pub use herder::{
     ActiveTopic, ActiveTopics, ConnectorInfo, ConnectorStatus, GroupOf, Herder, HerderError, HerderErrorKind,
     InstanceStatus, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, Put, RestartPolicy, State,
     TaskControl, TaskPlan, TaskReport, TaskSpec, Tasks,
 };
-pub use klamm_delivery::{
-    Distribution, LastFailure, LimitStatus, LimitThrottled, RouteHealth, RouteStatus,
-};
+pub use klamm_delivery::{Distribution, LastFailure, LimitStatus, LimitThrottled, RouteHealth, RouteStatus};
 pub use live_checks::{LiveCheck, LiveChecks};
+pub use log_levels::{LogLevel, LogLevels, Logger};
 pub use observation::{
     ConnectorObservation, LastError, MemoryUse, PartitionSnapshot, RecordCounts, RouteSnapshot, TaskObservation,
     TaskSnapshot, TaskView, WorkerSnapshot,
 };
-pub use log_levels::{LogLevel, LogLevels, Logger};
 pub use plugins::Plugins;
 pub use preview::{Failure, Observer, Outcome, Part, Preview, PreviewRecord, Step, StepsJson, Story, describe};
 pub use state_dir::StateDirError;

@@ -153,12 +153,7 @@ async fn topics(cluster: &Cluster, raw: &RawConfig, config: &ConnectorConfig) ->
     join_all(looks.collect::<Vec<_>>()).await
 }
 
-async fn look_at(
-    cluster: &Cluster,
-    config: &ConnectorConfig,
-    topic: Arc<str>,
-    partitions: Option<i32>,
-) -> LiveCheck {
+async fn look_at(cluster: &Cluster, config: &ConnectorConfig, topic: Arc<str>, partitions: Option<i32>) -> LiveCheck {
     let outcome = match partitions {
         Some(partitions) => readable(cluster, config, &topic, partitions).await,
         None => Err("does not exist, or may not be seen: create it, or grant DESCRIBE and READ on it".to_owned()),
@@ -203,7 +198,9 @@ async fn group(cluster: &Cluster, config: &ConnectorConfig) -> LiveCheck {
 /// None for a converter that asks nobody.
 async fn registry(key: &'static str, converter: &Arc<dyn Converter>) -> Option<LiveCheck> {
     let outcome = match timeout(WITHIN, converter.probe()?).await {
-        Ok(answered) => answered.map(|()| "answers".to_owned()).map_err(|error| error.to_string()),
+        Ok(answered) => answered
+            .map(|()| "answers".to_owned())
+            .map_err(|error| error.to_string()),
         Err(_) => Err(late()),
     };
     Some(LiveCheck::new("registry", key, outcome))
@@ -213,9 +210,14 @@ async fn destinations(name: &str, raw: &RawConfig, config: &ConnectorConfig) -> 
     let context = config.sink_context(name, 0, raw);
     let found = config.sink.probe(context).await;
     if found.is_empty() {
-        return vec![LiveCheck::new("destination", "", Ok("would take deliveries".to_owned()))];
+        return vec![LiveCheck::new(
+            "destination",
+            "",
+            Ok("would take deliveries".to_owned()),
+        )];
     }
-    let line = |PreflightError { error, .. }: PreflightError| LiveCheck::new("destination", error.key, Err(error.message));
+    let line =
+        |PreflightError { error, .. }: PreflightError| LiveCheck::new("destination", error.key, Err(error.message));
     found.into_iter().map(line).collect()
 }
 

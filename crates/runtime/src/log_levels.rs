@@ -176,7 +176,11 @@ mod tests {
         assert_eq!(levels.level("klamm_restive"), LogLevel::Info, "cut at the separator");
         assert_eq!(levels.get("klamm_rest::route"), None, "it has no level of its own");
         assert!(levels.get("klamm_rest").unwrap().last_modified.is_some());
-        assert_eq!(levels.get("aws_config").unwrap().last_modified, None, "nobody has set it");
+        assert_eq!(
+            levels.get("aws_config").unwrap().last_modified,
+            None,
+            "nobody has set it"
+        );
         assert_eq!(
             set("root", LogLevel::Warn),
             ["aws_config", "klamm_rest", "klamm_rest::server", "root"]

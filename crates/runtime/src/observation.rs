@@ -61,7 +61,10 @@ impl TaskSnapshot {
     /// Age of the oldest record that is not done.
     #[must_use]
     pub fn oldest_undone_age(&self) -> Option<Duration> {
-        self.partitions.iter().filter_map(|partition| partition.oldest_undone_age).max()
+        self.partitions
+            .iter()
+            .filter_map(|partition| partition.oldest_undone_age)
+            .max()
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_connect_api::{BoxFuture, RawConfig};
-use klamm_kafka::{
-    IsolationLevel, KafkaClient, KafkaError, OffsetSpec, OffsetToCommit, ResponseError, TopicPartition,
-};
+use klamm_kafka::{IsolationLevel, KafkaClient, KafkaError, OffsetSpec, OffsetToCommit, ResponseError, TopicPartition};
 use tokio::time::Instant;
 
 use crate::clusters::{Cluster, Clusters};
@@ -86,7 +84,11 @@ impl Group {
     ) -> Result<BTreeMap<TopicPartition, NewOffset>, OffsetsError> {
         let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
         for topic in changes.iter().map(|change| &*change.topic).collect::<BTreeSet<_>>() {
-            let found = self.client().topic(topic).await.map_err(|error| failure(failed, &error))?;
+            let found = self
+                .client()
+                .topic(topic)
+                .await
+                .map_err(|error| failure(failed, &error))?;
             let found = found.filter(|found| found.partitions > 0).ok_or_else(|| {
                 OffsetsError::Refused(format!("{failed}: topic {topic} does not exist, nothing was changed"))
             })?;
@@ -192,7 +194,10 @@ impl Group {
 impl Offsets for GroupOffsets {
     fn committed<'a>(&'a self, of: GroupOf<'a>) -> BoxFuture<'a, Result<Vec<PartitionOffset>, OffsetsError>> {
         Box::pin(async move {
-            let failed = format!("Failed to retrieve consumer group offsets for sink connector {}", of.connector);
+            let failed = format!(
+                "Failed to retrieve consumer group offsets for sink connector {}",
+                of.connector
+            );
             let group = self.group(of)?;
             let committed = match group.client().group_offsets(&group.id).await {
                 Err(error) if is_missing(&error) => BTreeMap::new(),

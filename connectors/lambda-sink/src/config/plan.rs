@@ -17,13 +17,13 @@ use klamm_connect_api::{ConfigError, ParsedConfig, RawConfig, Rendering};
 use klamm_java_compat::Pattern;
 
 pub(crate) use self::filter::Filter;
-use crate::claim::{self, ClaimPlan};
 use super::function::{FunctionRef, FunctionTemplate};
 use super::keys::REGION_ALIASES;
 use super::{
     Answers, CloudEventAttributes, Compression, EventFormat, Formatter, InvocationType, Packing, PayloadPlan,
     SchemaVisibility, Schemaless, cloud_events, foreign, parse_formatter, parse_record_converter,
 };
+use crate::claim::{self, ClaimPlan};
 use crate::usage::Prices;
 
 const FUNCTION: &str = "aws.lambda.function.name";

@@ -107,7 +107,8 @@ fn text(text: &str) -> Value {
 impl Reference {
     fn value(&self) -> Result<Value, EncodeError> {
         let size = i64::try_from(self.size);
-        let size = size.map_err(|_| EncodeError::Value(DataError::data("a value of more bytes than can be counted")))?;
+        let size =
+            size.map_err(|_| EncodeError::Value(DataError::data("a value of more bytes than can be counted")))?;
         Ok(Value::Map(Map::from_iter([
             (text("bucket"), text(&self.bucket)),
             (text("key"), text(&self.key)),

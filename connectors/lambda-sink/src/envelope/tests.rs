@@ -743,7 +743,11 @@ fn a_reference_stands_in_the_values_place_in_every_format() {
             "bucket": "b", "key": "p/c/orders/3/42-r-ab", "size": size, "contentType": content_type, "sha256": "ab",
         } })
     };
-    let (json_type, bytes_type, text_type) = ("application/json", "application/octet-stream", "text/plain; charset=utf-8");
+    let (json_type, bytes_type, text_type) = (
+        "application/json",
+        "application/octet-stream",
+        "text/plain; charset=utf-8",
+    );
     let large = || encoded(r#"{"id":7}"#);
     let with_schema = || with_schema(text("x"));
     let bytes = || schemaless(Value::Bytes(Bytes::from_static(b"\x00\xff")));
@@ -760,15 +764,71 @@ fn a_reference_stands_in_the_values_place_in_every_format() {
     let schema = br#"{"schema":{"type":"string","optional":false},"payload":"x"}"#;
     let cases: [(PayloadPlan, Datum, Find, &[u8], &str, &str); 10] = [
         (confluent(), large(), of_confluent, br#"{"id":7}"#, json_type, "JSON"),
-        (escaped(), large(), escaped_json, br#"{"id":7}"#, json_type, "the JSON itself waits, not a text of it"),
-        (esm(), large(), of_esm, br#"{"id":7}"#, bytes_type, "the bytes without base64"),
+        (
+            escaped(),
+            large(),
+            escaped_json,
+            br#"{"id":7}"#,
+            json_type,
+            "the JSON itself waits, not a text of it",
+        ),
+        (
+            esm(),
+            large(),
+            of_esm,
+            br#"{"id":7}"#,
+            bytes_type,
+            "the bytes without base64",
+        ),
         (esm(), bytes(), of_esm, b"\x00\xff", bytes_type, "any bytes"),
-        (plan(EventFormat::Raw), large(), whole, br#"{"id":7}"#, json_type, "the value alone"),
-        (nordstrom(Formatter::Plain), large(), text_of_json, b"{id=7}", text_type, "a text in a text's place"),
-        (nordstrom_json(SchemaVisibility::None), large(), value, br#"{"id":7}"#, json_type, "JSON"),
-        (nordstrom_json(SchemaVisibility::Min), large(), value, br#"{"id":7}"#, json_type, "JSON"),
-        (nordstrom_json(SchemaVisibility::All), with_schema(), value, schema, json_type, "with its schema"),
-        (nordstrom_json(SchemaVisibility::All), large(), value, br#"{"id":7}"#, json_type, "without one"),
+        (
+            plan(EventFormat::Raw),
+            large(),
+            whole,
+            br#"{"id":7}"#,
+            json_type,
+            "the value alone",
+        ),
+        (
+            nordstrom(Formatter::Plain),
+            large(),
+            text_of_json,
+            b"{id=7}",
+            text_type,
+            "a text in a text's place",
+        ),
+        (
+            nordstrom_json(SchemaVisibility::None),
+            large(),
+            value,
+            br#"{"id":7}"#,
+            json_type,
+            "JSON",
+        ),
+        (
+            nordstrom_json(SchemaVisibility::Min),
+            large(),
+            value,
+            br#"{"id":7}"#,
+            json_type,
+            "JSON",
+        ),
+        (
+            nordstrom_json(SchemaVisibility::All),
+            with_schema(),
+            value,
+            schema,
+            json_type,
+            "with its schema",
+        ),
+        (
+            nordstrom_json(SchemaVisibility::All),
+            large(),
+            value,
+            br#"{"id":7}"#,
+            json_type,
+            "without one",
+        ),
     ];
     for (plan, datum, find, wanted, content_type, why) in cases {
         let record = record(schemaless(text("k1")), datum);

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use klamm_connect_api::config::Validator;
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigErrors, ConfigKey, ConfigType, Converter, ConverterPlugin, ConverterRole, DataError,
-    Datum, DatumCodec, Importance, ParsedConfig, PluginKind, Probe, RawHeader, Rendering, SchemaAndValue, SchemaMetadata,
-    SchemaRef, Value, json,
+    Datum, DatumCodec, Importance, ParsedConfig, PluginKind, Probe, RawHeader, Rendering, SchemaAndValue,
+    SchemaMetadata, SchemaRef, Value, json,
 };
 use klamm_schema_registry::{RegisteredSchema, SchemaId, SchemaType};
 

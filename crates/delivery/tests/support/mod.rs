@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering, RetrySettings};
 use klamm_connect_api::sink::{
-    Attachment, Call, EncodeError, Encoded, Failure, LimitKey, LimitKeys, Outcome, PayloadBuilder, Route, RouteError, RouteIndex,
-    Sink, ThrottleScope, Verdict,
+    Attachment, Call, EncodeError, Encoded, Failure, LimitKey, LimitKeys, Outcome, PayloadBuilder, Route, RouteError,
+    RouteIndex, Sink, ThrottleScope, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Origin, Record, TopicPartition};
 use klamm_delivery::{

@@ -95,7 +95,10 @@ impl Api {
             tasks: Vec::new(),
             ..info
         };
-        let mut response = json(StatusCode::CREATED, &self.info(info).with_offsets_status(offsets_status));
+        let mut response = json(
+            StatusCode::CREATED,
+            &self.info(info).with_offsets_status(offsets_status),
+        );
         // Printable ASCII after encoding; a host that is none was refused before.
         if let Ok(location) = HeaderValue::from_str(&location) {
             response.headers_mut().insert(header::LOCATION, location);

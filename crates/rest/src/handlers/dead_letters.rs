@@ -35,14 +35,20 @@ impl Api {
             limit: number(parameters, "limit")?.unwrap_or(LETTERS).min(MAX_LETTERS),
         };
         let letters = self.about.dead_letters.peek(name, peek).await?;
-        let letters = letters.into_iter().map(|letter| LetterAnswer::new(letter, shows_payload));
+        let letters = letters
+            .into_iter()
+            .map(|letter| LetterAnswer::new(letter, shows_payload));
         Ok(json(StatusCode::OK, &letters.collect::<Vec<_>>()))
     }
 
     pub(super) async fn redrive(&self, name: &str, body: Body) -> Answer {
         let redrive = body::redrive(&body::read(body).await?)?;
         let status = self.about.dead_letters.redrive(name, redrive).await?;
-        let code = if redrive.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+        let code = if redrive.dry_run {
+            StatusCode::OK
+        } else {
+            StatusCode::ACCEPTED
+        };
         Ok(json(code, &RedriveAnswer::new(&status)))
     }
 

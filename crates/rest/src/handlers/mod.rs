@@ -2,8 +2,8 @@
 
 mod connectors;
 mod dead_letters;
-mod observe;
 mod loggers;
+mod observe;
 mod offsets;
 mod plugins;
 mod preview;
@@ -67,7 +67,11 @@ impl Api {
             .unwrap_or_else(|_| timed_out())
             .unwrap_or_else(IntoResponse::into_response);
         self.requests.answered(&method, response.status(), started.elapsed());
-        if method == Method::HEAD { without_body(response) } else { response }
+        if method == Method::HEAD {
+            without_body(response)
+        } else {
+            response
+        }
     }
 
     async fn dispatch(&self, request: Request<Body>) -> Answer {
@@ -156,7 +160,8 @@ impl Api {
 
 fn options(path: &Path) -> Answer {
     let allowed = path.allowed();
-    let allow = HeaderValue::from_str(&allowed.replace(' ', "")).map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let allow = HeaderValue::from_str(&allowed.replace(' ', ""))
+        .map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
     let plain = HeaderValue::from_static("text/plain");
     Ok(([(header::ALLOW, allow), (header::CONTENT_TYPE, plain)], allowed).into_response())
 }

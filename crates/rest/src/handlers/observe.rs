@@ -22,17 +22,26 @@ pub(super) fn wants_extensions(parameters: &[(String, String)]) -> bool {
 impl Api {
     /// KIP-1017. The API is served only once the worker has started, so nobody is told that it is starting.
     pub(super) async fn health(&self, parameters: &[(String, String)]) -> Answer {
-        let is_alive = tokio::time::timeout(HEALTH_TIMEOUT, self.herder.responds()).await.is_ok();
+        let is_alive = tokio::time::timeout(HEALTH_TIMEOUT, self.herder.responds())
+            .await
+            .is_ok();
         let (status, health) = if is_alive {
             let message = "Worker has completed startup and is ready to handle requests.";
-            (StatusCode::OK, HealthAnswer { status: "healthy", message })
+            (
+                StatusCode::OK,
+                HealthAnswer {
+                    status: "healthy",
+                    message,
+                },
+            )
         } else {
             let message = "Worker was unable to handle this request and may be unable to handle other requests: a change of \
                            its connectors has been under way for at least 10 s.";
             let status = "unhealthy";
             (StatusCode::INTERNAL_SERVER_ERROR, HealthAnswer { status, message })
         };
-        let extensions = wants_extensions(parameters).then(|| HealthExtension::new(&self.herder, &(self.about.observe)()));
+        let extensions =
+            wants_extensions(parameters).then(|| HealthExtension::new(&self.herder, &(self.about.observe)()));
         Ok(json(status, &Extended::new(health, extensions)))
     }
 
@@ -57,6 +66,9 @@ impl Api {
         }
         let observation = self.herder.observe(name).await?;
         let extensions = StatusExtension::new(&observation);
-        Ok(json(StatusCode::OK, &Extended::new(self.status(name)?, Some(extensions))))
+        Ok(json(
+            StatusCode::OK,
+            &Extended::new(self.status(name)?, Some(extensions)),
+        ))
     }
 }

@@ -40,10 +40,13 @@ impl Api {
         let own = self.herder.plugins().config_def(name).ok_or_else(unknown)?;
         // A connector has the settings of every connector as well.
         let common = (info.kind == PluginKind::Sink).then(|| connector_config_def(self.herder.plugins()));
-        let common = common.iter().flat_map(|common| common.keys()).map(|key| match &*key.name {
-            "connector.plugin.version" => key.clone().default(info.version),
-            _ => key.clone(),
-        });
+        let common = common
+            .iter()
+            .flat_map(|common| common.keys())
+            .map(|key| match &*key.name {
+                "connector.plugin.version" => key.clone().default(info.version),
+                _ => key.clone(),
+            });
         let keys: Vec<ConfigKey> = own.keys().iter().cloned().chain(common).collect();
         Ok(json(StatusCode::OK, &Definition::list(&keys)))
     }

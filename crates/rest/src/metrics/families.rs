@@ -66,9 +66,14 @@ pub(super) const FAMILIES: &[Family] = &[
         "1, with the version that runs",
         |scrape, out| out.count(&[scrape.version, scrape.commit], 1),
     ),
-    worker("klamm_uptime_seconds", Gauge, "Time since the REST API began to answer", |scrape, out| {
-        out.amount(&[], scrape.uptime.as_secs_f64());
-    }),
+    worker(
+        "klamm_uptime_seconds",
+        Gauge,
+        "Time since the REST API began to answer",
+        |scrape, out| {
+            out.amount(&[], scrape.uptime.as_secs_f64());
+        },
+    ),
     worker(
         "klamm_process_resident_memory_bytes",
         Gauge,
@@ -171,13 +176,28 @@ pub(super) const FAMILIES: &[Family] = &[
             }
         },
     ),
-    family("klamm_connectors", Gauge, &["state"], "Connectors in each state", |scrape, out| {
-        by_state(out, scrape.connectors.values().map(|connector| connector.status.state));
-    }),
-    family("klamm_tasks", Gauge, &["state"], "Tasks in each state", |scrape, out| {
-        let tasks = scrape.connectors.values().flat_map(|connector| connector.tasks.values());
-        by_state(out, tasks.map(|task| task.status.state));
-    }),
+    family(
+        "klamm_connectors",
+        Gauge,
+        &["state"],
+        "Connectors in each state",
+        |scrape, out| {
+            by_state(out, scrape.connectors.values().map(|connector| connector.status.state));
+        },
+    ),
+    family(
+        "klamm_tasks",
+        Gauge,
+        &["state"],
+        "Tasks in each state",
+        |scrape, out| {
+            let tasks = scrape
+                .connectors
+                .values()
+                .flat_map(|connector| connector.tasks.values());
+            by_state(out, tasks.map(|task| task.status.state));
+        },
+    ),
     family(
         "klamm_connector_state",
         Gauge,
@@ -216,9 +236,14 @@ pub(super) const FAMILIES: &[Family] = &[
         "Things that the running task waits for, such as Kafka, a registry or a function; its status names them",
         |scrape, out| each(scrape, |labels, task| out.size(labels, task.waits_for.len())),
     ),
-    task("klamm_task_partitions", Gauge, "Partitions that the task reads", |scrape, out| {
-        each(scrape, |labels, task| out.size(labels, task.partitions.len()));
-    }),
+    task(
+        "klamm_task_partitions",
+        Gauge,
+        "Partitions that the task reads",
+        |scrape, out| {
+            each(scrape, |labels, task| out.size(labels, task.partitions.len()));
+        },
+    ),
     task(
         "klamm_task_lag_records",
         Gauge,
@@ -241,19 +266,40 @@ pub(super) const FAMILIES: &[Family] = &[
             });
         },
     ),
-    task("klamm_task_undone_records", Gauge, "Records that came in and are not done", |scrape, out| {
-        each(scrape, |labels, task| {
-            out.size(labels, task.partitions.iter().map(|partition| partition.undone_records).sum());
-        });
-    }),
-    task("klamm_task_undone_bytes", Gauge, "Bytes that are held for them", |scrape, out| {
-        each(scrape, |labels, task| {
-            out.size(labels, task.partitions.iter().map(|partition| partition.undone_bytes).sum());
-        });
-    }),
-    task("klamm_task_read_records", Counter, "Records that came from Kafka", |scrape, out| {
-        each(scrape, |labels, task| out.count(labels, task.records.read));
-    }),
+    task(
+        "klamm_task_undone_records",
+        Gauge,
+        "Records that came in and are not done",
+        |scrape, out| {
+            each(scrape, |labels, task| {
+                out.size(
+                    labels,
+                    task.partitions.iter().map(|partition| partition.undone_records).sum(),
+                );
+            });
+        },
+    ),
+    task(
+        "klamm_task_undone_bytes",
+        Gauge,
+        "Bytes that are held for them",
+        |scrape, out| {
+            each(scrape, |labels, task| {
+                out.size(
+                    labels,
+                    task.partitions.iter().map(|partition| partition.undone_bytes).sum(),
+                );
+            });
+        },
+    ),
+    task(
+        "klamm_task_read_records",
+        Counter,
+        "Records that came from Kafka",
+        |scrape, out| {
+            each(scrape, |labels, task| out.count(labels, task.records.read));
+        },
+    ),
     task(
         "klamm_task_filtered_records",
         Counter,
@@ -272,9 +318,14 @@ pub(super) const FAMILIES: &[Family] = &[
         "Records that could not be converted or transformed and whose dead letters were acknowledged",
         |scrape, out| each(scrape, |labels, task| out.count(labels, task.records.dead_lettered)),
     ),
-    task("klamm_task_failed_records", Counter, "Records that failed the task in delivery", |scrape, out| {
-        each(scrape, |labels, task| out.count(labels, task.records.failed));
-    }),
+    task(
+        "klamm_task_failed_records",
+        Counter,
+        "Records that failed the task in delivery",
+        |scrape, out| {
+            each(scrape, |labels, task| out.count(labels, task.records.failed));
+        },
+    ),
     task(
         "klamm_task_resumed_records",
         Counter,
@@ -304,9 +355,14 @@ pub(super) const FAMILIES: &[Family] = &[
             });
         },
     ),
-    task("klamm_task_commits", Counter, "Commits that Kafka acknowledged", |scrape, out| {
-        each(scrape, |labels, task| out.count(labels, task.commits));
-    }),
+    task(
+        "klamm_task_commits",
+        Counter,
+        "Commits that Kafka acknowledged",
+        |scrape, out| {
+            each(scrape, |labels, task| out.count(labels, task.commits));
+        },
+    ),
     task(
         "klamm_task_failed_commits",
         Counter,
@@ -325,15 +381,30 @@ pub(super) const FAMILIES: &[Family] = &[
             });
         },
     ),
-    route("klamm_route_calls", Counter, "Calls that were started", |scrape, out| {
-        each_route(scrape, |labels, route| out.count(&labels, route.status.calls));
-    }),
-    route("klamm_route_retried_calls", Counter, "Of these, calls that sent records again", |scrape, out| {
-        each_route(scrape, |labels, route| out.count(&labels, route.status.retried_calls));
-    }),
-    route("klamm_route_throttled_calls", Counter, "Calls that were throttled", |scrape, out| {
-        each_route(scrape, |labels, route| out.count(&labels, route.status.throttled_calls));
-    }),
+    route(
+        "klamm_route_calls",
+        Counter,
+        "Calls that were started",
+        |scrape, out| {
+            each_route(scrape, |labels, route| out.count(&labels, route.status.calls));
+        },
+    ),
+    route(
+        "klamm_route_retried_calls",
+        Counter,
+        "Of these, calls that sent records again",
+        |scrape, out| {
+            each_route(scrape, |labels, route| out.count(&labels, route.status.retried_calls));
+        },
+    ),
+    route(
+        "klamm_route_throttled_calls",
+        Counter,
+        "Calls that were throttled",
+        |scrape, out| {
+            each_route(scrape, |labels, route| out.count(&labels, route.status.throttled_calls));
+        },
+    ),
     route(
         "klamm_route_failures",
         Counter,
@@ -345,21 +416,38 @@ pub(super) const FAMILIES: &[Family] = &[
             });
         },
     ),
-    route("klamm_route_calls_in_flight", Gauge, "Calls that wait for their answer", |scrape, out| {
-        each_route(scrape, |labels, route| out.size(&labels, route.status.calls_in_flight));
-    }),
-    route("klamm_route_batches_waiting", Gauge, "Batches that wait to be sent again", |scrape, out| {
-        each_route(scrape, |labels, route| out.size(&labels, route.status.batches_waiting));
-    }),
+    route(
+        "klamm_route_calls_in_flight",
+        Gauge,
+        "Calls that wait for their answer",
+        |scrape, out| {
+            each_route(scrape, |labels, route| out.size(&labels, route.status.calls_in_flight));
+        },
+    ),
+    route(
+        "klamm_route_batches_waiting",
+        Gauge,
+        "Batches that wait to be sent again",
+        |scrape, out| {
+            each_route(scrape, |labels, route| out.size(&labels, route.status.batches_waiting));
+        },
+    ),
     route(
         "klamm_route_letters_waiting",
         Gauge,
         "Records whose dead letter or result is not acknowledged yet",
         |scrape, out| each_route(scrape, |labels, route| out.size(&labels, route.status.letters_waiting)),
     ),
-    route("klamm_route_delivered_records", Counter, "Records that were accepted", |scrape, out| {
-        each_route(scrape, |labels, route| out.count(&labels, route.status.delivered_records));
-    }),
+    route(
+        "klamm_route_delivered_records",
+        Counter,
+        "Records that were accepted",
+        |scrape, out| {
+            each_route(scrape, |labels, route| {
+                out.count(&labels, route.status.delivered_records)
+            });
+        },
+    ),
     route(
         "klamm_route_skipped_records",
         Counter,
@@ -370,36 +458,61 @@ pub(super) const FAMILIES: &[Family] = &[
         "klamm_route_dead_lettered_records",
         Counter,
         "Records whose attempts ran out and whose dead letters were acknowledged",
-        |scrape, out| each_route(scrape, |labels, route| out.count(&labels, route.status.dead_lettered_records)),
+        |scrape, out| {
+            each_route(scrape, |labels, route| {
+                out.count(&labels, route.status.dead_lettered_records)
+            })
+        },
     ),
     route(
         "klamm_route_possible_duplicates",
         Counter,
         "Records whose call ended without an answer, so that they may be delivered twice",
-        |scrape, out| each_route(scrape, |labels, route| out.count(&labels, route.status.possible_duplicates)),
+        |scrape, out| {
+            each_route(scrape, |labels, route| {
+                out.count(&labels, route.status.possible_duplicates)
+            })
+        },
     ),
     route(
         "klamm_route_call_duration_seconds",
         Histogram,
         "Time from the start of a call to its answer or failure",
         |scrape, out| {
-            each_route(scrape, |labels, route| out.distribution(&labels, &route.status.call_micros, MICROS));
+            each_route(scrape, |labels, route| {
+                out.distribution(&labels, &route.status.call_micros, MICROS)
+            });
         },
     ),
-    route("klamm_route_call_records", Histogram, "Records in a call", |scrape, out| {
-        each_route(scrape, |labels, route| out.distribution(&labels, &route.status.call_records, 1.0));
-    }),
+    route(
+        "klamm_route_call_records",
+        Histogram,
+        "Records in a call",
+        |scrape, out| {
+            each_route(scrape, |labels, route| {
+                out.distribution(&labels, &route.status.call_records, 1.0)
+            });
+        },
+    ),
     route(
         "klamm_route_function_limit_calls",
         Gauge,
         "Calls that the function takes at once now, from all routes of the worker",
-        |scrape, out| each_route(scrape, |labels, route| out.size(&labels, route.status.function_limit.limit)),
+        |scrape, out| {
+            each_route(scrape, |labels, route| {
+                out.size(&labels, route.status.function_limit.limit)
+            })
+        },
     ),
     route(
         "klamm_route_account_limit_calls",
         Gauge,
         "Calls that the function's account and region take at once now, from all routes of the worker",
-        |scrape, out| each_route(scrape, |labels, route| out.size(&labels, route.status.account_limit.limit)),
+        |scrape, out| {
+            each_route(scrape, |labels, route| {
+                out.size(&labels, route.status.account_limit.limit)
+            })
+        },
     ),
     route(
         "klamm_route_billed_seconds",

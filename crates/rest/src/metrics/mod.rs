@@ -23,8 +23,8 @@ use prometheus_client::registry::Registry;
 
 use families::FAMILIES;
 use process::Process;
-pub(crate) use requests::Requests;
 use requests::RequestCounts;
+pub(crate) use requests::Requests;
 
 /// What one scrape shows.
 #[derive(Debug)]
@@ -133,7 +133,10 @@ impl Samples<'_> {
 
     /// A histogram whose values are multiples of `unit`. Nothing has no buckets: thousands of routes that are idle would
     /// fill a scrape with zeros.
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and a sum of seconds beyond it is exact enough")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "exact up to 2^53, and a sum of seconds beyond it is exact enough"
+    )]
     fn distribution(&mut self, values: &[&str], distribution: &Distribution, unit: f64) {
         let count = distribution.count();
         if count == 0 {
@@ -236,7 +239,11 @@ mod tests {
             let name = metric.name();
             assert!(name.starts_with("klamm_"), "{name}");
             assert!(!metric.base.ends_with("_total"), "{name} has it added");
-            assert!(!metric.help.ends_with('.') && !metric.help.is_empty(), "{name}: {}", metric.help);
+            assert!(
+                !metric.help.ends_with('.') && !metric.help.is_empty(),
+                "{name}: {}",
+                metric.help
+            );
             let is_time = ["duration", "uptime", "age"].iter().any(|word| name.contains(word));
             assert!(!is_time || name.contains("_seconds"), "{name} names its unit");
             assert!(names.insert(name), "{} stands twice", metric.base);
@@ -246,7 +253,16 @@ mod tests {
     #[test]
     fn labels_are_of_a_bounded_set() {
         let allowed = [
-            "commit", "connector", "function", "method", "route", "stage", "state", "status", "task", "version",
+            "commit",
+            "connector",
+            "function",
+            "method",
+            "route",
+            "stage",
+            "state",
+            "status",
+            "task",
+            "version",
         ];
         for metric in metrics() {
             for label in metric.labels {

@@ -53,7 +53,10 @@ mod tests {
         assert_eq!((cpu_seconds("42"), resident_bytes("")), (None, None));
         if cfg!(target_os = "linux") {
             let process = Process::read().unwrap();
-            assert!(process.resident_bytes > 100_000 && process.open_files > 0, "{process:?}");
+            assert!(
+                process.resident_bytes > 100_000 && process.open_files > 0,
+                "{process:?}"
+            );
         }
     }
 }

@@ -82,7 +82,10 @@ mod tests {
         };
         assert_eq!(
             requests.read(),
-            [row("GET", vec![("2xx", 2), ("4xx", 1)], 6), row("other", vec![("4xx", 2)], 4)]
+            [
+                row("GET", vec![("2xx", 2), ("4xx", 1)], 6),
+                row("other", vec![("4xx", 2)], 4)
+            ]
         );
     }
 }

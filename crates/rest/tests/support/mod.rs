@@ -19,8 +19,8 @@ use klamm_rest::About;
 use klamm_runtime::{
     DeadLetter, DeadLetterPartition, DeadLetterQueues, DeadLetterTopic, DeadLetters, DeadLettersError, Distribution,
     GroupOf, Herder, HerderError, InstanceStatus, LastError, LetterError, LimitStatus, LiveCheck, LiveChecks, LogLevel,
-    LogLevels, MemoryConfigLog, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, PartitionSnapshot, Peek,
-    Plugins, Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot, RouteStatus, State,
+    LogLevels, MemoryConfigLog, NewOffset, OffsetChange, Offsets, OffsetsError, PartitionOffset, PartitionSnapshot,
+    Peek, Plugins, Redrive, RedriveState, RedriveStatus, RestartPolicy, RouteHealth, RouteSnapshot, RouteStatus, State,
     SubmittedConfig, TaskControl, TaskPlan, TaskReport, TaskSnapshot, TaskSpec, TaskView, Tasks, WorkerConfig,
     WorkerSnapshot,
 };
@@ -147,7 +147,8 @@ impl Offsets for ScriptedKafka {
     }
 
     fn reset<'a>(&'a self, group: GroupOf<'a>, _deadline: Instant) -> BoxFuture<'a, Result<(), OffsetsError>> {
-        self.0.send_modify(|script| drop(script.committed.remove(group.connector)));
+        self.0
+            .send_modify(|script| drop(script.committed.remove(group.connector)));
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -367,11 +368,7 @@ impl DeadLetters for FakeDeadLetters {
         Box::pin(std::future::ready(known.ok_or_else(unknown)))
     }
 
-    fn peek<'a>(
-        &'a self,
-        _connector: &'a str,
-        peek: Peek,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>> {
+    fn peek<'a>(&'a self, _connector: &'a str, peek: Peek) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>> {
         Box::pin(std::future::ready(Ok(vec![letter(); peek.limit])))
     }
 
@@ -428,14 +425,12 @@ pub async fn herder_with(converters: Vec<ConverterPlugin>) -> Herder {
 }
 
 /// One with settings of its own, whose connectors read what is produced to `kafka`.
-pub async fn herder_of(
-    converters: Vec<ConverterPlugin>,
-    settings: &[(&str, &str)],
-    kafka: &ScriptedKafka,
-) -> Herder {
+pub async fn herder_of(converters: Vec<ConverterPlugin>, settings: &[(&str, &str)], kafka: &ScriptedKafka) -> Herder {
     let servers = [("bootstrap.servers", "127.0.0.1:1")];
     let settings = servers.iter().chain(settings);
-    let raw: RawConfig = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let raw: RawConfig = settings
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
     let plugins = Plugins::new()
         .with_sink(Arc::new(FakeSink))
         .with_converters(klamm_converters::converters())
@@ -467,7 +462,10 @@ pub fn about() -> About {
         observe: Arc::new(WorkerSnapshot::default),
         dead_letters: Arc::new(FakeDeadLetters),
         live_checks: Arc::new(FakeLiveChecks),
-        log_levels: Some(LogLevels::new(LogLevel::Info, [("aws_config".to_owned(), LogLevel::Error)])),
+        log_levels: Some(LogLevels::new(
+            LogLevel::Info,
+            [("aws_config".to_owned(), LogLevel::Error)],
+        )),
     }
 }
 

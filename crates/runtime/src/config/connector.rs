@@ -630,8 +630,7 @@ impl Check<'_> {
         let prefix = format!("{key}.");
         let evaluated = def.evaluate(settings);
         if listed {
-            self.warnings
-                .extend(warnings::unknown_settings(self.raw, &prefix, def));
+            self.warnings.extend(warnings::unknown_settings(self.raw, &prefix, def));
             self.validation.add(&prefix, None, &evaluated);
         } else {
             self.validation.errors(&prefix, evaluated.errors());

@@ -23,9 +23,7 @@ pub(super) fn unknown_settings(raw: &RawConfig, prefix: &str, def: &ConfigDef) -
         .iter()
         .flat_map(|key| std::iter::once(key.name.as_str()).chain(key.aliases.iter().copied()))
         .collect();
-    let is_known = |name: &str| {
-        names.contains(&name) || def.prefixes().iter().any(|prefix| name.starts_with(prefix))
-    };
+    let is_known = |name: &str| names.contains(&name) || def.prefixes().iter().any(|prefix| name.starts_with(prefix));
     let own = raw.keys().filter_map(|key| Some((key, key.strip_prefix(prefix)?)));
     let unknown = own.filter(|(_, name)| !is_known(name));
     unknown
@@ -98,7 +96,12 @@ pub(super) fn across_keys(raw: &RawConfig, config: &ConnectorConfig) -> Vec<Conf
             "is below a second: a single throttle or lost connection hands records to the error policy",
         );
     }
-    if config.restart == RestartPolicy::Backoff && !tolerates && raw.get("behavior.on.error").is_none_or(|policy| policy.trim() == "fail") {
+    if config.restart == RestartPolicy::Backoff
+        && !tolerates
+        && raw
+            .get("behavior.on.error")
+            .is_none_or(|policy| policy.trim() == "fail")
+    {
         warn(
             "task.restart.policy",
             "`backoff` with `errors.tolerance=none` and `behavior.on.error=fail`: a bad record fails the task again after each \
@@ -124,7 +127,12 @@ mod tests {
         use klamm_connect_api::{ConfigKey, ConfigType, Importance};
 
         let def = ConfigDef::new()
-            .key(ConfigKey::new("schemas.enable", ConfigType::Boolean, Importance::Low, ""))
+            .key(ConfigKey::new(
+                "schemas.enable",
+                ConfigType::Boolean,
+                Importance::Low,
+                "",
+            ))
             .prefix("request.header.");
         let raw: RawConfig = [
             "value.converter",
@@ -137,8 +145,10 @@ mod tests {
         .into();
         assert_eq!(
             unknown_settings(&raw, "value.converter.", &def),
-            ["`value.converter.schema.enable` is no setting of this converter: did you mean \
-              `value.converter.schemas.enable`?"]
+            [
+                "`value.converter.schema.enable` is no setting of this converter: did you mean \
+              `value.converter.schemas.enable`?"
+            ]
         );
     }
 }

@@ -111,7 +111,13 @@ mod tests {
         let wanted: Vec<_> = record(&own).headers.into_iter().chain([count]).collect();
         assert_eq!(written.headers, wanted);
         assert_eq!(
-            (&*written.topic, written.partition, written.timestamp, written.key, written.value),
+            (
+                &*written.topic,
+                written.partition,
+                written.timestamp,
+                written.key,
+                written.value
+            ),
             ("orders", Some(7), Some(17), Some(Bytes::from_static(b"k")), None)
         );
     }
@@ -136,6 +142,10 @@ mod tests {
         assert_eq!(letter.redrives, 1);
         let error = letter.error.clone().unwrap();
         let written = original(letter, &error, None);
-        assert_eq!(written.headers, record(&[(REDRIVES, Some("2"))]).headers, "one count, the new one");
+        assert_eq!(
+            written.headers,
+            record(&[(REDRIVES, Some("2"))]).headers,
+            "one count, the new one"
+        );
     }
 }

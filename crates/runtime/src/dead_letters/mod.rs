@@ -30,11 +30,7 @@ pub trait DeadLetters: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// See [`DeadLettersError`].
-    fn peek<'a>(
-        &'a self,
-        connector: &'a str,
-        peek: Peek,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>>;
+    fn peek<'a>(&'a self, connector: &'a str, peek: Peek) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>>;
 
     /// Begins to write dead letters to the topics that they came from; or, as a dry run, counts what would be written.
     /// Goes on where the last redrive of the connector ended.

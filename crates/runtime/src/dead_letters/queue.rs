@@ -111,9 +111,8 @@ impl KafkaDeadLetters {
     pub(super) fn queue(&self, connector: &str) -> Result<Queue, DeadLettersError> {
         let config = self.config(connector)?;
         self.queue_of(connector, &config).ok_or_else(|| {
-            let text = format!(
-                "Connector {connector} has no dead letter topic: set `errors.deadletterqueue.topic.name`"
-            );
+            let text =
+                format!("Connector {connector} has no dead letter topic: set `errors.deadletterqueue.topic.name`");
             DeadLettersError::Refused(text)
         })
     }
@@ -140,7 +139,9 @@ impl Queue {
                 .map(|partition| TopicPartition::new(Arc::clone(&self.topic.topic), partition))
                 .collect();
             let isolation = IsolationLevel::ReadUncommitted;
-            let starts = client.list_offsets(&partitions, OffsetSpec::Earliest, isolation).await?;
+            let starts = client
+                .list_offsets(&partitions, OffsetSpec::Earliest, isolation)
+                .await?;
             let ends = client.list_offsets(&partitions, OffsetSpec::Latest, isolation).await?;
             let redriven = client.group_offsets(&self.group()).await?;
             let of = |partition: &TopicPartition| {
@@ -219,7 +220,10 @@ impl Queue {
             }
             // A slice would keep the whole answer of the fetch.
             let letter = read(partition, record.detached());
-            let is_own = letter.error.as_ref().is_none_or(|error| error.connector == self.connector);
+            let is_own = letter
+                .error
+                .as_ref()
+                .is_none_or(|error| error.connector == self.connector);
             if is_own {
                 letters.push(letter);
             }
@@ -270,11 +274,7 @@ impl DeadLetters for KafkaDeadLetters {
         })
     }
 
-    fn peek<'a>(
-        &'a self,
-        connector: &'a str,
-        peek: Peek,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>> {
+    fn peek<'a>(&'a self, connector: &'a str, peek: Peek) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>> {
         Box::pin(async move {
             let queue = self.queue(connector)?;
             let late = || DeadLettersError::Unavailable(format!("no answer within {} s", WITHIN.as_secs()));

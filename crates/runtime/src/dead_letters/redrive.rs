@@ -11,9 +11,7 @@ use tracing::{info, warn};
 
 use super::letter::{original, read};
 use super::queue::{KafkaDeadLetters, Queue, answered, unavailable};
-use super::{
-    DeadLetter, DeadLetterPartition, DeadLettersError, LetterError, Redrive, RedriveState, RedriveStatus,
-};
+use super::{DeadLetter, DeadLetterPartition, DeadLettersError, LetterError, Redrive, RedriveState, RedriveStatus};
 
 /// Redrives of a worker at once.
 const MAX_JOBS: usize = 4;
@@ -47,7 +45,10 @@ type Ended = Result<RedriveState, DeadLettersError>;
 
 impl Job {
     fn new(redrive: Redrive, stop: CancellationToken, partitions: &[DeadLetterPartition]) -> Self {
-        let found = partitions.iter().map(|partition| partition.end - partition.redriven).sum::<i64>();
+        let found = partitions
+            .iter()
+            .map(|partition| partition.end - partition.redriven)
+            .sum::<i64>();
         let status = RedriveStatus {
             state: RedriveState::Running,
             redrive,
@@ -159,7 +160,10 @@ impl KafkaDeadLetters {
             let RedriveStatus { state, redriven, .. } = ends.0.status();
             match state {
                 RedriveState::Failed(error) => {
-                    warn!(connector, redriven, error, "redrive of dead letters failed, the next one goes on there");
+                    warn!(
+                        connector,
+                        redriven, error, "redrive of dead letters failed, the next one goes on there"
+                    );
                 }
                 RedriveState::Running | RedriveState::Done | RedriveState::Stopped => {
                     info!(connector, redriven, state = ?state, "redrive of dead letters ended");
@@ -344,7 +348,9 @@ impl Run {
             }
         };
         known.ok_or_else(|| {
-            DeadLettersError::Unavailable(format!("topic {topic} does not exist any more, and records would go back there"))
+            DeadLettersError::Unavailable(format!(
+                "topic {topic} does not exist any more, and records would go back there"
+            ))
         })
     }
 

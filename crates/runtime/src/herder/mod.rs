@@ -225,7 +225,9 @@ impl Herder {
     }
 
     async fn refresh(&self, names: &[String]) {
-        let watched = names.iter().flat_map(|name| self.shared.board.views.of(name).into_values());
+        let watched = names
+            .iter()
+            .flat_map(|name| self.shared.board.views.of(name).into_values());
         let views: Vec<Arc<dyn TaskView>> = watched.filter_map(|watched| watched.view().cloned()).collect();
         let refreshing = futures_util::stream::iter(views).for_each_concurrent(REFRESHED_AT_ONCE, |view| async move {
             view.refresh().await;
@@ -513,7 +515,11 @@ impl Herder {
         let (worker, plugins) = (&self.shared.worker, &self.shared.plugins);
         let validation = ConnectorConfig::validate(&config, worker, plugins).map_err(HerderError::BadRequest)?;
         if let Err(errors) = validation.check() {
-            let keys: Vec<String> = errors.as_slice().iter().map(|error| format!("`{}`", error.key)).collect();
+            let keys: Vec<String> = errors
+                .as_slice()
+                .iter()
+                .map(|error| format!("`{}`", error.key))
+                .collect();
             return Ok(Err(keys.join(", ")));
         }
         let raw = given(&config);
@@ -598,7 +604,11 @@ impl Herder {
     /// There is no such connector; inside, everything that is wrong with its configuration.
     pub(crate) fn parsed_config(&self, name: &str) -> Result<Result<ConnectorConfig, String>, HerderError> {
         let config = self.entry(name)?.config;
-        Ok(ConnectorConfig::parse(&config, &self.shared.worker, &self.shared.plugins))
+        Ok(ConnectorConfig::parse(
+            &config,
+            &self.shared.worker,
+            &self.shared.plugins,
+        ))
     }
 
     fn with_state<T>(&self, read: impl FnOnce(&ConfigState) -> T) -> T {

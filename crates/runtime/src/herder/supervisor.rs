@@ -442,7 +442,10 @@ impl Connector {
                     for task in self.running.iter().filter(|task| chosen(task.number)) {
                         warn!(connector = %self.supervisor.name, task = task.number, "task did not stop in time and was aborted: records in flight will be delivered again");
                         task.abort.abort();
-                        self.supervisor.board.views.ends(&self.supervisor.name, task.number, None);
+                        self.supervisor
+                            .board
+                            .views
+                            .ends(&self.supervisor.name, task.number, None);
                     }
                     self.running.retain(|task| !chosen(task.number));
                 }

@@ -179,9 +179,15 @@ async fn world_on(log: Arc<MemoryConfigLog>) -> World {
     let worker = WorkerConfig::from_properties(&raw).unwrap();
     let fake = Arc::new(FakeTasks::default());
     let dyn_log: Arc<dyn ConfigLog> = Arc::<MemoryConfigLog>::clone(&log);
-    let herder = Herder::open(worker, plugins(), dyn_log, Arc::new(Fake(Arc::clone(&fake))), no_offsets())
-        .await
-        .unwrap();
+    let herder = Herder::open(
+        worker,
+        plugins(),
+        dyn_log,
+        Arc::new(Fake(Arc::clone(&fake))),
+        no_offsets(),
+    )
+    .await
+    .unwrap();
     herder.begin().await;
     World { herder, fake, log }
 }
@@ -686,7 +692,11 @@ async fn a_patch_changes_what_it_names_and_creates_nothing() {
     let absent = world.herder.patch_config("a", patch(&[])).await.unwrap_err();
     assert_eq!(absent.to_string(), "Connector a not found");
     let stored = config(&[("x", "1"), ("target.token", "s3cret")]);
-    world.herder.create("a", stored, Some(TargetState::Stopped)).await.unwrap();
+    world
+        .herder
+        .create("a", stored, Some(TargetState::Stopped))
+        .await
+        .unwrap();
     let changes = patch(&[("x", None), ("y", Some("2")), ("target.token", Some("[hidden]"))]);
     let info = world.herder.patch_config("a", changes).await.unwrap();
     assert_eq!(info.config.get("x"), None);
@@ -695,7 +705,10 @@ async fn a_patch_changes_what_it_names_and_creates_nothing() {
     assert_eq!(token, "s3cret", "the mask stands for what is stored");
     for (changes, wanted) in [
         (patch(&[("target", None)]), "Missing required configuration \"target\""),
-        (patch(&[("name", Some("b"))]), "doesn't match connector name in the URL (a)"),
+        (
+            patch(&[("name", Some("b"))]),
+            "doesn't match connector name in the URL (a)",
+        ),
         (patch(&[("connector.class", None)]), "contains no connector type"),
     ] {
         let refused = world.herder.patch_config("a", changes).await.unwrap_err();
@@ -714,7 +727,10 @@ async fn offsets_are_changed_once_the_tasks_of_a_stopped_connector_have_ended() 
     world.herder.create("a", config(&[]), None).await.unwrap();
     world.wait("a", "RUNNING RUNNING").await;
     let running = world.herder.reset_offsets("a").await.unwrap_err();
-    assert!(running.to_string().contains("must be in the STOPPED state"), "{running}");
+    assert!(
+        running.to_string().contains("must be in the STOPPED state"),
+        "{running}"
+    );
     world.herder.set_target_state("a", TargetState::Stopped).await.unwrap();
     let before = Instant::now();
     let away = world.herder.reset_offsets("a").await.unwrap_err();

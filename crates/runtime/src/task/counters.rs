@@ -59,7 +59,11 @@ impl Counters {
 
     /// A commit was acknowledged, or was not.
     pub(crate) fn committed(&self, is_acknowledged: bool) {
-        let counter = if is_acknowledged { &self.commits } else { &self.failed_commits };
+        let counter = if is_acknowledged {
+            &self.commits
+        } else {
+            &self.failed_commits
+        };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
