@@ -8,7 +8,7 @@ RELEASE = $${CARGO_TARGET_DIR:-target}/release
 .PHONY: help build demo test soak soak-kafka bench fuzz lint docs testbed
 
 help:
-	@echo 'make demo   a Kafka, a worker and functions on this machine, and records on their way'
+	@echo 'make demo   a local world (klamm dev): Kafka, functions and a worker in one process, records on their way'
 	@echo 'make test   all tests, the end-to-end ones on a real Kafka'
 	@echo 'make soak   faults of functions, workers and brokers under load, again and again: KLAMM_SOAK_SECONDS (600)'
 	@echo 'make soak-kafka   the same for the Kafka client alone'
@@ -21,10 +21,10 @@ help:
 build:
 	$(CARGO) build --release --locked -p klamm
 
-# One build of both: two would compile shared crates twice, with different features.
-demo: testbed
-	$(CARGO) build --release --locked -p klamm -p klamm-examples
-	$(RELEASE)/demo $(ARGS)
+# Needs nothing but Rust and Python or Node.
+demo:
+	$(CARGO) build --release --locked -p klamm
+	$(RELEASE)/klamm dev examples/orders --once $(ARGS)
 
 # The end-to-end tests run the binary, which cargo does not build for tests of another package.
 test: testbed

@@ -1,7 +1,8 @@
 //! `make bench`: what the `klamm` binary costs, on a real broker and a stand-in for Lambda on the same machine.
 //!
 //! Everything is CPU time of the worker's process alone (user and kernel), which other load on the machine disturbs
-//! least; each figure is the median of several runs of one process.
+//! least; each figure is the median of several runs of one process. Names of parts (`batch-100`, `batch-1`, `async`, `busy`,
+//! `latency`, `stalled`, `start`, `idle`) run these alone.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
@@ -32,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// One way to deliver, measured in records per CPU-second.
 struct Throughput {
+    /// How the command line names it.
+    part: &'static str,
     name: &'static str,
     batch: u32,
     invocation_type: &'static str,
@@ -41,6 +44,7 @@ struct Throughput {
 
 const THROUGHPUT: [Throughput; 3] = [
     Throughput {
+        part: "batch-100",
         name: "1 KB JSON, batch 100, sync",
         batch: 100,
         invocation_type: "sync",
@@ -48,6 +52,7 @@ const THROUGHPUT: [Throughput; 3] = [
         goal: 500_000.0,
     },
     Throughput {
+        part: "batch-1",
         name: "1 KB JSON, batch 1, sync",
         batch: 1,
         invocation_type: "sync",
@@ -55,6 +60,7 @@ const THROUGHPUT: [Throughput; 3] = [
         goal: 50_000.0,
     },
     Throughput {
+        part: "async",
         name: "1 KB JSON, batch 100, async",
         batch: 100,
         invocation_type: "async",
@@ -62,6 +68,12 @@ const THROUGHPUT: [Throughput; 3] = [
         goal: 500_000.0,
     },
 ];
+
+impl Throughput {
+    fn topic(&self) -> &'static str {
+        if self.records > 100_000 { "large" } else { "small" }
+    }
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -96,19 +108,30 @@ async fn main() -> anyhow::Result<()> {
     }
     fill(&producer, "large", 400_000).await?;
     fill(&producer, "small", 40_000).await?;
-    for throughput in &THROUGHPUT {
+    let is_asked = |part: &str| args.is_empty() || args.iter().any(|arg| arg == part);
+    for throughput in THROUGHPUT.iter().filter(|throughput| is_asked(throughput.part)) {
         let per_second = bench.throughput(throughput).await?;
-        if throughput.batch == 100 && throughput.invocation_type == "sync" {
+        if throughput.part == "batch-100" {
             bench.bare_loop(throughput.records, per_second).await?;
         }
     }
-    bench.busy().await?;
-    bench.latency(&producer).await?;
-    bench.stalled().await?;
+    if is_asked("busy") {
+        bench.busy().await?;
+    }
+    if is_asked("latency") {
+        bench.latency(&producer).await?;
+    }
+    if is_asked("stalled") {
+        bench.stalled().await?;
+    }
     producer.create_topic("one", 1).await?;
     fill_partition(&producer, "one", 0, 1).await?;
-    bench.start_to_first_invoke().await?;
-    bench.idle().await?;
+    if is_asked("start") {
+        bench.start_to_first_invoke().await?;
+    }
+    if is_asked("idle") {
+        bench.idle().await?;
+    }
     bench.lambda.shutdown().await;
     Ok(())
 }
@@ -206,12 +229,11 @@ impl Bench {
     }
 
     async fn throughput(&self, what: &Throughput) -> anyhow::Result<f64> {
-        let topic = if what.records > 100_000 { "large" } else { "small" };
         let worker = Worker::builder(self.kafka.bootstrap()).start().await?;
         let mut runs = Vec::new();
         for run in 0..RUNS {
             let name = format!("{}-{}-{run}", what.invocation_type, what.batch);
-            let connector = self.connector(&name, topic, what.batch, what.invocation_type);
+            let connector = self.connector(&name, what.topic(), what.batch, what.invocation_type);
             let (from, cpu, clock) = (self.delivered.total(), worker.cpu_time()?, Instant::now());
             worker
                 .rest()

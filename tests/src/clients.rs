@@ -35,6 +35,43 @@ pub async fn python(bootstrap: &str, ops: &[Value]) -> anyhow::Result<Vec<Value>
     json_lines(&output.stdout)
 }
 
+/// Runs a check of `groups.py`, and returns what it prints.
+///
+/// # Errors
+/// The check failed; the message holds what Python said.
+pub async fn check(bootstrap: &str, check: &str) -> anyhow::Result<Value> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/clients/groups.py");
+    let mut command = Command::new(testbed().join("clients"));
+    command.arg("python").arg(script).arg(bootstrap).arg(check);
+    let output = run(command, &[]).await?;
+    ensure!(
+        output.status.success(),
+        "groups.py {check} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut lines = json_lines(&output.stdout)?;
+    lines.pop().with_context(|| format!("groups.py {check} printed nothing"))
+}
+
+/// Runs one of Kafka's own tools against any broker, and returns its output. Takes seconds: a JVM starts.
+///
+/// # Errors
+/// The tool failed; the message holds what it said.
+pub async fn kafka_tool(bootstrap: &str, tool: &str, args: &[&str], input: &[u8]) -> anyhow::Result<String> {
+    let dir = tempfile::tempdir().context("cannot make a folder")?;
+    // Where the script looks for the broker that it is to talk to.
+    std::fs::write(dir.path().join("env"), format!("KAFKA_BOOTSTRAP='{bootstrap}'\n"))?;
+    let mut command = Command::new(testbed().join("kafka"));
+    command.arg(tool).arg("--dir").arg(dir.path()).args(args);
+    let output = run(command, input).await?;
+    ensure!(
+        output.status.success(),
+        "kafka {tool} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Records of Confluent's Avro, JSON Schema and Protobuf serializers, which register their schemas with this registry: for
 /// each its format as `topic`, its `value`, and its `headers` as pairs, in base64.
 ///

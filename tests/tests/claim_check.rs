@@ -81,19 +81,22 @@ async fn a_record_of_any_size_arrives_by_its_reference_once_its_value_is_stored(
     let advice = "create it, or correct `claim.check.destination`";
     trace_says(&worker, "claims", &["claim-fn", "S3 bucket `klamm-claims`", advice]).await;
     committed(kafka, "connect-claims", TOPIC, "0", "1").await;
-    let has_been_called = |lambda: &FakeLambda| lambda.log().invocations_of("claim-fn").count();
-    assert_eq!(has_been_called(&lambda), 1, "the record before it");
+    let calls = lambda.with_log(|log| log.invocations_of("claim-fn").count());
+    assert_eq!(calls, 1, "the record before it");
     emulator.make("bucket", "klamm-claims").await.unwrap();
     committed(kafka, "connect-claims", TOPIC, "0", "4").await;
 
-    let log = lambda.log();
-    let values: Vec<Value> = log
-        .invocations_of("claim-fn")
-        .filter(|call| call.outcome == Outcome::Accepted)
-        .map(|call| serde_json::from_slice::<Value>(&call.body).unwrap()[0]["payload"]["value"].clone())
-        .collect();
+    let value_of = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()[0]["payload"]["value"].clone();
+    let values: Vec<Value> = lambda.with_log(|log| {
+        let calls = log.invocations_of("claim-fn");
+        let accepted = calls.filter(|call| call.outcome == Outcome::Accepted);
+        accepted.map(|call| value_of(&call.body)).collect()
+    });
     assert_eq!(values.len(), 4);
-    assert_eq!((&values[0]["id"], &values[2]["id"], &values[3]), (&json!(0), &json!(2), &Value::Null));
+    assert_eq!(
+        (&values[0]["id"], &values[2]["id"], &values[3]),
+        (&json!(0), &json!(2), &Value::Null)
+    );
     let sha256 = Sha256::digest(&large).iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
@@ -133,7 +136,7 @@ async fn a_bucket_that_is_away_is_waited_for_and_wrong_settings_are_refused() {
         ("claim.check.endpoint", emulator.endpoint()),
         ("claim.check.region", "us-east-1"),
     ];
-    let config = lambda_sink(&lambda, "claim-away", &settings);
+    let mut config = lambda_sink(&lambda, "claim-away", &settings);
     let changed = |key: &str, value: Value| {
         let mut config = config.clone();
         config[key] = value;
@@ -146,23 +149,36 @@ async fn a_bucket_that_is_away_is_waited_for_and_wrong_settings_are_refused() {
     alone.remove("claim.check.region");
     alone.remove("claim.check.endpoint");
     let alone = Value::Object(alone);
-    is_refused(&worker, &alone, "claim.check.min.bytes", "no effect without `claim.check.destination`").await;
+    is_refused(
+        &worker,
+        &alone,
+        "claim.check.min.bytes",
+        "no effect without `claim.check.destination`",
+    )
+    .await;
 
+    // Nobody listens there.
+    config["claim.check.endpoint"] = json!("http://127.0.0.1:1");
     create(&worker, "claims-away", &config).await;
     tasks_are(&worker, "claims-away", &["RUNNING"]).await;
-    emulator.pause().await.unwrap();
     for bytes in [20_000, 10] {
         let record = (Some(b"k".to_vec()), Some(value(0, bytes)));
-        producer.produce("claim-away", 0, vec![record], CODECS[0]).await.unwrap();
+        producer
+            .produce("claim-away", 0, vec![record], CODECS[0])
+            .await
+            .unwrap();
     }
     trace_says(&worker, "claims-away", &["cannot be reached", "S3 bucket `klamm-away`"]).await;
-    emulator.resume().await.unwrap();
+    let path = "/connectors/claims-away/config";
+    config["claim.check.endpoint"] = json!(emulator.endpoint());
+    worker.rest().put(path, &config).await.unwrap().expect(200).unwrap();
     committed(kafka, "connect-claims-away", "claim-away", "0", "2").await;
-    let log = lambda.log();
-    let events: Vec<Value> = log
-        .invocations_of("claim-away-fn")
-        .flat_map(|call| serde_json::from_slice::<Vec<Value>>(&call.body).unwrap())
-        .collect();
+    let events: Vec<Value> = lambda.with_log(|log| {
+        let calls = log.invocations_of("claim-away-fn");
+        calls
+            .flat_map(|call| serde_json::from_slice::<Vec<Value>>(&call.body).unwrap())
+            .collect()
+    });
     let [large, small] = events.as_slice() else {
         panic!("{events:#?}");
     };

@@ -12,7 +12,7 @@ use klamm_tests::kafka::Broker;
 use klamm_tests::wait;
 use klamm_tests::worker::Worker;
 use serde_json::{Value, json};
-use support::{b64, committed, create, filled, is_refused, tasks_are, text};
+use support::{b64, committed, create, filled, is_refused, plain, tasks_are, text};
 
 /// The records of a topic, as an independent client reads them.
 async fn read(bootstrap: &str, topic: &str) -> Vec<Value> {
@@ -372,6 +372,85 @@ async fn a_dead_letter_that_is_too_large_loses_its_trace_first_and_then_fails_th
     assert!(trace_of(&letters[0]).contains("DataException"), "as it is");
     assert_eq!(trace_of(&letters[1]), "", "cut");
     worker.terminate().await.unwrap();
+}
+
+/// Large dead letters among small ones, as they lie in a queue with these settings. A failure may have some written twice.
+async fn mixed_letters(name: &str, settings: &[(&str, &str)], queue: Value) -> Option<Vec<Value>> {
+    let kafka = Broker::shared()?;
+    let lambda = FakeLambda::start().await.unwrap();
+    let (function, input, output) = (format!("{name}-fn"), format!("{name}-in"), format!("{name}-out"));
+    lambda.function(&function);
+    let record = |bytes: usize| json!({ "value": b64(format!("{{broken {}", "x".repeat(bytes))) });
+    let records: Vec<Value> = (0..80).map(|n| record(if n % 2 == 0 { 1350 } else { 10 })).collect();
+    let ops = [
+        json!({ "op": "create", "topic": input }),
+        json!({ "op": "create", "topic": output, "config": queue }),
+        json!({ "op": "produce", "topic": input, "records": records }),
+    ];
+    python(kafka.bootstrap(), &ops).await.unwrap();
+    let worker = Worker::builder(kafka.bootstrap()).start().await.unwrap();
+    let base = [
+        ("aws.lambda.function.name", &*function),
+        ("errors.tolerance", "all"),
+        ("errors.deadletterqueue.topic.name", &*output),
+        ("errors.deadletterqueue.context.headers.enable", "true"),
+    ];
+    create(
+        &worker,
+        name,
+        &lambda_sink(&lambda, &input, &[&base, settings].concat()),
+    )
+    .await;
+    committed(kafka, &format!("connect-{name}"), &input, "0", "80").await;
+    let letters = filled(kafka.bootstrap(), &output, 80).await;
+    worker.terminate().await.unwrap();
+    Some(letters)
+}
+
+/// Of each its offset, and whether its trace is cut.
+fn cuts(letters: &[Value]) -> Vec<(usize, bool)> {
+    let headers = letters.iter().map(|letter| text(letter["headers"].as_array().unwrap()));
+    let shown = headers.map(|headers| {
+        let offset = of(&headers, "__connect.errors.offset").parse().unwrap();
+        (offset, of(&headers, "__connect.errors.exception.stacktrace").is_empty())
+    });
+    shown.collect()
+}
+
+// Each letter that was too large cost a wait, and the waits grew: forty of them took minutes.
+#[tokio::test]
+async fn many_dead_letters_that_are_too_large_are_cut_at_once_and_in_order() {
+    let settings = [("producer.override.max.request.size", "2048")];
+    let Some(found) = mixed_letters("cuts", &settings, json!({})).await else {
+        return;
+    };
+    let wanted: Vec<(usize, bool)> = (0..80).map(|n| (n, n % 2 == 0)).collect();
+    assert_eq!(cuts(&found), wanted);
+}
+
+// What stood behind a letter that the topic refused was written before its shorter form.
+#[tokio::test]
+async fn dead_letters_that_the_topic_refuses_are_overtaken_by_none() {
+    let Some(whole) = mixed_letters("not-overtaken", &[], json!({})).await else {
+        return;
+    };
+    let headers = text(whole[0]["headers"].as_array().unwrap());
+    let trace = of(&headers, "__connect.errors.exception.stacktrace").len();
+    let size = plain(&whole[0]["value"]).len()
+        + headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>();
+    // A batch of one record has about a hundred bytes around that.
+    let limit = (size + 100 - trace / 2).to_string();
+    let found = mixed_letters("overtaken", &[], json!({ "max.message.bytes": limit })).await;
+    let mut last = cuts(&found.unwrap());
+    last.reverse();
+    let mut seen = std::collections::BTreeSet::new();
+    last.retain(|(offset, _)| seen.insert(*offset));
+    last.reverse();
+    let wanted: Vec<(usize, bool)> = (0..80).map(|n| (n, n % 2 == 0)).collect();
+    assert_eq!(last, wanted, "the last copy of each, in order");
 }
 
 /// Settings, the key that is named, what is said of it.

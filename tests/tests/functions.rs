@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use klamm_dev::InvocationType;
-use klamm_dev::functions::{CallOutcome, FunctionConfig, Functions, FunctionsConfig, Happening};
+use klamm_dev::functions::{CallOutcome, FunctionConfig, Functions, FunctionsConfig, Happening, Watcher};
 use klamm_tests::clients::aws_sdk;
 use serde_json::{Value, json};
 
@@ -42,8 +42,15 @@ async fn called_by(language: &str) {
     let mut off = FunctionConfig::new("off", "app.py:handler");
     off.reserved_concurrency = Some(0);
     config.functions = vec![echo, off];
+    let (told, mut outcomes) = tokio::sync::mpsc::channel(10);
+    config.watcher = Watcher::new(move |happening| {
+        if let Happening::Called(call) = happening
+            && call.invocation_type == InvocationType::Event
+        {
+            told.try_send(call.outcome.clone()).unwrap();
+        }
+    });
     let functions = Functions::start(config).await.unwrap();
-    let mut happenings = functions.happenings();
 
     let mut found = aws_sdk(language, &functions.endpoint()).await.unwrap();
     let members = found.as_object_mut().unwrap();
@@ -61,16 +68,10 @@ async fn called_by(language: &str) {
     assert_eq!(found, wanted());
 
     // The event ran, too, though nobody waited for it.
-    let ran = async {
-        loop {
-            if let Happening::Called(call) = happenings.recv().await.unwrap()
-                && call.invocation_type == InvocationType::Event
-            {
-                return call.outcome.clone();
-            }
-        }
-    };
-    let outcome = tokio::time::timeout(Duration::from_secs(30), ran).await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(30), outcomes.recv())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(outcome, CallOutcome::Success("{\"got\": 2}".into()));
     functions.stop().await;
 }

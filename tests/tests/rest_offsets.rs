@@ -50,7 +50,8 @@ async fn offsets(worker: &Worker, name: &str) -> BTreeMap<i64, i64> {
 
 async fn until_offsets(worker: &Worker, name: &str, wanted: &[(i64, i64)]) {
     let wanted: BTreeMap<i64, i64> = wanted.iter().copied().collect();
-    let reached = wait::until(&format!("{name} to be at {wanted:?}"), wait::LIMIT, || async {
+    let what = format!("{name} to be at {wanted:?}");
+    let reached = wait::until(&what, wait::LIMIT, || async {
         (offsets(worker, name).await == wanted).then_some(())
     });
     if let Err(error) = reached.await {

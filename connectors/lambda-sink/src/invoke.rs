@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use klamm_aws::{CannotSign, NoCredentials};
 use klamm_connect_api::BoxFuture;
+use tokio::time::Instant;
 
 use crate::config::InvocationType;
 use crate::usage::Billed;
@@ -54,8 +55,8 @@ pub(crate) trait Invoke: Send + Sync + fmt::Debug {
     /// The function's configuration (`GetFunctionConfiguration`); `path_and_query` names it.
     fn describe<'a>(&'a self, path_and_query: &'a str) -> BoxFuture<'a, Result<Answer, InvokeError>>;
 
-    /// The endpoint refused the credentials. Says whether the next call will use new ones.
-    fn refuse_credentials(&self) -> bool;
+    /// The endpoint refused the credentials of a call that was sent then. Says whether the next call will use new ones.
+    fn refuse_credentials(&self, sent_at: Instant) -> bool;
 }
 
 /// What the Invoke API answered.

@@ -130,6 +130,7 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         execution_name: None,
         body: Bytes::from_static(b"{}"),
     };
+    let sent_at = Instant::now();
     let result = client.invoke(request).await;
     let call = Call {
         route: RouteIndex(0),
@@ -137,7 +138,7 @@ async fn dry_run(route: &RoutePlan, function: &FunctionRef, client: &dyn Invoke)
         origins: Arc::new([]),
         timestamps: Arc::new([]),
     };
-    match judge(&destination, &call, result, || client.refuse_credentials()) {
+    match judge(&destination, &call, result, || client.refuse_credentials(sent_at)) {
         Verdict::Accepted | Verdict::Answered { .. } => None,
         Verdict::Unusable { failure } => {
             let status = failure.answered.as_ref().map(|answered| answered.status);

@@ -10,6 +10,7 @@ use klamm_connect_api::sink::{
     SinkContext, Verdict,
 };
 use klamm_connect_api::{BoxFuture, Record};
+use tokio::time::Instant;
 
 use crate::batch;
 use crate::claim::{ClaimCheck, ClaimPlan};
@@ -285,13 +286,14 @@ impl Sink for LambdaSink {
 
     fn send(&self, call: Call) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
+            let sent_at = Instant::now();
             let (destination, result) = self.invoke(&call).await;
             let Function { client, usage, .. } = self.function(call.route);
             let billed = result.as_ref().ok().and_then(|answer| answer.billed);
             if let (Some(usage), Some(billed)) = (usage, billed) {
                 usage.add(billed);
             }
-            judge(&destination, &call, result, || client.refuse_credentials())
+            judge(&destination, &call, result, || client.refuse_credentials(sent_at))
         })
     }
 
@@ -327,3 +329,6 @@ async fn compressed(body: Bytes) -> Result<Bytes, InvokeError> {
     };
     compressed.map_err(|error| InvokeError::Request(format!("its payload cannot be compressed: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,14 @@ impl CredentialsPlan {
             Self::Role(_, role) => &role.arn,
         }
     }
+
+    /// The account that they are of, if the configuration says it.
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            Self::Static { .. } | Self::DefaultChain => None,
+            Self::Role(_, role) => role.arn.split(':').nth(4).filter(|account| !account.is_empty()),
+        }
+    }
 }
 
 /// A role that is taken on.
@@ -120,11 +128,11 @@ impl CredentialsCache {
         }
     }
 
-    /// Forgets credentials that were refused. Says whether the next call gets new ones.
-    pub fn refuse(&self) -> bool {
+    /// Forgets credentials that were refused in a call that began then. Says whether the next call gets new ones.
+    pub fn refuse(&self, call_began: Instant) -> bool {
         match &self.0 {
             Source::Static(_) => false,
-            Source::Chain(chain) => chain.refuse(),
+            Source::Chain(chain) => chain.refuse(call_began),
         }
     }
 }
@@ -264,8 +272,12 @@ impl Chain {
         Ok(identity)
     }
 
-    fn refuse(&self) -> bool {
+    fn refuse(&self, call_began: Instant) -> bool {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has come since the call began was not refused, or not alone: it is tried.
+        if current.as_ref().is_some_and(|current| current.since > call_began) {
+            return true;
+        }
         let stale = current
             .as_ref()
             .is_none_or(|current| current.since.elapsed() >= REFUSAL_HOLDS);
@@ -382,10 +394,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn refused_credentials_are_dropped_once_a_minute() {
         let chain = chain_with(None);
-        assert!(!chain.refuse(), "they were just fetched");
+        let began = Instant::now();
+        assert!(!chain.refuse(began), "they were just fetched");
         assert!(chain.current(Need::Valid).is_some());
         tokio::time::advance(REFUSAL_HOLDS).await;
-        assert!(chain.refuse());
+        assert!(chain.refuse(began));
         assert!(chain.current(Need::Valid).is_none());
+    }
+
+    // A call that was out when credentials were renewed was refused for the old ones, and its task failed.
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_of_the_credentials_that_its_call_had() {
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let renewed = chain_with(None);
+        assert!(renewed.refuse(began), "the next call has the new ones");
+        assert!(renewed.current(Need::Valid).is_some(), "which nobody refused");
+        assert!(!renewed.refuse(Instant::now()), "now somebody has");
     }
 }

@@ -48,6 +48,13 @@ impl Environment {
         Self::new(variables, SystemTime::now)
     }
 
+    /// The same with another variable, or with another value for one.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
     /// The first of `names` that is set and not blank.
     #[must_use]
     pub fn first(&self, names: &[&str]) -> Option<&str> {

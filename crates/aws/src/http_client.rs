@@ -1,36 +1,47 @@
 //! The HTTP client that all clients of a process share: HTTP/1.1 with keep-alive, TLS by rustls.
+//!
+//! A connection belongs to the request that uses it, and moves when whoever waits for the answer is polled: no task of its
+//! own stands between the two, so an answer wakes one task and not three. Afterwards it goes back to the pool.
+
+mod connection;
+mod pool;
 
 use std::error::Error;
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::{Connect, HttpConnector, capture_connection};
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
+use tower_service::Service;
 use tracing::info;
+
+use connection::{Connection, Stream};
+use pool::{Pool, Server};
+
+pub use connection::AnswerBody;
 
 /// Longest wait for a connection: name, TCP and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Well below the 350 s after which NAT gateways drop an idle flow: a synchronous call may wait 15 minutes.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Connections that are not used for this long are closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 type Body = Full<Bytes>;
 
-/// A pool of connections per host. Connection tasks live on the runtime of the caller and end with their connection,
-/// at the latest when it was idle for a minute or the client is dropped.
+/// A pool of connections per server. A connection that is not used for a minute is closed.
 #[derive(Debug)]
 pub struct HttpClient {
-    plain: Client<HttpConnector, Body>,
+    plain: HttpConnector,
     /// Made when the first `https` request goes out: reading the machine's root certificates takes milliseconds.
-    tls: OnceCell<Client<HttpsConnector<HttpConnector>, Body>>,
+    tls: OnceCell<HttpsConnector<HttpConnector>>,
+    pool: Arc<Pool>,
 }
 
 /// Why a request has no response.
@@ -53,8 +64,9 @@ impl HttpClient {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            plain: pool().build(connector()),
+            plain: connector(),
             tls: OnceCell::new(),
+            pool: Arc::default(),
         }
     }
 
@@ -65,69 +77,104 @@ impl HttpClient {
     /// There is no answer: the error says whether the other side may have seen the request.
     ///
     /// # Cancel safety
-    /// Whether the other side acts on the request is then unknown.
-    pub async fn request(&self, request: Request<Body>, connect_by: Instant) -> Result<Response<Incoming>, SendError> {
-        let response = if request.uri().scheme_str() == Some("http") {
-            send(&self.plain, request, connect_by).await
-        } else {
-            let client = self.tls.get_or_try_init(tls_client).await?;
-            send(client, request, connect_by).await
-        };
-        let Some(response) = response else {
-            return Err(SendError::NotSent("no connection in time".to_owned()));
-        };
-        response.map_err(|error| {
-            let reason = chain(&error);
-            let hyper_error = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
-            let not_sent =
-                error.is_connect() || hyper_error.is_some_and(|error| error.is_canceled() || error.is_closed());
-            if not_sent {
-                SendError::NotSent(reason)
-            } else {
-                SendError::Broken(reason)
+    /// The connection is closed, and whether the other side acts on the request is unknown.
+    pub async fn request(
+        &self,
+        mut request: Request<Body>,
+        connect_by: Instant,
+    ) -> Result<Response<AnswerBody>, SendError> {
+        let path = request.uri().path_and_query().cloned();
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let uri = std::mem::replace(request.uri_mut(), path.into());
+        let server = Server::of(&uri).ok_or_else(|| SendError::NotSent(format!("`{uri}` names no server")))?;
+        if !request.headers().contains_key(HOST) {
+            let host = host(&uri).ok_or_else(|| SendError::NotSent(format!("`{uri}` names no host")))?;
+            request.headers_mut().insert(HOST, host);
+        }
+        loop {
+            let idle = self.pool.take(&server);
+            let is_reused = idle.is_some();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => self.connect(&uri, connect_by).await?,
+            };
+            let mut error = match connection.send(request).await {
+                Ok(response) => {
+                    let lease = |incoming| AnswerBody::new(incoming, connection, server, &self.pool);
+                    return Ok(response.map(lease));
+                }
+                Err(error) => error,
+            };
+            let unsent = error.take_message();
+            let is_sent = unsent.is_none();
+            match unsent {
+                // The other side closed it while it was idle.
+                Some(unsent) if is_reused => request = unsent,
+                _ => {
+                    let reason = chain(&error.into_error());
+                    return Err(if is_sent {
+                        SendError::Broken(reason)
+                    } else {
+                        SendError::NotSent(reason)
+                    });
+                }
             }
-        })
+        }
+    }
+
+    async fn connect(&self, uri: &Uri, connect_by: Instant) -> Result<Box<Connection>, SendError> {
+        let connected = async {
+            let stream = if uri.scheme_str() == Some("http") {
+                let stream = dial(&mut self.plain.clone(), uri).await?;
+                Stream::Http(stream)
+            } else {
+                let tls = self.tls.get_or_try_init(tls_connector).await?;
+                dial(&mut tls.clone(), uri).await?
+            };
+            Connection::open(stream).await.map_err(|error| chain(&error))
+        };
+        match timeout_at(connect_by, connected).await {
+            Ok(connected) => connected.map_err(SendError::NotSent),
+            Err(_) => Err(SendError::NotSent("no connection in time".to_owned())),
+        }
     }
 }
 
-/// None if there was no connection in time. Whoever waits for the answer must be able to tell that from a call that
-/// takes long: the other side has seen nothing of it.
-async fn send<C: Connect + Clone + Send + Sync + 'static>(
-    client: &Client<C, Body>,
-    mut request: Request<Body>,
-    connect_by: Instant,
-) -> Option<Result<Response<Incoming>, ClientError>> {
-    let mut connection = capture_connection(&mut request);
-    let connected = async { connection.wait_for_connection_metadata().await.is_some() };
-    let mut response = std::pin::pin!(client.request(request));
-    tokio::select! {
-        biased;
-        response = &mut response => return Some(response),
-        // False is the end of the request, which its own future tells.
-        true = connected => {}
-        () = sleep_until(connect_by) => return None,
-    }
-    Some(response.await)
+async fn dial<C>(connector: &mut C, uri: &Uri) -> Result<C::Response, String>
+where
+    C: Service<Uri>,
+    C::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let failed = |error: C::Error| chain(&*error.into());
+    poll_fn(|cx| connector.poll_ready(cx)).await.map_err(failed)?;
+    connector.call(uri.clone()).await.map_err(failed)
 }
 
-fn pool() -> hyper_util::client::legacy::Builder {
-    let mut pool = Client::builder(TokioExecutor::new());
-    pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
-    pool
+/// The `Host` header of requests to a URI: with its port, unless that is the scheme's own.
+pub(crate) fn host(uri: &Uri) -> Option<HeaderValue> {
+    let authority = uri.authority()?;
+    let is_default = matches!(
+        (uri.scheme_str(), uri.port_u16()),
+        (Some("http"), Some(80)) | (Some("https"), Some(443))
+    );
+    let host = if is_default {
+        authority.host()
+    } else {
+        authority.as_str()
+    };
+    HeaderValue::from_str(host).ok()
 }
 
 fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
-    // Also for a connection that hyper makes by itself, after one from its pool turned out to be closed.
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_keepalive(Some(KEEPALIVE));
     connector.set_keepalive_interval(Some(KEEPALIVE));
     connector
 }
 
-async fn tls_client() -> Result<Client<HttpsConnector<HttpConnector>, Body>, SendError> {
+async fn tls_connector() -> Result<HttpsConnector<HttpConnector>, String> {
     let built = tokio::task::spawn_blocking(|| {
         let provider = rustls::crypto::ring::default_provider;
         let builder = match HttpsConnectorBuilder::new().with_provider_and_native_roots(provider()) {
@@ -139,12 +186,10 @@ async fn tls_client() -> Result<Client<HttpsConnector<HttpConnector>, Body>, Sen
                     .map_err(|error| error.to_string())?
             }
         };
-        Ok::<_, String>(pool().build(builder.https_only().enable_http1().wrap_connector(connector())))
+        Ok::<_, String>(builder.https_only().enable_http1().wrap_connector(connector()))
     });
-    match built.await {
-        Ok(client) => client.map_err(|error| SendError::NotSent(format!("TLS cannot be set up: {error}"))),
-        Err(error) => Err(SendError::NotSent(format!("TLS cannot be set up: {error}"))),
-    }
+    let built = built.await.unwrap_or_else(|error| Err(error.to_string()));
+    built.map_err(|error| format!("TLS cannot be set up: {error}"))
 }
 
 /// An error with its causes on one line.

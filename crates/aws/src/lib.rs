@@ -14,12 +14,14 @@ mod http_client;
 mod objects;
 mod service;
 mod sign;
+mod signer;
 
 pub use credentials::{CredentialsCache, CredentialsPlan, NoCredentials, RolePlan};
 pub use endpoint::{parse_endpoint, regional_endpoint};
 pub use environment::Environment;
 pub use failures::FailureQueues;
-pub use http_client::{CONNECT_TIMEOUT, HttpClient, SendError, chain};
+pub use http_client::{AnswerBody, CONNECT_TIMEOUT, HttpClient, SendError, chain};
 pub use objects::{ObjectPlace, ObjectStore, key_of, object_uri, parse_bucket};
 pub use service::{Declined, SettingKeys};
 pub use sign::{CannotSign, Service, sign_request};
+pub use signer::Signer;

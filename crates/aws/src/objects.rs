@@ -37,12 +37,7 @@ impl ObjectPlace {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub fn parse(
-        text: &str,
-        region: &str,
-        endpoint: Option<&str>,
-        environment: &Environment,
-    ) -> Result<Self, String> {
+    pub fn parse(text: &str, region: &str, endpoint: Option<&str>, environment: &Environment) -> Result<Self, String> {
         let (bucket, prefix) = parse_bucket(text)?;
         let place = Place::Bucket {
             bucket: bucket.clone(),

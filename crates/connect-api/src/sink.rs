@@ -198,6 +198,10 @@ impl fmt::Debug for Attachment {
 
 /// Packs encoded records into the body of one call.
 pub trait PayloadBuilder: Send {
+    /// Tells before the first record that the body will have about so many bytes: one that has room for them need not
+    /// grow.
+    fn expect(&mut self, _bytes: usize) {}
+
     /// Upper bound of the bytes that [`PayloadBuilder::push`] of this record adds, separators included.
     fn cost(&self, origin: &Origin, record: &Encoded) -> usize;
 

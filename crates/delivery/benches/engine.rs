@@ -110,11 +110,7 @@ fn chunks(total: usize, size: usize) -> Vec<(i32, Vec<Delivery>)> {
                     },
                     timestamp: None,
                     key_hash: Some((offset as u64 % 5000).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
-                    routes: std::iter::once((
-                        RouteIndex(0),
-                        Encoded::from(vec![b'x'; size]),
-                    ))
-                    .collect(),
+                    routes: std::iter::once((RouteIndex(0), Encoded::from(vec![b'x'; size]))).collect(),
                     original: None,
                     dead_letter: None,
                 })

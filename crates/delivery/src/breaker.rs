@@ -122,6 +122,14 @@ impl Breaker {
         true
     }
 
+    /// A probe took all the time that a call has: the next one goes an interval after its end.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.probed_at = now;
+            open.retry_at = None;
+        }
+    }
+
     /// A call succeeded. Answers with the outage that it ended.
     pub(crate) fn succeed(&mut self) -> Option<Open> {
         self.failing_from = None;

@@ -114,6 +114,7 @@ pub(crate) struct Shared {
     pub(crate) dead_lettered_records: AtomicU64,
     pub(crate) failed_records: AtomicU64,
     pub(crate) dropped_records: AtomicU64,
+    pub(crate) rewound_records: AtomicU64,
     pub(crate) late_records: AtomicU64,
     /// Routes whose destination takes nothing now.
     pub(crate) outages: watch::Sender<usize>,
@@ -139,6 +140,7 @@ impl Shared {
             dead_lettered_records: self.dead_lettered_records.load(Ordering::Relaxed),
             failed_records: self.failed_records.load(Ordering::Relaxed),
             dropped_records: self.dropped_records.load(Ordering::Relaxed),
+            rewound_records: self.rewound_records.load(Ordering::Relaxed),
             late_records: self.late_records.load(Ordering::Relaxed),
         }
     }
@@ -200,6 +202,7 @@ impl Engine {
             dead_lettered_records: AtomicU64::new(0),
             failed_records: AtomicU64::new(0),
             dropped_records: AtomicU64::new(0),
+            rewound_records: AtomicU64::new(0),
             late_records: AtomicU64::new(0),
             outages: watch::Sender::new(0),
             done: AtomicU64::new(0),

@@ -21,7 +21,7 @@
 //!   always take one chunk. While the worker's memory is short, a partition that stands still gives back what waits
 //!   there, and its reader goes back ([`PushError::Rewound`]).
 //! - Every record pushed counts exactly once: delivered, filtered, skipped, failed, dead-lettered, given back by a
-//!   revocation, or settled by an earlier assignment.
+//!   revocation or to be read again, or settled by an earlier assignment.
 //! - A record given up, or whose answer is kept, is done when its letter is acknowledged, and holds its lane until then.
 //!   None is written for a partition that was given back.
 //!

@@ -83,7 +83,7 @@ impl MemoryBudget for WorkerMemory {
     fn try_acquire(&self, bytes: usize) -> bool {
         let is_acquired = self
             .used_bytes
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            .try_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
                 used.checked_add(bytes).filter(|sum| *sum <= self.bound_bytes)
             })
             .is_ok();
@@ -99,7 +99,7 @@ impl MemoryBudget for WorkerMemory {
 
     fn acquire(&self, bytes: usize) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.waiting.fetch_add(1, Ordering::AcqRel);
+            self.waiting.fetch_add(1, Ordering::SeqCst);
             let _waiting = Waiting(&self.waiting);
             loop {
                 // Listens before it looks: a release in between is not missed.
@@ -115,8 +115,11 @@ impl MemoryBudget for WorkerMemory {
 
     fn release(&self, bytes: usize) {
         if bytes > 0 {
-            self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
-            self.released.notify_waiters();
+            self.used_bytes.fetch_sub(bytes, Ordering::SeqCst);
+            // Who starts to wait after this look has counted himself before he looks at the bytes, and finds these.
+            if self.waiting.load(Ordering::SeqCst) > 0 {
+                self.released.notify_waiters();
+            }
         }
     }
 

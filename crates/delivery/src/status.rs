@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ pub struct EngineStatus {
     pub failed_records: u64,
     /// Records taken in and given back undone: revoked, lost or left at shutdown, once per route.
     pub dropped_records: u64,
+    /// Records given back to their reader, as others need the memory ([`PushError::Rewound`](crate::PushError::Rewound)), once
+    /// per route. They are pushed again.
+    pub rewound_records: u64,
     /// Records whose answer came after their partition was given away, once per route. They were not committed.
     pub late_records: u64,
 }
@@ -82,6 +85,8 @@ pub struct RouteStatus {
     pub function_limit: LimitStatus,
     /// The same of its account.
     pub account_limit: LimitStatus,
+    /// Whether it has something to send and waits for one of these limits.
+    pub waits_for_limit: bool,
     /// Calls that wait for their answer.
     pub calls_in_flight: usize,
     /// Batches, and parts of batches, that wait to be sent again.
@@ -178,6 +183,7 @@ pub(crate) struct RouteBoard {
     pub(crate) destination: Arc<str>,
     outage: Mutex<Option<(Outage, Instant, Failure)>>,
     limits: (Arc<Limit>, Arc<Limit>),
+    pub(crate) waits_for_limit: AtomicBool,
     pub(crate) calls_in_flight: AtomicUsize,
     pub(crate) batches_waiting: AtomicUsize,
     pub(crate) calls: AtomicU64,
@@ -201,6 +207,7 @@ impl RouteBoard {
             destination,
             outage: Mutex::new(None),
             limits: gate.limits(),
+            waits_for_limit: AtomicBool::new(false),
             calls_in_flight: AtomicUsize::new(0),
             batches_waiting: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
@@ -243,7 +250,7 @@ impl RouteBoard {
 
     pub(crate) fn is_slowed_down(&self, now: Instant) -> bool {
         let (function, account) = &self.limits;
-        function.holds_back(now) || account.holds_back(now)
+        self.waits_for_limit.load(Ordering::Relaxed) && (function.holds_back(now) || account.holds_back(now))
     }
 
     pub(crate) fn status(&self, now: Instant) -> RouteStatus {
@@ -268,6 +275,7 @@ impl RouteBoard {
             },
             function_limit: self.limits.0.status(now),
             account_limit: self.limits.1.status(now),
+            waits_for_limit: self.waits_for_limit.load(Ordering::Relaxed),
             calls_in_flight: self.calls_in_flight.load(Ordering::Relaxed),
             batches_waiting: self.batches_waiting.load(Ordering::Relaxed),
             calls: self.calls.load(Ordering::Relaxed),

@@ -1,5 +1,6 @@
 //! What records refer to is stored before the call that carries them, and held within the bounds of memory.
-#![allow(clippy::unwrap_used, clippy::unwrap_in_result, reason = "test code")]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test code")]
+#![allow(clippy::cast_sign_loss, reason = "offsets of tests are small and positive")]
 
 mod support;
 

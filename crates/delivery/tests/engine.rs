@@ -707,6 +707,32 @@ async fn a_route_that_is_not_required_skips_records_in_an_outage_and_slows_nobod
     }
 }
 
+// Each of its calls held the partition until its time-out, one after the other.
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_not_required_and_never_answers_holds_a_record_now_and_then_only() {
+    let mut hanging = shadow();
+    hanging.call_timeout = Duration::from_secs(10);
+    let sink = FakeSink::new(vec![settings(), hanging], |seen| match seen.route {
+        1 => Reply::Hang,
+        _ => now(Verdict::Accepted),
+    });
+    let world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    for offset in 0..100 {
+        intake
+            .push(vec![sized(0, offset, &[0, 1], 5)], offset + 1)
+            .await
+            .unwrap();
+        world.committable(0, offset + 1).await;
+        tokio::time::sleep(ms(500)).await;
+    }
+    let calls = sink.calls().iter().filter(|call| call.route == 1).count();
+    assert!((2..=30).contains(&calls), "{calls} calls");
+    let status = world.engine.status();
+    assert_eq!(status.routes[1].skipped_records, 100);
+    assert!(matches!(status.routes[1].health, RouteHealth::Unreachable { .. }));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_route_that_is_not_required_held_goes_when_its_outage_begins() {
     let mut slow = shadow();

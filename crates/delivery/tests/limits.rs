@@ -11,7 +11,7 @@ use std::time::Duration;
 use klamm_connect_api::delivery::{DeliverySettings, Ordering};
 use klamm_connect_api::sink::{ThrottleScope, Verdict};
 use klamm_delivery::{
-    Delivery, Intake, LimitSettings, LimitStatus, PartitionLimits, RouteHealth, WorkerLimits, WorkerMemory,
+    Delivery, Intake, LimitSettings, LimitStatus, PartitionLimits, RouteHealth, RouteStatus, WorkerLimits, WorkerMemory,
 };
 use support::*;
 use tokio::time::{Instant, sleep};
@@ -348,4 +348,60 @@ async fn nothing_is_kept_of_engines_that_ended() {
         tokio::task::yield_now().await;
     }
     assert_eq!(worker.limits.in_use(), (0, 0));
+}
+
+// Whether anybody needs its records or not, what a route is told concerns all who call the function.
+#[tokio::test(start_paused = true)]
+async fn throttles_of_a_route_that_is_not_required_lower_the_limits_that_it_shares() {
+    for by in [ThrottleScope::Function, ThrottleScope::Account] {
+        let mut shadow = settings();
+        (shadow.is_required, shadow.retry.max_attempts) = (false, 1);
+        let sink = FakeSink::shaped(vec![settings(), shadow], shape(|_| 0), move |seen| match seen.route {
+            1 => now(throttled_by(by, Some(ms(2000)))),
+            _ => now(Verdict::Accepted),
+        });
+        let world = World::new(&sink);
+        let mut intake = world.engine.assign(tp(0), 1, 0);
+        intake.push(vec![sized(0, 0, &[1], 5)], 1).await.unwrap();
+        world.committable(0, 1).await;
+        let status = world.engine.status();
+        let RouteStatus {
+            function_limit,
+            account_limit,
+            ..
+        } = &status.routes[0];
+        let (told, other) = match by {
+            ThrottleScope::Function => (function_limit, account_limit),
+            ThrottleScope::Account | ThrottleScope::Caller => (account_limit, function_limit),
+        };
+        assert!(
+            told.throttled.is_some() && told.closed_for.is_some(),
+            "{by:?}: {told:?}"
+        );
+        assert!(other.throttled.is_none(), "{by:?}: {other:?}");
+        assert_eq!(status.routes[1].throttled_calls, 1);
+    }
+}
+
+// The account's throttle was told of a route that had nothing to send.
+#[tokio::test(start_paused = true)]
+async fn only_a_route_that_has_something_to_send_waits_for_a_limit() {
+    let mut busy = settings();
+    busy.ordering = Ordering::None;
+    busy.batch_records = 1;
+    let sink = FakeSink::new(vec![busy, settings()], |_| {
+        now(throttled_by(ThrottleScope::Account, Some(ms(20_000))))
+    });
+    let world = World::new(&sink);
+    let mut intake = world.engine.assign(tp(0), 1, 0);
+    intake.push(records(0, 0..20), 20).await.unwrap();
+    sleep(ms(10)).await;
+    let waits: Vec<bool> = world
+        .engine
+        .status()
+        .routes
+        .iter()
+        .map(|route| route.waits_for_limit)
+        .collect();
+    assert_eq!(waits, [true, false]);
 }

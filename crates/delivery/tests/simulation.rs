@@ -63,10 +63,22 @@ fn route() -> impl Strategy<Value = DeliverySettings> {
         1..6_usize,
         any::<bool>(),
         prop_oneof![Just(ErrorPolicy::Ignore), Just(ErrorPolicy::DeadLetter)],
+        prop_oneof![3 => Just(true), 1 => Just(false)],
     )
         .prop_map(
-            |(ordering, batch_scope, batch_records, batch_bytes, linger_ms, max_in_flight, bisect, error_policy)| {
+            |(
+                ordering,
+                batch_scope,
+                batch_records,
+                batch_bytes,
+                linger_ms,
+                max_in_flight,
+                bisect,
+                error_policy,
+                is_required,
+            )| {
                 let mut settings = settings();
+                settings.is_required = is_required;
                 settings.ordering = ordering;
                 settings.batch_scope = batch_scope;
                 settings.batch_records = batch_records;
@@ -441,8 +453,11 @@ impl Simulation {
         let is_given_up = || is_kept(&|about| about.given_up().is_some_and(|given_up| *given_up.route == *alias));
         let accepted = |log: &mut Log| log.accepted.contains_key(&(route, partition, offset));
         let is_accepted = self.world.sink.log(accepted) && (!self.case.keeps_answers || is_answered());
-        let ignores = self.case.routes[route].error_policy == ErrorPolicy::Ignore;
-        is_accepted || is_poison(partition, offset) && (ignores || is_given_up())
+        let settings = &self.case.routes[route];
+        let ignores = settings.error_policy == ErrorPolicy::Ignore;
+        // A route that is not required gives up whatever its destination does not take.
+        let may_give_up = is_poison(partition, offset) || !settings.is_required;
+        is_accepted || may_give_up && (ignores || is_given_up())
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
@@ -528,7 +543,7 @@ impl Simulation {
         let settled = settled + status.dead_lettered_records;
         let resumed = status.resumed_records;
         prop_assert_eq!(
-            settled + resumed + status.dropped_records + status.late_records,
+            settled + resumed + status.dropped_records + status.rewound_records + status.late_records,
             self.pushed
         );
         prop_assert_eq!(status.filtered_records, self.filtered);
@@ -545,7 +560,10 @@ impl Simulation {
         for letter in &kept {
             let (partition, offset) = (letter.origin.topic_partition.partition(), letter.origin.offset);
             let is_right = match &letter.about {
-                About::GivenUp(_) | About::Skipped(_) => is_poison(partition, offset),
+                About::GivenUp(given_up) | About::Skipped(given_up) => {
+                    let route = given_up.route.strip_prefix("route-").unwrap().parse::<usize>().unwrap();
+                    is_poison(partition, offset) || !self.case.routes[route].is_required
+                }
                 About::Failed => is_undeliverable(offset),
                 About::Answered { result, .. } => !is_poison(partition, offset) && *result == offset.to_string(),
             };

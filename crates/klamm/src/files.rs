@@ -150,6 +150,22 @@ impl ConnectorFile {
         })
     }
 
+    /// A connector that a file holds beside other things: its settings, or the shape of `POST /connectors`. `path` is
+    /// named in errors; `name` counts unless the configuration has one.
+    ///
+    /// # Errors
+    /// The value is neither of the shapes.
+    pub fn from_json(path: &Path, name: String, value: Value) -> Result<Self, FileError> {
+        let (own, mut config, initial_state) = parts_of_json(path, value)?;
+        let name = own.unwrap_or(name);
+        config.insert("name".to_owned(), Some(name.clone()));
+        Ok(Self {
+            name,
+            config,
+            initial_state,
+        })
+    }
+
     /// Reads the configuration alone, of a connector that may have no name.
     ///
     /// # Errors
@@ -170,7 +186,11 @@ fn parts(path: &Path) -> Result<Parts, FileError> {
             .collect();
         return Ok(flat(config));
     }
-    let value: Value = serde_json::from_slice(&read(path)?).map_err(|error| invalid(path, error.to_string()))?;
+    let value = serde_json::from_slice(&read(path)?).map_err(|error| invalid(path, error.to_string()))?;
+    parts_of_json(path, value)
+}
+
+fn parts_of_json(path: &Path, value: Value) -> Result<Parts, FileError> {
     let Value::Object(mut object) = value else {
         return Err(invalid(path, "a connector is a JSON object"));
     };

@@ -37,8 +37,9 @@ mod files;
 mod worker;
 
 pub use files::{ConnectorFile, FileError, properties_of_environment, read_properties};
+pub use klamm_lambda_sink::Environment;
 pub use klamm_runtime::{
     Herder, HerderError, HerderErrorKind, LogLevel, LogLevels, Outcome, Plugins, Preview, PreviewRecord,
     SubmittedConfig, TargetState, WorkerConfig,
 };
-pub use worker::{StartError, Worker, WorkerBuilder, plugins};
+pub use worker::{StartError, Worker, WorkerBuilder, plugins, plugins_in};

@@ -1,4 +1,4 @@
-//! The worker's log on standard error.
+//! The log: of a worker on standard error, of a local world among what it shows.
 
 use klamm::{LogLevel, LogLevels};
 use tracing::level_filters::LevelFilter;
@@ -6,14 +6,28 @@ use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, warn};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The credentials chain logs each provider that has none, at each try; delivery says it once.
-const DEFAULT: (LogLevel, &[(&str, LogLevel)]) = (LogLevel::Info, &[("aws_config", LogLevel::Error)]);
+const LOGGERS: &[(&str, LogLevel)] = &[("aws_config", LogLevel::Error)];
 
-/// Logs as `KLAMM_LOG` says, and as the levels say later.
+/// Logs to standard error as `KLAMM_LOG` says, else information, and as the levels say later.
 pub(crate) fn to_stderr(is_json: bool) -> LogLevels {
+    start(std::io::stderr, is_json, LogLevel::Info)
+}
+
+/// Logs to this writer as `KLAMM_LOG` says, else warnings, and as the levels say later.
+pub(crate) fn to(writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) -> LogLevels {
+    start(writer, false, LogLevel::Warn)
+}
+
+fn start(
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    is_json: bool,
+    default: LogLevel,
+) -> LogLevels {
     let wish = std::env::var("KLAMM_LOG").ok();
     let parsed = wish.as_deref().map(str::parse::<Targets>);
     let refused = parsed.as_ref().and_then(|parsed| parsed.as_ref().err()).map(ToString::to_string);
@@ -23,19 +37,18 @@ pub(crate) fn to_stderr(is_json: bool) -> LogLevels {
             LogLevels::new(root, targets.iter().map(|(target, level)| (target.to_owned(), named(level))))
         }
         Some(Err(_)) | None => {
-            let (root, loggers) = DEFAULT;
-            LogLevels::new(root, loggers.iter().map(|(logger, level)| ((*logger).to_owned(), *level)))
+            LogLevels::new(default, LOGGERS.iter().map(|(logger, level)| ((*logger).to_owned(), *level)))
         }
     };
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(false);
     let lines = if is_json { lines.json().boxed() } else { lines.boxed() };
     tracing_subscriber::registry()
         .with(lines.with_filter(ByLevels(levels.clone())))
         .init();
     if let Some(error) = refused {
-        warn!(%error, "`KLAMM_LOG` is not a valid filter, the default is used: information, and errors of `aws_config`");
+        warn!(%error, "`KLAMM_LOG` is not a valid filter, the default is used: {default:?}, and errors of `aws_config`");
     }
     levels
 }

@@ -1,6 +1,7 @@
 //! The `klamm` command.
 #![forbid(unsafe_code)]
 
+mod dev;
 mod logging;
 mod tools;
 
@@ -41,6 +42,15 @@ enum Command {
     ///
     /// `KLAMM_LOG` sets what is logged, such as `debug` or `info,klamm_delivery=debug`.
     Worker(WorkerArgs),
+    /// Runs functions, a Kafka and a worker on this machine, as `klamm.dev.json` describes them.
+    ///
+    /// Everything is in this process and in memory; functions are processes that end with it. Paths in the file begin at its
+    /// folder. `klamm dev produce TOPIC` and `klamm dev tail` work on the world that runs.
+    ///
+    /// Exit codes: 0 after an orderly end, with `--once` when all sample records are delivered; 1 if they are not; 2 for a
+    /// file or a handler that is wrong; 3 if something cannot start, such as a busy port; 4 if a second signal cut the end
+    /// short.
+    Dev(dev::DevArgs),
     /// Reads, writes and lists topics.
     ///
     /// Exit codes: 0, or 1 if it failed; one line on standard error then says why.
@@ -98,6 +108,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Worker(args) => worker(args),
+        Command::Dev(args) => dev::dev(&args),
         Command::Topic(command) => {
             log_if_asked();
             tools::topic(&command)

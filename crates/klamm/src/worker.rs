@@ -20,10 +20,16 @@ use crate::files::ConnectorFile;
 /// Every plugin that ships.
 #[must_use]
 pub fn plugins() -> Plugins {
-    let lambda = LambdaSinkConnector::new(Environment::process()).with_patterns(klamm_smt::event_pattern());
+    plugins_in(Environment::process())
+}
+
+/// Every plugin that ships, in surroundings of another making.
+#[must_use]
+pub fn plugins_in(environment: Environment) -> Plugins {
+    let lambda = LambdaSinkConnector::new(environment.clone()).with_patterns(klamm_smt::event_pattern());
     Plugins::new()
         .with_sink(Arc::new(lambda))
-        .with_failure_destinations(Arc::new(FailureQueues::new(Environment::process())))
+        .with_failure_destinations(Arc::new(FailureQueues::new(environment)))
         .with_converters(klamm_converters::converters())
         .with_header_converters(klamm_converters::header_converters())
         .with_transforms(klamm_smt::transforms())

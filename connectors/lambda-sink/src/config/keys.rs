@@ -347,7 +347,8 @@ fn shared_keys(flavour: Flavour) -> Vec<ConfigKey> {
              place. The credentials are those that call the function.",
         )
         .optional()
-        .validator(Validator::new(|text| klamm_aws::parse_bucket(text).map(|_| ()))),
+        // A route may have none where the connector has one.
+        .validator(Validator::new(|text| if text.is_empty() { Ok(()) } else { klamm_aws::parse_bucket(text).map(|_| ()) })),
         key(
             claim::MIN_BYTES,
             ConfigType::Int,

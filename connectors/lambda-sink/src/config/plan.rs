@@ -134,12 +134,14 @@ pub(crate) enum Topics {
 
 impl RoutePlan {
     /// What Lambda limits together: the calls of a function, whatever its version or alias, and those of an account in a
-    /// region. Which account that is, credentials tell, or the function's ARN; both as they are written, since only
-    /// Lambda knows whose they are. The functions of a template are one.
+    /// region. Which account that is, the function's ARN tells, or that of the role whose credentials are used; of other
+    /// credentials only Lambda knows whose they are, so that a function's ARN and its bare name are two there. The functions
+    /// of a template are one.
     pub(crate) fn limit_keys(&self) -> LimitKeys {
+        let callers = self.credentials.account().unwrap_or_default();
         let (owner, function) = match &self.function {
-            Callee::Function(function) => (function.account().unwrap_or_default(), function.name().to_owned()),
-            Callee::ByTopic(template) => ("", template.to_string()),
+            Callee::Function(function) => (function.account().unwrap_or(callers), function.name().to_owned()),
+            Callee::ByTopic(template) => (callers, template.to_string()),
         };
         let account = [self.credentials.identity(), &self.region, &self.endpoint, owner].join("\n");
         LimitKeys {
@@ -312,7 +314,7 @@ impl Planner<'_> {
             request: prices[0].unwrap_or_default(),
             gb_second: prices[1].unwrap_or_default(),
         });
-        let claim_check = self.claim_check(&scope, region.as_deref());
+        let claim_check = self.claim_check(&scope, &prefix, region.as_deref());
         Some(RoutePlan {
             name,
             function_key,
@@ -331,20 +333,25 @@ impl Planner<'_> {
             context,
             asks_log,
             prices,
-            claim_check,
+            claim_check: claim_check?,
             delivery,
         })
     }
 
-    fn claim_check(&mut self, scope: &Scope<'_>, region: Option<&str>) -> Option<ClaimPlan> {
+    /// The route's claim check, which it need not have; nothing if its settings are wrong.
+    fn claim_check(&mut self, scope: &Scope<'_>, prefix: &str, region: Option<&str>) -> Option<Option<ClaimPlan>> {
         let text = |key: &str| scope.str(key).filter(|text| !text.is_empty());
-        let destination = text(claim::KEYS.destination)?;
+        let key = claim::KEYS.destination;
+        let Some(destination) = text(key) else {
+            let is_wrong = |key: &str| self.is_set(key) && self.parsed.str(key).is_none();
+            return (!is_wrong(key) && !is_wrong(&format!("{prefix}{key}"))).then_some(None);
+        };
         let region = text(claim::KEYS.region).or(region)?;
         match ObjectPlace::parse(destination, region, text(claim::KEYS.endpoint), self.environment) {
-            Ok(place) => Some(ClaimPlan {
+            Ok(place) => Some(Some(ClaimPlan {
                 place,
                 min_bytes: scope.usize(claim::MIN_BYTES),
-            }),
+            })),
             Err(why) => {
                 // What is wrong with a setting was said when it was parsed; the environment is left.
                 self.error_once(claim::KEYS.endpoint, why);

@@ -470,6 +470,119 @@ fn renderings_are_chosen_by_route_and_settings_without_effect_are_named() {
 }
 
 #[test]
+fn a_claim_check_is_a_routes_own_or_the_connectors_and_its_bucket_where_the_function_is() {
+    let routes: Pairs<'_> = &[
+        ("routes", "a,b,c"),
+        ("routes.a.topics", "a"),
+        ("routes.a.function", "f"),
+        ("routes.b.topics", "b"),
+        ("routes.b.function", "f"),
+        ("routes.b.aws.lambda.region", "us-east-2"),
+        ("routes.b.claim.check.min.bytes", "1000"),
+        ("routes.c.topics", "c"),
+        ("routes.c.function", "f"),
+        ("routes.c.claim.check.destination", ""),
+        ("claim.check.destination", "s3://my-claims/prod/"),
+    ];
+    let environment = Environment::new([("AWS_ENDPOINT_URL_S3", "http://s3:1/")], || std::time::UNIX_EPOCH);
+    let plan_of = |environment: &Environment| plan_in(environment, &raw(BASE, routes)).unwrap();
+    let claim = |region: &str, endpoint: Option<&str>, min_bytes| {
+        Some(crate::claim::ClaimPlan {
+            place: klamm_aws::ObjectPlace {
+                bucket: "my-claims".to_owned(),
+                prefix: "prod/".to_owned(),
+                region: region.to_owned(),
+                endpoint: endpoint.map(str::to_owned),
+            },
+            min_bytes,
+        })
+    };
+    let found = |plan: Plan| {
+        plan.routes
+            .into_iter()
+            .map(|route| route.claim_check)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found(plan_of(&no_environment())),
+        [
+            claim("eu-west-1", None, None),
+            claim("us-east-2", None, Some(1000)),
+            None
+        ]
+    );
+    let endpoint = Some("http://s3:1");
+    assert_eq!(found(plan_of(&environment))[0], claim("eu-west-1", endpoint, None));
+
+    let function = ("aws.lambda.function.name", "f");
+    let cases: &[(Pairs<'_>, &str)] = &[
+        (
+            &[function, ("claim.check.destination", "s3://B")],
+            "claim.check.destination: Invalid value s3://B for configuration claim.check.destination: it names no bucket: \
+             accepted are `s3://<bucket>/<prefix>` and the ARN of an S3 bucket with `/<prefix>` behind it",
+        ),
+        (
+            &[function, ("claim.check.region", "eu-west-1")],
+            "claim.check.region: has no effect without `claim.check.destination`: set that, or leave this out",
+        ),
+        (
+            &[
+                function,
+                ("claim.check.destination", "s3://my-claims"),
+                ("claim.check.endpoint", "https://me:hunter2@h"),
+            ],
+            "claim.check.endpoint: Invalid value https://***@h for configuration claim.check.endpoint: `https://***@h` is no \
+             base URL: accepted is a base URL, such as `https://lambda.eu-central-1.amazonaws.com` or `http://127.0.0.1:9001`",
+        ),
+    ];
+    for (entries, wanted) in cases {
+        assert_eq!(plan(entries).unwrap_err(), *wanted);
+    }
+}
+
+#[test]
+fn regular_expressions_that_overlap_to_one_function_are_refused_where_that_can_be_seen() {
+    let cases = [
+        // the connector's, two routes', the example ("" is none), why
+        ("orders.*", "orders-.*", "orders.*", "orders-x", "one within the other"),
+        ("orders.*", "orders-eu|refunds", "orders-e[uw]", "orders-eu", "a branch"),
+        (".*", "a\\.b", "a.b", "a.b", "an escaped dot is one"),
+        ("orders-eu", "orders-.*", ".*-eu", "orders-eu", "of the connector's own"),
+        (
+            "orders-.*",
+            "orders-.*|x",
+            "refunds|x",
+            "",
+            "what is not consumed overlaps in vain",
+        ),
+        (".*", "orders-.*", "refunds-.*", "", "apart"),
+        (".*", "(?!pay).*", "pay(ments)?", "", "too much to see"),
+    ];
+    for (consumed, x, y, example, why) in cases {
+        let plan = |function| {
+            let entries = [
+                ("topics.regex", consumed),
+                ("aws.lambda.region", "us-east-2"),
+                ("routes", "x,y"),
+                ("routes.x.topics.regex", x),
+                ("routes.x.function", "f"),
+                ("routes.y.topics.regex", y),
+                ("routes.y.function", function),
+            ];
+            plan_in(&no_environment(), &raw(&[], &entries))
+        };
+        let found = plan("f").err();
+        let wanted = format!("routes.y.topics.regex: route `x` takes topics such as `{example}` to the same function");
+        match (&found, example) {
+            (None, "") => {}
+            (Some(text), example) => assert!(!example.is_empty() && text.starts_with(&wanted), "{why}: {text}"),
+            (None, _) => panic!("{why}: accepted"),
+        }
+        assert!(plan("g").is_ok(), "{why}: each function gets a record once");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_routes_is_named_with_its_key() {
     let route = |more: Pairs<'static>| {
         let base: Pairs<'static> = &[("routes", "x,y"), ("routes.y.topics", "y"), ("routes.y.function", "g")];
@@ -1078,4 +1191,14 @@ fn routes_are_limited_together_if_lambda_limits_them_together() {
     );
     assert_eq!(full, partial, "both forms of an ARN");
     assert!(!format!("{full:?}").contains("123456789012"), "keys are not shown");
+    // The same function under two names had two limits.
+    let role = ("aws.role.arn", "arn:aws:iam::123456789012:role/caller");
+    let by_name = keys(&[(function, "f"), (region, "us-east-2"), role]);
+    let own = keys(&[
+        (function, "arn:aws:lambda:us-east-2:123456789012:function:f:prod"),
+        role,
+    ]);
+    assert_eq!(by_name, own, "the role's account is the function's");
+    let foreign = keys(&[(function, "arn:aws:lambda:us-east-2:210987654321:function:f"), role]);
+    assert_ne!(by_name.account, foreign.account, "another account");
 }

@@ -12,8 +12,6 @@ pub(super) struct ArrayBuilder {
     packing: Packing,
     /// What stands before the first record, and the records so far; empty when there are none.
     body: Vec<u8>,
-    /// Length of the last body, which the next one probably has.
-    expected: usize,
 }
 
 impl ArrayBuilder {
@@ -21,20 +19,20 @@ impl ArrayBuilder {
         Self {
             packing,
             body: Vec::new(),
-            expected: 0,
         }
     }
 }
 
 impl PayloadBuilder for ArrayBuilder {
+    fn expect(&mut self, bytes: usize) {
+        self.body.reserve(bytes);
+    }
+
     fn cost(&self, _origin: &Origin, record: &Encoded) -> usize {
         record.bytes.len() + 1
     }
 
     fn push(&mut self, _origin: &Origin, record: &Encoded) {
-        if self.body.is_empty() {
-            self.body.reserve(self.expected.max(record.bytes.len() + 2));
-        }
         match self.packing {
             Packing::One => debug_assert!(
                 self.body.is_empty(),
@@ -56,7 +54,6 @@ impl PayloadBuilder for ArrayBuilder {
                 self.body.push(b']');
             }
         }
-        self.expected = self.body.len();
         Bytes::from(std::mem::take(&mut self.body))
     }
 

@@ -40,6 +40,10 @@ impl Bounded {
 }
 
 impl PayloadBuilder for Bounded {
+    fn expect(&mut self, bytes: usize) {
+        self.inner.expect(bytes);
+    }
+
     fn cost(&self, origin: &Origin, record: &Encoded) -> usize {
         per_record(self.inner.cost(origin, record))
     }

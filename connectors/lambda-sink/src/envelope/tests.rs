@@ -762,7 +762,8 @@ fn a_reference_stands_in_the_values_place_in_every_format() {
     let text_of_json: Find = |record| serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
     let whole: Find = serde_json::Value::clone;
     let schema = br#"{"schema":{"type":"string","optional":false},"payload":"x"}"#;
-    let cases: [(PayloadPlan, Datum, Find, &[u8], &str, &str); 10] = [
+    type Case<'a> = (PayloadPlan, Datum, Find, &'a [u8], &'a str, &'a str);
+    let cases: [Case<'_>; 10] = [
         (confluent(), large(), of_confluent, br#"{"id":7}"#, json_type, "JSON"),
         (
             escaped(),

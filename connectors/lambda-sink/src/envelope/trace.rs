@@ -83,6 +83,10 @@ struct Traced {
 }
 
 impl PayloadBuilder for Traced {
+    fn expect(&mut self, bytes: usize) {
+        self.inner.expect(bytes);
+    }
+
     fn cost(&self, origin: &Origin, record: &Encoded) -> usize {
         // What stands in front counts as if it were sent, which covers the payload's own front.
         self.inner.cost(origin, record)

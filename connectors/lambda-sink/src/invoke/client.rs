@@ -8,8 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use klamm_aws::{CONNECT_TIMEOUT, CredentialsCache, HttpClient, SendError, Service, chain, sign_request};
+use klamm_aws::{AnswerBody, CONNECT_TIMEOUT, CredentialsCache, HttpClient, SendError, Signer, chain};
 use klamm_connect_api::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
@@ -44,6 +43,7 @@ pub(super) struct LambdaClient {
     pub(super) endpoint: String,
     pub(super) region: String,
     pub(super) credentials: CredentialsCache,
+    pub(super) signer: Signer,
     pub(super) clock: fn() -> SystemTime,
 }
 
@@ -90,32 +90,22 @@ impl LambdaClient {
         &self,
         method: Method,
         path_and_query: &str,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
         within: Duration,
-    ) -> Result<Response<Incoming>, InvokeError> {
+    ) -> Result<Response<AnswerBody>, InvokeError> {
         let send_by = Instant::now() + within;
         let identity = timeout_at(send_by, self.credentials.identity()).await.map_err(|_| {
             let waited_ms = within.as_millis();
             InvokeError::Credentials(format!("their source did not answer within {waited_ms} ms"))
         })??;
         let uri = format!("{}{path_and_query}", self.endpoint);
-        let now = (self.clock)();
-        sign_request(
-            Service::Lambda,
-            &identity,
-            &self.region,
-            now,
-            &method,
-            &uri,
-            &mut headers,
-            &body,
-        )?;
-        headers.insert(USER_AGENT, AGENT);
-        let mut request = http::Request::new(Full::new(body));
+        let mut request = http::Request::new(Full::new(body.clone()));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(uri).map_err(|error| InvokeError::Request(error.to_string()))?;
         *request.headers_mut() = headers;
+        self.signer.sign(&identity, (self.clock)(), &mut request, &body)?;
+        request.headers_mut().insert(USER_AGENT, AGENT);
         let connect_by = send_by.min(Instant::now() + CONNECT_TIMEOUT);
         let sent = self.http.request(request, connect_by).await;
         sent.map_err(|error| match error {
@@ -140,7 +130,7 @@ impl LambdaClient {
         self.read(response, DESCRIPTION_BYTES).await
     }
 
-    async fn read(&self, response: Response<Incoming>, limit: usize) -> Result<Answer, InvokeError> {
+    async fn read(&self, response: Response<AnswerBody>, limit: usize) -> Result<Answer, InvokeError> {
         let (head, mut incoming) = response.into_parts();
         let text = |name| head.headers.get(name)?.to_str().ok().map(str::to_owned);
         let mut answer = Answer {
@@ -190,7 +180,7 @@ impl Invoke for LambdaClient {
         Box::pin(self.description(path_and_query))
     }
 
-    fn refuse_credentials(&self) -> bool {
-        self.credentials.refuse()
+    fn refuse_credentials(&self, sent_at: Instant) -> bool {
+        self.credentials.refuse(sent_at)
     }
 }

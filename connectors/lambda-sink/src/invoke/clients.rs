@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
-use klamm_aws::{CredentialsCache, CredentialsPlan, HttpClient, ObjectStore};
+use klamm_aws::{CredentialsCache, CredentialsPlan, HttpClient, ObjectStore, Signer};
 
 use super::Invoke;
 use super::client::LambdaClient;
@@ -52,6 +52,7 @@ impl Clients {
             endpoint: plan.endpoint.clone(),
             region: plan.region.clone(),
             credentials: CredentialsCache::new(&plan.credentials, &plan.region, &self.http, self.clock),
+            signer: Signer::lambda(&plan.region),
             clock: self.clock,
         });
         known.push((plan.credentials.clone(), Arc::downgrade(&client)));

@@ -703,3 +703,42 @@ fn a_failure_says_what_was_answered() {
     let answered = failure(&refused).answered.as_deref().unwrap();
     assert_eq!((answered.status, &answered.function_error), (403, &None));
 }
+
+#[test]
+fn what_cannot_be_stored_is_waited_for_or_says_what_to_do_and_is_no_attempt() {
+    let rows = [
+        (
+            Declined::Throttled("answered 503 SlowDown".to_owned()),
+            "throttled Function",
+            "ClaimCheckThrottled",
+        ),
+        (
+            Declined::Later("answered 500".to_owned()),
+            "retry NotRun",
+            "ClaimCheckUnavailable",
+        ),
+        (
+            Declined::Refused("answered 403: grant it".to_owned()),
+            "unusable",
+            "ClaimCheckRefused",
+        ),
+        (
+            Declined::TooLong("answered 400".to_owned()),
+            "poison",
+            "ClaimCheckTooLarge",
+        ),
+    ];
+    for (declined, wanted, class) in rows {
+        let said = declined.to_string();
+        let destination = destination(InvocationType::Sync, Answers::Ignored);
+        let verdict = not_stored(&destination, "S3 bucket `b` in eu-west-1", declined);
+        assert_eq!((&*short(&verdict), &*failure(&verdict).class), (wanted, class));
+        assert_eq!(
+            *failure(&verdict).message,
+            *format!(
+                "function `order-fn` in eu-west-1 is not called, as its records cannot be put into S3 bucket `b` in \
+                 eu-west-1: {said}"
+            )
+        );
+    }
+}

@@ -15,10 +15,10 @@ use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigError, ConfigKey, ConfigType, Importance, ParsedConfig, RawConfig,
 };
 
-use crate::{CredentialsCache, CredentialsPlan, Environment, HttpClient, RolePlan, parse_endpoint, regional_endpoint};
 use crate::service::client::Client;
 use crate::service::target::{Place, Target};
 use crate::service::{Declined, SettingKeys, answer, endpoint_of_environment};
+use crate::{CredentialsCache, CredentialsPlan, Environment, HttpClient, RolePlan, parse_endpoint, regional_endpoint};
 use document::Payload;
 
 const DESTINATION: &str = "errors.deadletterqueue.destination";

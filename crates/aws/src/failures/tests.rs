@@ -523,8 +523,9 @@ fn a_role_is_taken_on_with_the_connectors_own_credentials() {
 fn a_bucket_has_a_host_of_its_own_at_s3s_own_endpoint() {
     let place = Target::parse("s3://my-failures").unwrap().place;
     let dotted = Target::parse("s3://my.failures").unwrap().place;
-    let uri =
-        |place: &Place, base: &str, is_regional: bool| request::of(place, base, is_regional, "eu-west-1", &record(), String::new()).uri;
+    let uri = |place: &Place, base: &str, is_regional: bool| {
+        request::of(place, base, is_regional, "eu-west-1", &record(), String::new()).uri
+    };
     let base = "https://s3.eu-west-1.amazonaws.com";
     assert!(uri(&place, base, true).starts_with("https://my-failures.s3.eu-west-1.amazonaws.com/orders%20sink/"));
     assert!(uri(&dotted, base, true).starts_with("https://s3.eu-west-1.amazonaws.com/my.failures/"));

@@ -128,12 +128,12 @@ pub(crate) fn judge(client: &Client, place: &Place, answer: &Answer) -> Result<(
         Later => now(format!("answered {status}{code}")),
         Throttled => Err(Declined::Throttled(format!("answered {status}{code}"))),
         Expired => {
-            client.credentials.refuse();
+            client.credentials.refuse(answer.asked_at);
             now(format!(
                 "answered {status}{code}: the credentials expired; renew them if they are static"
             ))
         }
-        Credentials if client.credentials.refuse() => now(format!(
+        Credentials if client.credentials.refuse(answer.asked_at) => now(format!(
             "answered {status}{code}: the next request will be signed with new credentials"
         )),
         Credentials => refused(format!(

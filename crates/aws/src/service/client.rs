@@ -48,6 +48,8 @@ impl fmt::Debug for Client {
 /// What a service answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    /// When the request began.
+    pub(crate) asked_at: Instant,
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -77,6 +79,7 @@ impl Client {
 
     async fn exchange(&self, request: Unsigned, host: &str) -> Result<Answer, Declined> {
         let later = Declined::Later;
+        let asked_at = Instant::now();
         let identity = self.credentials.identity().await;
         let identity = identity.map_err(|NoCredentials(why)| later(format!("no AWS credentials: {why}")))?;
         let unusable = |why: String| Declined::Refused(format!("the request cannot be made: {why}"));
@@ -103,6 +106,7 @@ impl Client {
         let body = Limited::new(body, ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| later(format!("{host} answered {}: {error}", head.status.as_u16())))?;
         Ok(Answer {
+            asked_at,
             status: head.status.as_u16(),
             headers: head.headers,
             body: body.to_bytes(),

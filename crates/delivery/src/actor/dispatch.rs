@@ -350,6 +350,9 @@ impl Actor {
         }
         let board = &self.shared.routes[route];
         board
+            .waits_for_limit
+            .store(state.gate.waits().is_some(), Ordering::Relaxed);
+        board
             .calls_in_flight
             .store(state.permits.in_flight(), Ordering::Relaxed);
         board
@@ -425,6 +428,9 @@ async fn attempt(sink: &dyn Sink, part: &Part, bounds: Bounds) -> Answer {
     let route = RouteIndex(part.route);
     let body = {
         let mut builder = sink.payload_builder(route);
+        // A byte between records, and what stands around all of them.
+        let records = part.items.iter().map(|item| item.encoded.bytes.len() + 1);
+        builder.expect(records.sum::<usize>() + builder.overhead());
         for item in &part.items {
             builder.push(&item.origin, &item.encoded);
         }

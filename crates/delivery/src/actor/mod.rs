@@ -368,7 +368,11 @@ impl Actor {
     ) {
         let entry = self.entry(handle);
         let Some(index) = entry.filter(|index| self.partitions[*index].rewinds == rewinds) else {
-            count(&self.shared.dropped_records, records.iter().map(ways).sum());
+            let gone = match entry {
+                Some(_) => &self.shared.rewound_records,
+                None => &self.shared.dropped_records,
+            };
+            count(gone, records.iter().map(ways).sum());
             handle.release(room);
             return;
         };

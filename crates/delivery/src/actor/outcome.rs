@@ -84,6 +84,11 @@ impl Actor {
                     answered: None,
                 };
                 count(&self.shared.routes[route].possible_duplicates, part.items.len());
+                // Records are held as long as a call is out: where nobody needs the answer, not again and again.
+                if !self.routes[route].settings.is_required {
+                    self.note_outage(route, number, Outage::Unreachable, None, &failure);
+                    self.routes[route].breaker.rest(self.now);
+                }
                 self.on_attempt(part, failure, None);
             }
             Answer::Broken { class, what } => {

@@ -65,7 +65,7 @@ impl Actor {
         partition.held.window -= freed.window;
         partition.rewinds += 1;
         handle.rewind(position, freed);
-        count(&self.shared.dropped_records, dropped);
+        count(&self.shared.rewound_records, dropped);
         let (connector, task) = (&*self.config.connector, self.config.task);
         debug!(connector, task, partition = %handle.topic_partition, position, records,
             "records that wait in a partition that stands still are given back, others need the memory");

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::happening::Watcher;
+
 /// Settings of [`Functions`](super::Functions).
 #[derive(Clone, Debug)]
 pub struct FunctionsConfig {
@@ -22,6 +24,8 @@ pub struct FunctionsConfig {
     pub idle_timeout: Duration,
     /// Events (asynchronous calls) that wait or run at once: 10,000 by default. Above it they get a 429.
     pub queued_events: usize,
+    /// Who is told what happens: nobody by default.
+    pub watcher: Watcher,
     /// The functions.
     pub functions: Vec<FunctionConfig>,
 }
@@ -37,6 +41,7 @@ impl FunctionsConfig {
             concurrency: 32,
             idle_timeout: Duration::from_secs(5 * 60),
             queued_events: 10_000,
+            watcher: Watcher::default(),
             functions: Vec::new(),
         }
     }
@@ -50,6 +55,8 @@ pub struct FunctionConfig {
     /// What runs: `file.py:handler`, `file.mjs:handler`, `module.handler` in Lambda's notation, or the path of an
     /// executable that was built with a Lambda runtime library.
     pub handler: String,
+    /// Handlers that run instead if what runs those before is not there, such as `node`: `$LATEST` only.
+    pub alternatives: Vec<String>,
     /// The program that runs a Python or Node handler; by default `python3` or `node` of the `PATH`.
     pub runtime: Option<String>,
     /// How long a call may take: 3 s.
@@ -78,6 +85,7 @@ impl FunctionConfig {
         Self {
             name: name.into(),
             handler: handler.into(),
+            alternatives: Vec::new(),
             runtime: None,
             timeout: Duration::from_secs(3),
             memory_mb: 128,

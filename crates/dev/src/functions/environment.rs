@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::clock;
 use super::function::Version;
-use super::happening::{CallOutcome, Happening, Happenings, tell};
+use super::happening::{CallOutcome, Happening, Watcher};
 use super::process::{Process, RESPONSE_LIMIT_BYTES, Told, exit_text};
 use super::runtime_api::Work;
 
@@ -55,8 +55,8 @@ impl Environment {
     }
 
     /// Loads the code as it is now, unless a process holds it already. What went wrong is a function error.
-    pub(super) async fn load(&mut self, happenings: &Happenings) -> Result<(), Bytes> {
-        let told = match self.fresh_process(happenings).await {
+    pub(super) async fn load(&mut self, watcher: &Watcher) -> Result<(), Bytes> {
+        let told = match self.fresh_process(watcher).await {
             Ok(process) => process.load().await.map(drop),
             Err(document) => return Err(document),
         };
@@ -73,12 +73,12 @@ impl Environment {
     ///
     /// # Cancel safety
     /// Safe: the process ends with the environment.
-    pub(super) async fn run(&mut self, request: &Request, happenings: &Happenings) -> Ended {
+    pub(super) async fn run(&mut self, request: &Request, watcher: &Watcher) -> Ended {
         let id = &*request.request_id;
         let version = Arc::clone(&self.version);
         let (log, began, init, told) = loop {
             let mut began = Instant::now();
-            let process = match self.fresh_process(happenings).await {
+            let process = match self.fresh_process(watcher).await {
                 Ok(process) => process,
                 Err(document) => {
                     return Ended {
@@ -167,7 +167,7 @@ impl Environment {
     }
 
     /// The process with the code as it is now.
-    async fn fresh_process(&mut self, happenings: &Happenings) -> Result<&mut Process, Bytes> {
+    async fn fresh_process(&mut self, watcher: &Watcher) -> Result<&mut Process, Bytes> {
         let fingerprint = self.version.code.fingerprint().await;
         if let Some(mut process) = self.process.take() {
             let is_current = process.fingerprint == fingerprint;
@@ -176,11 +176,11 @@ impl Environment {
             }
             if !is_current {
                 let function = Arc::clone(&self.version.function);
-                tell(happenings, Happening::Reloaded { function });
+                watcher.tell(&Happening::Reloaded { function });
             }
             process.end().await;
         }
-        match Process::start(&self.version, fingerprint, happenings).await {
+        match Process::start(&self.version, fingerprint, watcher).await {
             Ok(process) => Ok(self.process.insert(process)),
             Err(err) => Err(document(
                 "Runtime.InvalidEntrypoint",

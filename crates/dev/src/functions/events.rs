@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::environment::Request;
 use super::function::{Function, Version};
-use super::happening::{CallOutcome, Happening, tell};
+use super::happening::{CallOutcome, Happening};
 use super::runner::{Attempt, Runner};
 use crate::api::InvocationType;
 
@@ -44,12 +44,11 @@ pub(super) async fn deliver(
     let result = attempts(&runner, &function, &version, &request).await;
     drop(place);
     if let Err(reason) = result {
-        let happening = Happening::EventDropped {
+        runner.watcher.tell(&Happening::EventDropped {
             function: Arc::clone(&function.name),
             request_id: request.request_id,
             reason,
-        };
-        tell(&runner.happenings, happening);
+        });
     }
 }
 
@@ -91,13 +90,12 @@ async fn attempts(
         if Instant::now() + delay >= too_old {
             return Err("it is older than its greatest age");
         }
-        let happening = Happening::EventRetry {
+        runner.watcher.tell(&Happening::EventRetry {
             function: Arc::clone(&function.name),
             request_id: Arc::clone(&request.request_id),
             attempt: number + 1,
             delay,
-        };
-        tell(&runner.happenings, happening);
+        });
         tokio::time::sleep(delay).await;
         delay *= 2;
     }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::StartError;
 use super::code::Code;
 use super::config::{FunctionConfig, FunctionsConfig};
-use super::handler::Handler;
+use super::handler::{Handler, HandlerError};
 
 pub(super) const LATEST: &str = "$LATEST";
 
@@ -132,10 +132,17 @@ fn one(config: &FunctionsConfig, function: &FunctionConfig, shared: &Arc<Semapho
         .versions
         .iter()
         .map(|(number, handler)| (number.to_string(), handler));
-    let versions = std::iter::once((LATEST.to_owned(), &function.handler))
-        .chain(numbered)
-        .map(|(number, handler)| version(config, function, &name, number, handler))
-        .collect::<Result<Vec<_>, _>>()?;
+    let latest = latest(config, function);
+    let resolved = std::iter::once((LATEST.to_owned(), latest))
+        .chain(numbered.map(|(number, handler)| (number, resolved(config, function, handler))));
+    let mut versions = Vec::new();
+    for (number, handler) in resolved {
+        let handler = handler.map_err(|source| StartError::Handler {
+            function: function.name.clone(),
+            source,
+        })?;
+        versions.push(version(config, function, &name, number, handler));
+    }
     Ok(Function {
         arn: format!("{}:{}", arn_of_functions(config), function.name),
         name,
@@ -146,20 +153,34 @@ fn one(config: &FunctionsConfig, function: &FunctionConfig, shared: &Arc<Semapho
     })
 }
 
+fn resolved(config: &FunctionsConfig, function: &FunctionConfig, handler: &str) -> Result<Handler, HandlerError> {
+    Handler::resolve(&config.root, handler, function.runtime.as_deref())
+}
+
+/// The first handler whose runtime is there; else what is wrong with the first.
+fn latest(config: &FunctionsConfig, function: &FunctionConfig) -> Result<Handler, HandlerError> {
+    let mut first = None;
+    for handler in std::iter::once(&function.handler).chain(&function.alternatives) {
+        match resolved(config, function, handler) {
+            Err(error @ HandlerError::NoRuntime { .. }) => {
+                first.get_or_insert(error);
+            }
+            // A handler that is not there is a mistake, and nothing to pass over.
+            resolved => return resolved,
+        }
+    }
+    Err(first.expect("the function's own handler was tried and has no runtime"))
+}
+
 fn version(
     config: &FunctionsConfig,
     function: &FunctionConfig,
     name: &Arc<str>,
     number: String,
-    handler: &str,
-) -> Result<Arc<Version>, StartError> {
-    let handler = Handler::resolve(&config.root, handler, function.runtime.as_deref());
-    let handler = handler.map_err(|source| StartError::Handler {
-        function: function.name.clone(),
-        source,
-    })?;
+    handler: Handler,
+) -> Arc<Version> {
     let environment = environment(config, function, &number, &handler);
-    Ok(Arc::new(Version {
+    Arc::new(Version {
         function: Arc::clone(name),
         number: number.into(),
         code: Code::of(&handler),
@@ -167,7 +188,7 @@ fn version(
         timeout: function.timeout,
         memory_mb: function.memory_mb,
         environment,
-    }))
+    })
 }
 
 /// What Lambda sets, under what the function sets itself. The parent's environment comes first: it holds the developer's

@@ -1,10 +1,10 @@
 //! What whoever watches functions is told.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::broadcast;
 
 use crate::api::InvocationType;
 
@@ -19,8 +19,15 @@ pub enum Happening {
         /// The line, without its end; cut at 16 KiB.
         text: Arc<str>,
     },
+    /// A call was given to an environment.
+    Started {
+        /// The function.
+        function: Arc<str>,
+        /// How it was called.
+        invocation_type: InvocationType,
+    },
     /// A call ended.
-    Called(Arc<Call>),
+    Called(Call),
     /// The code changed: the next call runs the new one.
     Reloaded {
         /// The function.
@@ -61,8 +68,8 @@ pub struct Call {
     pub invocation_type: InvocationType,
     /// The attempt, the first being 1.
     pub attempt: u32,
-    /// Bytes of the payload.
-    pub payload_bytes: usize,
+    /// What it was called with.
+    pub payload: Bytes,
     /// How long the handler ran.
     pub duration: Duration,
     /// How long it took to load, if this call started the process.
@@ -80,13 +87,29 @@ pub enum CallOutcome {
     FunctionError(Bytes),
 }
 
-/// Tells all who listen, if any.
-pub(super) type Happenings = broadcast::Sender<Happening>;
+/// Who is told what happens.
+///
+/// It is called where it happens: it must be quick, must not block, and keeps what it wants to keep.
+#[derive(Clone, Default)]
+pub struct Watcher(Option<Arc<Watch>>);
 
-/// Happenings that a slow listener may be behind.
-pub(super) const BEHIND: usize = 4_096;
+type Watch = dyn Fn(&Happening) + Send + Sync;
 
-pub(super) fn tell(happenings: &Happenings, happening: Happening) {
-    // An error says that nobody listens.
-    drop(happenings.send(happening));
+impl Watcher {
+    /// Calls `watch` with everything that happens.
+    pub fn new(watch: impl Fn(&Happening) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(watch)))
+    }
+
+    pub(super) fn tell(&self, happening: &Happening) {
+        if let Some(watch) = &self.0 {
+            watch(happening);
+        }
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Watcher" } else { "Nobody" })
+    }
 }

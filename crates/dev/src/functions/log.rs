@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::unix::pipe;
 
-use super::happening::{Happening, Happenings, tell};
+use super::happening::{Happening, Watcher};
 
 /// What `X-Amz-Log-Result` holds.
 const TAIL_BYTES: usize = 4 * 1024;
@@ -22,7 +22,7 @@ pub(super) struct Log {
     /// The same end of the pipe as the reader's, read without tokio.
     pipe: File,
     function: Arc<str>,
-    happenings: Happenings,
+    watcher: Watcher,
     state: Mutex<State>,
 }
 
@@ -41,11 +41,7 @@ pub(super) struct Reader {
 }
 
 impl Log {
-    pub(super) fn try_new(
-        pipe: PipeReader,
-        function: Arc<str>,
-        happenings: Happenings,
-    ) -> io::Result<(Arc<Self>, Reader)> {
+    pub(super) fn try_new(pipe: PipeReader, function: Arc<str>, watcher: Watcher) -> io::Result<(Arc<Self>, Reader)> {
         let pipe = OwnedFd::from(pipe);
         let direct = File::from(pipe.try_clone()?);
         // This makes reads of both return at once.
@@ -53,7 +49,7 @@ impl Log {
         let log = Arc::new(Self {
             pipe: direct,
             function,
-            happenings,
+            watcher,
             state: Mutex::default(),
         });
         let reader = Reader {
@@ -133,11 +129,10 @@ impl Log {
     }
 
     fn tell(&self, line: &[u8]) {
-        let happening = Happening::Line {
+        self.watcher.tell(&Happening::Line {
             function: Arc::clone(&self.function),
             text: String::from_utf8_lossy(line).trim_end_matches('\r').into(),
-        };
-        tell(&self.happenings, happening);
+        });
     }
 }
 
@@ -176,41 +171,33 @@ impl Reader {
 mod tests {
     use std::io::Write as _;
 
-    use tokio::sync::broadcast;
-
     use super::*;
-
-    fn lines(receiver: &mut broadcast::Receiver<Happening>) -> Vec<String> {
-        std::iter::from_fn(|| receiver.try_recv().ok())
-            .map(|happening| match happening {
-                Happening::Line { text, .. } => text.to_string(),
-                other => panic!("{other:?}"),
-            })
-            .collect()
-    }
 
     #[tokio::test]
     async fn lines_are_told_whole_and_the_tail_is_the_last_4_kilobytes() {
-        let (happenings, mut told) = broadcast::channel(64);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&told);
+        let watcher = Watcher::new(move |happening| match happening {
+            Happening::Line { text, .. } => keep.lock().unwrap().push(text.to_string()),
+            other => panic!("{other:?}"),
+        });
+        let lines = || std::mem::take(&mut *told.lock().unwrap());
         let (reader, mut writer) = io::pipe().unwrap();
-        let (log, _reader) = Log::try_new(reader, "f".into(), happenings).unwrap();
+        let (log, _reader) = Log::try_new(reader, "f".into(), watcher).unwrap();
         writer.write_all("one\r\ntw".as_bytes()).unwrap();
         log.catch_up();
-        assert_eq!(lines(&mut told), ["one"]);
+        assert_eq!(lines(), ["one"]);
         writer.write_all(b"o\n\nthree").unwrap();
         log.catch_up();
         log.note("END");
         assert_eq!(log.end_call(), b"one\r\ntwo\n\nthree\nEND\n");
-        assert_eq!(lines(&mut told), ["two", "", "three"]);
+        assert_eq!(lines(), ["two", "", "three"]);
 
         writer.write_all(&[b'x'; LINE_BYTES + 10]).unwrap();
         log.catch_up();
         log.note("END");
         let tail = log.end_call();
         assert_eq!((tail.len(), tail.ends_with(b"xx\nEND\n")), (TAIL_BYTES, true));
-        assert_eq!(
-            lines(&mut told).iter().map(String::len).collect::<Vec<_>>(),
-            [LINE_BYTES, 10]
-        );
+        assert_eq!(lines().iter().map(String::len).collect::<Vec<_>>(), [LINE_BYTES, 10]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The way of a call: `http` (connections) → `invoke` (request to answer) → for events `events` (queue and retries) →
 //! `runner` (who may run, in which environment) → `environment` (one execution environment, one call at a time) →
-//! `process` (the child and its Runtime API). What goes by is told as [`Happening`]s.
+//! `process` (the child and its Runtime API). What goes by is told to a [`Watcher`].
 //!
 //! It stands in for Lambda while one develops: signatures are not checked, and code runs with the rights of the user who
 //! started it.
@@ -37,15 +37,15 @@ mod runner;
 mod runtime_api;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use config::{FunctionConfig, FunctionsConfig};
 pub use handler::HandlerError;
-pub use happening::{Call, CallOutcome, Happening};
+pub use happening::{Call, CallOutcome, Happening, Watcher};
 
 use runner::Runner;
 
@@ -139,10 +139,23 @@ impl Functions {
         self.address
     }
 
-    /// What happens from now on. A receiver that is slow is told how much it missed; calls never wait for it.
+    /// What runs for each function, in order of configuration: its name, the handler's file and the program that runs it.
     #[must_use]
-    pub fn happenings(&self) -> broadcast::Receiver<Happening> {
-        self.runner.happenings.subscribe()
+    pub fn handlers(&self) -> Vec<(&str, &Path, &Path)> {
+        let functions = self.runner.functions().iter();
+        let latest = functions.filter_map(|function| function.version(None));
+        latest
+            .map(|version| {
+                let handler = &version.handler;
+                (&*version.function, &*handler.file, &*handler.program)
+            })
+            .collect()
+    }
+
+    /// Events that wait, run, or will be tried again.
+    #[must_use]
+    pub fn waiting_events(&self) -> usize {
+        self.runner.waiting_events()
     }
 
     /// Loads every version of every function, so that the first calls find running processes.

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::function::Version;
-use super::happening::Happenings;
+use super::happening::Watcher;
 use super::log::Log;
 use super::runtime_api::{Message, Service, Taken, Work};
 use super::{http, runtime_api};
@@ -73,7 +73,7 @@ pub(super) enum Told {
 
 impl Process {
     /// Starts the program; [`Process::load`] waits until it is ready.
-    pub(super) async fn start(version: &Version, fingerprint: u64, happenings: &Happenings) -> io::Result<Self> {
+    pub(super) async fn start(version: &Version, fingerprint: u64, watcher: &Watcher) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (service, messages) = Service::new();
@@ -98,7 +98,7 @@ impl Process {
             command.spawn()?
         };
         let lifeline = child.stdin.take();
-        let (log, reader_of_log) = Log::try_new(output, Arc::clone(&version.function), happenings.clone())?;
+        let (log, reader_of_log) = Log::try_new(output, Arc::clone(&version.function), watcher.clone())?;
         let (mut api, mut reader) = (JoinSet::new(), JoinSet::new());
         api.spawn(http::serve(listener, service));
         reader.spawn(reader_of_log.run());

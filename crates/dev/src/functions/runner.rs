@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use super::StartError;
 use super::config::FunctionsConfig;
 use super::environment::{Ended, Environment, Request};
 use super::function::{self, Function, Version};
-use super::happening::{BEHIND, Call, CallOutcome, Happening, Happenings, tell};
+use super::happening::{Call, CallOutcome, Happening, Watcher};
 use crate::api::InvocationType;
 
 /// Bytes of all events that wait or run.
@@ -28,7 +28,7 @@ pub(super) struct Runner {
     pub(super) arn_of_functions: String,
     functions: Vec<Arc<Function>>,
     by_name: HashMap<Arc<str>, Arc<Function>>,
-    pub(super) happenings: Happenings,
+    pub(super) watcher: Watcher,
     /// Oldest first.
     idle: Mutex<VecDeque<Idle>>,
     idle_limit: usize,
@@ -36,6 +36,7 @@ pub(super) struct Runner {
     /// Events that may wait or run, by count and by size.
     pub(super) queue: Arc<Semaphore>,
     pub(super) queue_bytes: Arc<Semaphore>,
+    queue_limit: usize,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -56,6 +57,7 @@ pub(super) struct Attempt {
 impl Runner {
     pub(super) fn try_new(config: FunctionsConfig, stop: CancellationToken) -> Result<Self, StartError> {
         let functions = function::resolve(&config)?;
+        let queue_limit = config.queued_events.min(Semaphore::MAX_PERMITS);
         Ok(Self {
             arn_of_functions: function::arn_of_functions(&config),
             by_name: functions
@@ -63,11 +65,12 @@ impl Runner {
                 .map(|function| (Arc::clone(&function.name), Arc::clone(function)))
                 .collect(),
             functions,
-            happenings: broadcast::channel(BEHIND).0,
+            watcher: config.watcher,
             idle: Mutex::default(),
             idle_limit: config.concurrency.max(1),
             idle_timeout: config.idle_timeout,
-            queue: Arc::new(Semaphore::new(config.queued_events.min(Semaphore::MAX_PERMITS))),
+            queue: Arc::new(Semaphore::new(queue_limit)),
+            queue_limit,
             queue_bytes: Arc::new(Semaphore::new(QUEUED_BYTES)),
             tasks: TaskTracker::new(),
             stop,
@@ -80,6 +83,10 @@ impl Runner {
 
     pub(super) fn function(&self, name: &str) -> Option<&Arc<Function>> {
         self.by_name.get(name)
+    }
+
+    pub(super) fn waiting_events(&self) -> usize {
+        self.queue_limit - self.queue.available_permits()
     }
 
     /// Runs a task until it ends or everything does.
@@ -103,8 +110,12 @@ impl Runner {
         let (done, ended) = oneshot::channel();
         let (runner, version) = (Arc::clone(self), Arc::clone(version));
         self.spawn(async move {
+            runner.watcher.tell(&Happening::Started {
+                function: Arc::clone(&version.function),
+                invocation_type: attempt.invocation_type,
+            });
             let mut environment = runner.take(&version);
-            let end = environment.run(&request, &runner.happenings).await;
+            let end = environment.run(&request, &runner.watcher).await;
             drop(hold);
             runner.told(&version, &request, attempt, &end);
             // A caller that has gone away misses only its own answer.
@@ -121,12 +132,12 @@ impl Runner {
             request_id: Arc::clone(&request.request_id),
             invocation_type: attempt.invocation_type,
             attempt: attempt.number,
-            payload_bytes: request.payload.len(),
+            payload: request.payload.clone(),
             duration: ended.duration,
             init: ended.init,
             outcome: ended.outcome.clone(),
         };
-        tell(&self.happenings, Happening::Called(Arc::new(call)));
+        self.watcher.tell(&Happening::Called(call));
     }
 
     /// Held for a few lines, never across an await.
@@ -168,7 +179,7 @@ impl Runner {
             let (runner, version) = (Arc::clone(self), Arc::clone(version));
             loading.spawn(async move {
                 let mut environment = runner.take(&version);
-                let loaded = environment.load(&runner.happenings).await;
+                let loaded = environment.load(&runner.watcher).await;
                 runner.put_back(environment).await;
                 loaded.map_err(|document| {
                     let error = StartError::Load {

@@ -165,7 +165,7 @@ async fn payloads_up_to_the_limits_go_through() {
 #[tokio::test]
 async fn reserved_concurrency_throttles_and_zero_switches_off() {
     let code = "import time\ndef handler(event, context):\n    open('started', 'w').write('yes\\n')\n    while not __import__('os').path.exists('go'):\n        time.sleep(0.005)\n";
-    let world = world(&[("app.py", code)], |config| {
+    let mut world = world(&[("app.py", code)], |config| {
         for (name, reserved) in [("f", 1), ("off", 0)] {
             let mut function = FunctionConfig::new(name, "app.py:handler");
             function.timeout = Duration::from_secs(20);
@@ -174,7 +174,6 @@ async fn reserved_concurrency_throttles_and_zero_switches_off() {
         }
     })
     .await;
-    let mut happenings = world.functions.happenings();
     let first = call("f").send(&world.functions);
     let second = async {
         written(&world.folder.path().join("started")).await;
@@ -204,7 +203,7 @@ async fn reserved_concurrency_throttles_and_zero_switches_off() {
         .send(&world.functions)
         .await;
     assert_eq!(event.status, StatusCode::ACCEPTED);
-    let reason = told(&mut happenings, |happening| match happening {
+    let reason = told(&mut world.happenings, |happening| match happening {
         Happening::EventDropped { reason, .. } => Some(*reason),
         _ => None,
     });
@@ -242,14 +241,13 @@ async fn the_limit_of_all_functions_is_the_account_s() {
 #[tokio::test]
 async fn a_failing_event_is_tried_three_times_and_then_given_up() {
     let code = "attempts = 0\ndef handler(event, context):\n    global attempts\n    attempts += 1\n    print(attempts, event, context.aws_request_id)\n    raise ValueError(event['no'])\n";
-    let world = python(code, |function| function.event_retry_delay = Duration::from_millis(10)).await;
-    let mut happenings = world.functions.happenings();
+    let mut world = python(code, |function| function.event_retry_delay = Duration::from_millis(10)).await;
     let event = call("f").header("x-amz-invocation-type", "Event").body("{\"no\":1}");
     let reply = event.send(&world.functions).await;
     assert_eq!((reply.status, &*reply.body), (StatusCode::ACCEPTED, &b""[..]));
     let id = reply.header("x-amzn-requestid").unwrap().to_owned();
     let mut attempts = Vec::new();
-    let reason = told(&mut happenings, |happening| match happening {
+    let reason = told(&mut world.happenings, |happening| match happening {
         Happening::Called(call) => {
             assert_eq!(&*call.request_id, id, "an event keeps its id");
             attempts.push((call.attempt, call.outcome.error_summary().unwrap_or_default()));
@@ -353,4 +351,26 @@ async fn a_wrong_configuration_is_refused_on_one_line() {
     config.functions = vec![FunctionConfig::new("f", "app.py:handler"); 2];
     let error = Functions::start(config).await.unwrap_err();
     assert_eq!(error.to_string(), "function f: it is configured twice");
+}
+
+#[tokio::test]
+async fn the_first_handler_runs_whose_runtime_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("app.py"), ECHO).unwrap();
+    std::fs::write(folder.path().join("app.mjs"), "").unwrap();
+    let start = async |runtime: Option<&str>| {
+        let mut config = FunctionsConfig::new(folder.path());
+        let mut function = FunctionConfig::new("f", "app.mjs:handler");
+        function.alternatives = vec!["app.py:handler".to_owned()];
+        function.runtime = runtime.map(str::to_owned);
+        config.functions.push(function);
+        Functions::start(config).await
+    };
+    let functions = start(None).await.unwrap();
+    assert_eq!(functions.handlers()[0].1, folder.path().join("app.mjs"));
+    functions.stop().await;
+    // Neither has a runtime of this name: the first is told about.
+    let error = start(Some("no-such-runtime")).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.starts_with("no-such-runtime is not there to run `app.mjs:handler`"), "{source}");
 }

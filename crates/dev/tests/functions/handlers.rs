@@ -170,12 +170,11 @@ async fn what_goes_wrong_in_python_is_told_as_lambda_tells_it() {
 
 #[tokio::test]
 async fn a_python_error_says_where_in_the_handler_s_own_code() {
-    let world = python(
+    let mut world = python(
         "def inner():\n    return [][1]\ndef handler(event, context):\n    return inner()\n",
         |_| (),
     )
     .await;
-    let mut happenings = world.functions.happenings();
     let reply = call("f").send(&world.functions).await;
     let trace: Vec<String> = serde_json::from_value(reply.json()["stackTrace"].clone()).unwrap();
     let file = world.folder.path().join("app.py");
@@ -185,7 +184,7 @@ async fn a_python_error_says_where_in_the_handler_s_own_code() {
         "{trace:?}"
     );
     assert_eq!(trace.len(), 2);
-    let summary = told(&mut happenings, |happening| match happening {
+    let summary = told(&mut world.happenings, |happening| match happening {
         Happening::Called(call) => call.outcome.error_summary(),
         _ => None,
     });

@@ -14,11 +14,11 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use klamm_dev::functions::{FunctionConfig, Functions, FunctionsConfig, Happening};
+use klamm_dev::functions::{FunctionConfig, Functions, FunctionsConfig, Happening, Watcher};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::sync::broadcast;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// The longest that a test waits for a state.
@@ -28,6 +28,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 struct World {
     folder: TempDir,
     functions: Functions,
+    happenings: mpsc::Receiver<Happening>,
 }
 
 /// Starts functions over these files, settled by `settle`.
@@ -38,8 +39,24 @@ async fn world(files: &[(&str, &str)], settle: impl FnOnce(&mut FunctionsConfig)
     }
     let mut config = FunctionsConfig::new(folder.path());
     settle(&mut config);
+    let (watcher, happenings) = watcher();
+    config.watcher = watcher;
     let functions = Functions::start(config).await.unwrap();
-    World { folder, functions }
+    World {
+        folder,
+        functions,
+        happenings,
+    }
+}
+
+/// What happens, as a queue that has room for all of a test.
+fn watcher() -> (Watcher, mpsc::Receiver<Happening>) {
+    let (told, happenings) = mpsc::channel(10_000);
+    let watcher = Watcher::new(move |happening| {
+        // A test that has ended listens no more.
+        drop(told.try_send(happening.clone()));
+    });
+    (watcher, happenings)
 }
 
 /// One function `f` from one Python file.
@@ -162,10 +179,7 @@ impl Call {
 }
 
 /// Waits for a happening that `wanted` makes something of.
-async fn told<T>(
-    happenings: &mut broadcast::Receiver<Happening>,
-    mut wanted: impl FnMut(&Happening) -> Option<T>,
-) -> T {
+async fn told<T>(happenings: &mut mpsc::Receiver<Happening>, mut wanted: impl FnMut(&Happening) -> Option<T>) -> T {
     let waiting = async {
         loop {
             let happening = happenings.recv().await.unwrap();

@@ -53,8 +53,7 @@ async fn calls_at_once_have_a_process_each() {
 #[tokio::test]
 async fn changed_code_runs_at_the_next_call_and_a_running_call_ends_as_it_began() {
     let code = "import os, time\ndef handler(event, context):\n    open('started', 'w').write('yes\\n')\n    while not os.path.exists('go'):\n        time.sleep(0.005)\n    return 1\n";
-    let world = python(code, |_| ()).await;
-    let mut happenings = world.functions.happenings();
+    let mut world = python(code, |_| ()).await;
     let change = |text: &str| std::fs::write(world.folder.path().join("app.py"), text).unwrap();
     let running = call("f").send(&world.functions);
     let edit = async {
@@ -80,7 +79,7 @@ async fn changed_code_runs_at_the_next_call_and_a_running_call_ends_as_it_began(
             "an imported module counts"
         );
     }
-    told(&mut happenings, |happening| {
+    told(&mut world.happenings, |happening| {
         matches!(happening, Happening::Reloaded { .. }).then_some(())
     })
     .await;

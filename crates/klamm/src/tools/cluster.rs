@@ -60,6 +60,15 @@ impl fmt::Debug for Cluster {
 }
 
 impl ClusterArgs {
+    /// These brokers, with nothing to get past.
+    pub(crate) fn at(bootstrap_server: String) -> Self {
+        Self {
+            bootstrap_server: Some(bootstrap_server),
+            command_config: None,
+            set: Vec::new(),
+        }
+    }
+
     /// A client of the cluster; it connects when it is first asked something.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Subcommand;
 
+pub(crate) use cluster::{Cluster, ClusterArgs};
 pub(crate) use preview::PreviewArgs;
 
 /// The tool's threads: one for sockets, one for what waits; printing has the main thread.
@@ -55,6 +56,13 @@ pub(crate) enum GroupCommand {
     Describe(group::DescribeArgs),
 }
 
+impl TopicCommand {
+    /// Writes the lines of standard input to a topic: text, or JSON as `topic read` prints it.
+    pub(crate) fn write_lines(topic: String, cluster: ClusterArgs, json: bool) -> Self {
+        Self::Write(write::WriteArgs::lines(topic, cluster, json))
+    }
+}
+
 /// Runs the tool to its end.
 pub(crate) fn topic(command: &TopicCommand) -> ExitCode {
     let args = match command {
@@ -83,6 +91,22 @@ pub(crate) fn group(command: &GroupCommand) -> ExitCode {
             GroupCommand::Describe(args) => group::describe(&cluster, args).await,
         }
     })
+}
+
+/// Prints records of several topics until it is stopped.
+pub(crate) fn tail(args: &ClusterArgs, topics: &[String], json: bool) -> ExitCode {
+    run(args, |cluster| async move { read::tail(&cluster, topics, json).await })
+}
+
+/// Goes on with what was found, or says why there is nothing.
+pub(crate) fn or_complain<T>(found: anyhow::Result<T>, go_on: impl FnOnce(T) -> ExitCode) -> ExitCode {
+    match found {
+        Ok(found) => go_on(found),
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs the preview to its end.
@@ -157,7 +181,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// The error and its sources on one line.
-fn complain(error: &anyhow::Error) {
+pub(crate) fn complain(error: &anyhow::Error) {
     note(&format!("{error:#}"));
 }
 

@@ -1,8 +1,10 @@
 //! `klamm topic read`.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use futures_util::future::try_join_all;
 use klamm_kafka::IsolationLevel;
 
 use super::cluster::{Cluster, ClusterArgs};
@@ -85,16 +87,48 @@ pub(crate) async fn read(cluster: &Arc<Cluster>, args: &ReadArgs) -> anyhow::Res
     } else {
         HeaderKeys::Lossy
     };
+    let form = if args.json { Shape::Json(keys) } else { Shape::Text };
+    print(reading, form, args.max, &mut output::stdout()).await
+}
+
+/// Prints the records of several topics from their beginning, and goes on with what is written later.
+///
+/// # Errors
+/// As for [`read`].
+pub(crate) async fn tail(cluster: &Arc<Cluster>, topics: &[String], json: bool) -> anyhow::Result<()> {
+    let tails = topics.iter().map(async |topic| {
+        let selection = Selection {
+            topic,
+            partitions: &[],
+            from: From::Earliest,
+            isolation: None,
+            follow: true,
+        };
+        let reading = Reading::begin(cluster, &selection).await?;
+        let form = if json { Shape::Json(HeaderKeys::Lossy) } else { Shape::Text };
+        // Not locked: each topic writes whole lines into a buffer of its own.
+        print(reading, form, None, &mut io::BufWriter::new(io::stdout())).await
+    });
+    try_join_all(tails).await.map(drop)
+}
+
+/// How a record is printed.
+#[derive(Clone, Copy)]
+enum Shape {
+    Json(HeaderKeys),
+    Text,
+}
+
+async fn print<W: Write>(reading: Reading, shape: Shape, limit: Option<u64>, out: &mut W) -> anyhow::Result<()> {
     let mut line = Vec::new();
-    let print = async |out: &mut _, partition: &_, record: &_| {
+    let print = async |out: &mut W, partition: &_, record: &_| {
         line.clear();
-        if args.json {
-            write_json(partition, record, keys, &mut line);
-        } else {
-            write_text(partition, record, &mut line);
+        match shape {
+            Shape::Json(keys) => write_json(partition, record, keys, &mut line),
+            Shape::Text => write_text(partition, record, &mut line),
         }
-        std::io::Write::write_all(out, &line)?;
+        out.write_all(&line)?;
         Ok(())
     };
-    reading.each(args.max, &mut output::stdout(), print).await
+    reading.each(limit, out, print).await
 }

@@ -37,6 +37,18 @@ pub(crate) struct WriteArgs {
     text: bool,
 }
 
+impl WriteArgs {
+    pub(super) fn lines(topic: String, cluster: ClusterArgs, json: bool) -> Self {
+        Self {
+            topic,
+            cluster,
+            compression: None,
+            json,
+            text: !json,
+        }
+    }
+}
+
 /// Writes the lines of standard input, and prints how many records Kafka has acknowledged.
 ///
 /// # Errors

@@ -244,6 +244,7 @@ impl TaskView for FakeView {
             },
             function_limit: limit(),
             account_limit: limit(),
+            waits_for_limit: true,
             calls_in_flight: 2,
             batches_waiting: 1,
             calls: 9,

@@ -85,8 +85,11 @@ pub(super) fn destinations(status: &EngineStatus) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-/// Which limits are held down by throttles.
+/// Which limits are held down by throttles. Those of a route that waits for none slow down others.
 fn slowed_down(route: &RouteStatus) -> Option<String> {
+    if !route.waits_for_limit {
+        return None;
+    }
     let limits = [
         (&route.function_limit, ""),
         (&route.account_limit, "the account and region of "),
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_slows_a_route_down_is_told_after_a_while_and_only_while_it_waits() {
-        let told = |function_limit, account_limit| {
+        let told_if = |waits_for_limit, function_limit, account_limit| {
             destinations(&EngineStatus {
                 routes: vec![RouteStatus {
                     name: "orders".into(),
@@ -148,6 +151,7 @@ mod tests {
                     health: RouteHealth::Up,
                     function_limit,
                     account_limit,
+                    waits_for_limit,
                     calls_in_flight: 7,
                     batches_waiting: 0,
                     calls: 0,
@@ -169,10 +173,18 @@ mod tests {
                 dead_lettered_records: 0,
                 failed_records: 0,
                 dropped_records: 0,
+                rewound_records: 0,
                 late_records: 0,
             })
         };
+        let told = |function_limit, account_limit| told_if(true, function_limit, account_limit);
         let open = || limit(None, 0);
+        // Another route had used up the account, and one that had nothing to send was called slowed down.
+        assert_eq!(
+            told_if(false, open(), limit(Some(12), 1)),
+            None,
+            "others wait, not this one"
+        );
         assert_eq!(
             told(limit(Some(12), 1), open()).unwrap(),
             "route `orders` is slowed down, no record is skipped: order-fn (sync) is throttled for 12 s, 7 calls at once \

@@ -5,7 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::pipeline::RecordFailure;
 use crate::observation::LastError;
 
-/// What became of a task's records before delivery. Each record is counted where its fate is decided.
+use super::tally::Tally;
+
+/// What became of a task's records before delivery. Each record of an assignment is counted once, when it is handed over,
+/// also if delivery gives it back and it is read again.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     read: AtomicU64,
@@ -25,19 +28,16 @@ struct Failures {
 }
 
 impl Counters {
-    /// Records came from Kafka.
-    pub(crate) fn read(&self, records: u64) {
-        self.read.fetch_add(records, Ordering::Relaxed);
-    }
-
-    /// Records were dropped by a transform or by the routes, as configured.
-    pub(crate) fn filtered(&self, records: u64) {
-        self.filtered.fetch_add(records, Ordering::Relaxed);
-    }
-
-    /// Records failed and were skipped, as tolerated.
-    pub(crate) fn skipped(&self, records: u64) {
-        self.skipped.fetch_add(records, Ordering::Relaxed);
+    /// Records were handed over.
+    pub(crate) fn add(&self, tally: Tally) {
+        let Tally {
+            read,
+            filtered,
+            skipped,
+        } = tally;
+        self.read.fetch_add(read, Ordering::Relaxed);
+        self.filtered.fetch_add(filtered, Ordering::Relaxed);
+        self.skipped.fetch_add(skipped, Ordering::Relaxed);
     }
 
     /// A record failed before delivery, whatever follows.

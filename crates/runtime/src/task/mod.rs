@@ -7,6 +7,7 @@ mod letters;
 mod partition;
 pub(crate) mod pipeline;
 mod progress;
+mod tally;
 mod view;
 mod waits;
 
@@ -555,6 +556,7 @@ impl SinkTask {
             topic_partition: topic_partition.clone(),
             reader,
             pipeline,
+            counted_to: i64::MIN,
             engine: self.engine.clone(),
             epoch,
             connector: Arc::clone(&self.spec.connector),

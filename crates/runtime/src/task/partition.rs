@@ -16,6 +16,7 @@ use tracing::{debug, error, warn};
 use super::letters::LetterBox;
 use super::pipeline::{Consequence, Pipeline, RecordFailure};
 use super::progress::HandedOver;
+use super::tally::Tally;
 use super::waits::PartitionWait;
 
 /// Records handed over in one step: large enough to cost little each, small enough that a partition which may hold one
@@ -37,6 +38,8 @@ pub(super) struct Partition {
     pub(super) topic_partition: TopicPartition,
     pub(super) reader: PartitionReader,
     pub(super) pipeline: Pipeline,
+    /// Records before it were counted.
+    pub(super) counted_to: i64,
     pub(super) engine: Engine,
     pub(super) epoch: u64,
     /// Connector and task, for logs.
@@ -93,6 +96,7 @@ enum End {
 /// Records to hand over in one step, the reader's position after them, and what comes then.
 struct Chunk {
     deliveries: Vec<Delivery>,
+    tally: Tally,
     position: i64,
     then: Then,
 }
@@ -198,6 +202,7 @@ impl Partition {
     /// For delivery another assignment, with nothing settled beyond `position`.
     fn assign_again(&mut self, position: i64) -> Intake {
         self.settled = None;
+        self.counted_to = self.counted_to.min(position);
         self.epoch = AssignmentEpoch::next().get();
         self.handed_over.note(self.epoch, None);
         self.engine.assign(self.topic_partition.clone(), self.epoch, position)
@@ -228,6 +233,7 @@ impl Partition {
                 let mut push = std::pin::pin!(intake.push(chunk.deliveries, position));
                 let pushed = timeout(GIVE_BACK_AFTER, &mut push).await;
                 if matches!(pushed, Ok(Ok(()))) && matches!(chunk.then, Then::GoOn) {
+                    self.count(chunk.tally, position);
                     self.settled.take_if(|settled| settled.end <= position);
                     continue;
                 }
@@ -245,7 +251,10 @@ impl Partition {
                 }
             };
             match pushed {
-                Ok(()) => drop(self.settled.take_if(|settled| settled.end <= position)),
+                Ok(()) => {
+                    self.count(chunk.tally, position);
+                    drop(self.settled.take_if(|settled| settled.end <= position));
+                }
                 // The partition was given up, or delivery has failed.
                 Err(PushError::Closed(_)) => return Err(End::DeliveryClosed),
                 // Whatever comes after this chunk comes again.
@@ -276,6 +285,12 @@ impl Partition {
         }
     }
 
+    /// The records before `position` were handed over.
+    fn count(&mut self, tally: Tally, position: i64) {
+        self.pipeline.counters().add(tally);
+        self.counted_to = self.counted_to.max(position);
+    }
+
     /// Delivery gave back what waited there, since the partition stands still and others need the memory: it is read again
     /// when the partition moves.
     async fn go_back(&mut self, position: i64, intake: &mut Intake) -> i64 {
@@ -291,6 +306,7 @@ impl Partition {
     /// commit ends exactly at it.
     async fn next_chunk(&mut self, records: &mut Records, end: i64) -> Chunk {
         let mut deliveries = Vec::with_capacity(CHUNK_RECORDS);
+        let mut skipped = Vec::new();
         let mut bytes = 0;
         let (position, then) = loop {
             if deliveries.len() == CHUNK_RECORDS || bytes >= CHUNK_BYTES {
@@ -315,7 +331,7 @@ impl Partition {
                 {
                     break (record.offset, Then::Unsettled);
                 }
-                Some(Ok(record)) => match self.process(&record).await {
+                Some(Ok(record)) => match self.process(&record, &mut skipped).await {
                     Ok(delivery) => {
                         bytes += delivery.size_bytes();
                         deliveries.push(delivery);
@@ -326,16 +342,17 @@ impl Partition {
                 },
             }
         };
-        self.pipeline.counters().read(deliveries.len() as u64);
         Chunk {
+            tally: Tally::of(&deliveries, &skipped, self.counted_to),
             deliveries,
             position,
             then,
         }
     }
 
-    /// Takes one record through the pipeline, under `errors.*`. An error of nothing is a record that waits.
-    async fn process(&mut self, record: &ConsumedRecord) -> Result<Delivery, Option<Failed>> {
+    /// Takes one record through the pipeline, under `errors.*`; notes in `skipped` if that skips it. An error of nothing is a
+    /// record that waits.
+    async fn process(&mut self, record: &ConsumedRecord, skipped: &mut Vec<i64>) -> Result<Delivery, Option<Failed>> {
         let outcome = match self.attempt(record).await {
             Err(Stop::Failed(failure)) if failure.error.is_retriable() => self.retry(record, failure).await,
             outcome => outcome,
@@ -362,7 +379,7 @@ impl Partition {
                 }))
             }
             Consequence::Skip { .. } => {
-                self.pipeline.counters().skipped(1);
+                skipped.push(record.offset);
                 Ok(self.pipeline.nothing(record))
             }
             Consequence::DeadLetter { .. } => match self.pipeline.letters() {

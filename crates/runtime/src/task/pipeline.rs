@@ -199,7 +199,6 @@ impl Pipeline {
             self.failure(consumed, Stage::Transformation, class, failure.into_error())
         })?;
         let Some(mut record) = transformed else {
-            self.counters.filtered(1);
             return Ok(self.nothing(consumed));
         };
         self.routes.clear();
@@ -210,9 +209,6 @@ impl Pipeline {
                 return Err(self.failure(consumed, Stage::TaskPut, class, DataError::data(message)));
             }
             Err(RouteError::Encode(error)) => return Err(self.encode_failure(consumed, &error)),
-        }
-        if self.routes.is_empty() {
-            self.counters.filtered(1);
         }
         let mut delivery = self.nothing(consumed);
         delivery.key_hash = if self.hashes_keys {

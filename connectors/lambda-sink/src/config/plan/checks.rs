@@ -3,7 +3,7 @@
 use klamm_connect_api::delivery::{BatchScope, DeliverySettings, ErrorPolicy, Ordering};
 use klamm_connect_api::{ConfigError, Rendering};
 
-use super::super::keys::{aliases, route_key_names};
+use super::super::keys::{aliases, route_key_names, topic_regex};
 use super::super::{EventFormat, InvocationType, cloud_events};
 use super::{Callee, Destination, Planner, RoutePlan, Share, Topics};
 use crate::claim;
@@ -80,8 +80,9 @@ impl RoutePlan {
 }
 
 impl Topics {
-    /// A topic that both take, in words: one that is named or consumed, or all that a regular expression stands for.
-    fn shared_with(&self, other: &Self, consumed: &[&str]) -> Option<String> {
+    /// A topic that both take, in words: one that is named or consumed, or all that a regular expression stands for; or one
+    /// that they and the connector's `topics.regex` make up.
+    fn shared_with(&self, other: &Self, consumed: &[&str], regex: Option<&Self>) -> Option<String> {
         if let (Self::Matching { text: one, .. }, Self::Matching { text: other, .. }) = (self, other)
             && one == other
         {
@@ -93,9 +94,46 @@ impl Topics {
         };
         let candidates = consumed.iter().map(|topic| (*topic).to_owned());
         let mut candidates = candidates.chain(named(self)).chain(named(other));
-        let shared = candidates.find(|topic| !topic.is_empty() && self.take(topic) && other.take(topic));
-        shared.map(|topic| format!("topic `{topic}`"))
+        let is_shared = |topic: &String| !topic.is_empty() && self.take(topic) && other.take(topic);
+        if let Some(topic) = candidates.find(is_shared) {
+            return Some(format!("topic `{topic}`"));
+        }
+        let regex = regex?;
+        let mut examples = [self, other, regex].into_iter().flat_map(|topics| match topics {
+            Self::Matching { text, .. } => examples(text),
+            Self::All | Self::Named(_) => Vec::new(),
+        });
+        let shared = examples.find(|topic| regex.take(topic) && is_shared(topic));
+        shared.map(|topic| format!("topics such as `{topic}`"))
     }
+}
+
+/// Names that a plain regular expression may match: who uses them sees to it that it does. None for one with groups or
+/// counts.
+fn examples(pattern: &str) -> Vec<String> {
+    let example = |branch: &str| {
+        let mut name = String::new();
+        let mut rest = branch.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '(' | ')' | '{' | '}' => return None,
+                '^' | '$' | '?' | '*' | '+' => {}
+                '.' => name.push('x'),
+                '\\' => name.push(match rest.next()? {
+                    'd' => '0',
+                    'w' => 'x',
+                    escaped => escaped,
+                }),
+                '[' => {
+                    name.push(rest.next().filter(|first| !matches!(first, '^' | '\\'))?);
+                    rest.find(|c| *c == ']')?;
+                }
+                literal => name.push(literal),
+            }
+        }
+        Some(name)
+    };
+    pattern.split('|').filter_map(example).collect()
 }
 
 impl Planner<'_> {
@@ -151,6 +189,16 @@ impl Planner<'_> {
             .split(',')
             .map(str::trim)
             .collect();
+        let regex = self.raw.get("topics.regex").map_or("", |text| text.trim());
+        let regex = match topic_regex(regex) {
+            // Whatever transforms rename topics to.
+            _ if self.is_set("transforms") => Some(Topics::All),
+            Ok(pattern) if !regex.is_empty() => Some(Topics::Matching {
+                text: regex.to_owned(),
+                pattern: Box::new(pattern),
+            }),
+            _ => None,
+        };
         for (index, route) in routes.iter().enumerate() {
             for earlier in routes.iter().take(index) {
                 let is_same = route.function == earlier.function
@@ -163,7 +211,7 @@ impl Planner<'_> {
                 if !is_same || !is_open || route.prefix == earlier.prefix {
                     continue;
                 }
-                if let Some(topic) = route.topics.shared_with(&earlier.topics, &topics) {
+                if let Some(topic) = route.topics.shared_with(&earlier.topics, &topics, regex.as_ref()) {
                     self.errors.push(ConfigError::new(
                         route.topics_key(),
                         format!(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use klamm_kafka::{
     ClusterHealth, Existing, KafkaClient, KafkaError, NewTopic, ProduceError, ProduceRecord, Producer, ResponseError,
 };
@@ -85,7 +86,7 @@ impl TopicWriter {
     }
 
     /// Writes the records in this order, and resolves when all are acknowledged. `shorter` is asked for a shorter form of
-    /// a record that is too large.
+    /// a record that is too large. A failure may have records written twice; the last copies stand in this order.
     ///
     /// # Errors
     /// The first that is refused for good.
@@ -101,42 +102,64 @@ impl TopicWriter {
         let left = Mutex::new(records.into_iter().enumerate().collect::<Vec<_>>());
         let left = || left.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, shorter) = (&left, &shorter);
+        // One that is too large is cut where it stands, and so is whatever is as large. Says whether that changed anything.
+        let cut = |index: usize, error: &ProduceError| {
+            let mut left = left();
+            let refused = left.iter().find(|(other, _)| *other == index);
+            let (ProduceError::TooLarge { .. }, Some((_, refused))) = (error, refused) else {
+                return false;
+            };
+            let size = size_of(refused);
+            let mut is_cut = false;
+            for (other, record) in left.iter_mut().filter(|(_, record)| size_of(record) >= size) {
+                if let Some(short) = shorter(record) {
+                    *record = short;
+                    is_cut |= *other == index;
+                }
+            }
+            is_cut
+        };
+        let cut = &cut;
         let attempt = || async move {
             self.find_topic().await.map_err(|error| self.trouble(error.into()))?;
-            let mut deliveries = Vec::new();
-            let mut failure = None;
-            let records: Vec<(usize, ProduceRecord)> = left().clone();
-            for (index, record) in records {
-                match self.producer.enqueue_while_wanted(record).await {
-                    Ok(delivery) => deliveries.push((index, delivery)),
-                    Err(source) => {
-                        failure = Some(WriteError::Record { index, source });
-                        break;
+            loop {
+                let mut deliveries = Vec::new();
+                let mut failure = None;
+                let indices: Vec<usize> = left().iter().map(|(index, _)| *index).collect();
+                for index in indices {
+                    let found = left()
+                        .iter()
+                        .find(|(other, _)| *other == index)
+                        .map(|(_, record)| record.clone());
+                    let Some(record) = found else { continue };
+                    match self.producer.enqueue_while_wanted(record).await {
+                        Ok(delivery) => deliveries.push((index, delivery)),
+                        Err(source) => {
+                            failure = Some((index, source));
+                            break;
+                        }
+                    }
+                }
+                // What stands behind a record that failed is written again behind it: dropping its delivery takes it back
+                // unless it is on its way, and what is written twice is last in order.
+                for (index, delivery) in deliveries {
+                    match delivery.await {
+                        Ok(_) => left().retain(|(other, _)| *other != index),
+                        Err(source) => {
+                            failure = Some((index, source));
+                            break;
+                        }
+                    }
+                }
+                match failure {
+                    None => return Ok(()),
+                    Some((index, source)) if cut(index, &source) => {}
+                    Some((index, source)) => {
+                        let error = WriteError::Record { index, source };
+                        return Err(self.trouble(error).or_forget(self).await);
                     }
                 }
             }
-            for (index, delivery) in deliveries {
-                match delivery.await {
-                    Ok(_) => left().retain(|(other, _)| *other != index),
-                    // One that is refused decides, whatever may pass for the others.
-                    Err(source) if failure.as_ref().is_none_or(WriteError::is_retriable) => {
-                        failure = Some(WriteError::Record { index, source });
-                    }
-                    Err(_) => {}
-                }
-            }
-            let Some(failure) = failure else { return Ok(()) };
-            if let WriteError::Record {
-                index,
-                source: ProduceError::TooLarge { .. },
-            } = &failure
-                && let Some((_, record)) = left().iter_mut().find(|(other, _)| other == index)
-                && let Some(short) = shorter(record)
-            {
-                *record = short;
-                return Err(Trouble::Passing("a record is too large and is cut".to_owned()));
-            }
-            Err(self.trouble(failure).or_forget(self).await)
         };
         self.patience
             .persist(attempt, || self.look())
@@ -221,6 +244,14 @@ impl TopicWriter {
             WriteError::Record { .. } => format!("{name} does not take the record: {said}"),
         }
     }
+}
+
+/// What makes it as long as it is.
+fn size_of(record: &ProduceRecord) -> usize {
+    let headers = record.headers.iter();
+    let headers = headers.map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len));
+    let of = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+    of(&record.key) + of(&record.value) + headers.sum::<usize>()
 }
 
 impl Trouble<WriteError> {
