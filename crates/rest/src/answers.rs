@@ -9,6 +9,7 @@ use klamm_connect_api::{ConfigKey, ConfigType, PluginInfo, RawConfig};
 use klamm_runtime::{
     ConnectorInfo, ConnectorStatus, InstanceStatus, LogLine, Logger, PartitionOffset, ValidatedKey, Validation,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -39,7 +40,7 @@ pub(crate) fn json_text(body: impl Into<Body>) -> Response {
 }
 
 /// `GET /`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct RootAnswer<'a> {
     pub(crate) version: &'a str,
     pub(crate) commit: &'a str,
@@ -47,20 +48,20 @@ pub(crate) struct RootAnswer<'a> {
 }
 
 /// `GET /health`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct HealthAnswer {
     pub(crate) status: &'static str,
     pub(crate) message: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TaskId {
     connector: String,
     task: u32,
 }
 
 /// A connector.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ConnectorAnswer {
     name: String,
     config: RawConfig,
@@ -97,7 +98,7 @@ impl ConnectorAnswer {
 }
 
 /// A task with its configuration.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct TaskAnswer {
     id: TaskId,
     config: RawConfig,
@@ -115,7 +116,7 @@ impl TaskAnswer {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Instance {
     state: &'static str,
     worker_id: String,
@@ -138,7 +139,7 @@ impl Instance {
 }
 
 /// State of a task.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct TaskStatusAnswer {
     id: u32,
     #[serde(flatten)]
@@ -155,7 +156,7 @@ impl TaskStatusAnswer {
 }
 
 /// State of a connector and its tasks.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct StatusAnswer {
     name: String,
     connector: Instance,
@@ -178,7 +179,7 @@ impl StatusAnswer {
 }
 
 /// A connector in `GET /connectors?expand=…`: only what was asked for.
-#[derive(Serialize, Default)]
+#[derive(Serialize, JsonSchema, Default)]
 pub(crate) struct Expanded {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) info: Option<ConnectorAnswer>,
@@ -193,30 +194,30 @@ pub(crate) type ExpandedConnectors = BTreeMap<String, Expanded>;
 pub(crate) type TopicsAnswer<'a> = BTreeMap<&'a str, ActiveTopicsAnswer>;
 
 /// The topics that a connector has read from.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ActiveTopicsAnswer {
     pub(crate) topics: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Partition {
     kafka_topic: String,
     kafka_partition: i32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Offset {
     kafka_offset: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct OffsetAnswer {
     partition: Partition,
     offset: Offset,
 }
 
 /// `GET` and `PUT /connectors/{name}/offsets`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct OffsetsAnswer {
     offsets: Vec<OffsetAnswer>,
 }
@@ -239,13 +240,13 @@ impl OffsetsAnswer {
 }
 
 /// What was done, in words.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct MessageAnswer {
     pub(crate) message: &'static str,
 }
 
 /// A logger in `GET /admin/loggers`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct LoggerAnswer {
     level: &'static str,
     last_modified: Option<i64>,
@@ -261,14 +262,14 @@ impl From<Logger> for LoggerAnswer {
 }
 
 /// `GET /connectors/{name}/logs`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct LogsAnswer<'a> {
     lines: Vec<LogLineAnswer<'a>>,
     /// What to send as `after` to go on.
     next: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LogLineAnswer<'a> {
     sequence: u64,
     at: String,
@@ -301,7 +302,7 @@ impl<'a> LogsAnswer<'a> {
 }
 
 /// A plugin in `GET /connector-plugins`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PluginAnswer {
     class: &'static str,
     #[serde(rename = "type")]
@@ -320,7 +321,7 @@ impl PluginAnswer {
 }
 
 /// The definition of a key. Connect wrote `order` until 4.1 and writes `order_in_group` since: both are there.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Definition {
     name: String,
     #[serde(rename = "type")]
@@ -371,7 +372,7 @@ impl Definition {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ValueAnswer {
     name: String,
     value: Option<String>,
@@ -380,7 +381,7 @@ struct ValueAnswer {
     visible: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ConfigAnswer {
     definition: Option<Definition>,
     value: ValueAnswer,
@@ -405,7 +406,7 @@ impl ConfigAnswer {
 }
 
 /// `PUT /connector-plugins/{type}/config/validate`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ValidationAnswer {
     name: String,
     error_count: usize,

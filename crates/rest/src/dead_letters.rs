@@ -6,19 +6,20 @@ use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use klamm_runtime::{DeadLetter, DeadLetterQueues, DeadLetterTopic, LetterError, RedriveState, RedriveStatus};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::extensions::instant;
 
 /// `GET /connectors/{name}/dead-letters`
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct QueuesAnswer {
     topics: Vec<TopicAnswer>,
     /// Queues that are no topics; they are read with their own tools.
     destinations: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TopicAnswer {
     name: String,
     exists: bool,
@@ -31,7 +32,7 @@ struct TopicAnswer {
     partitions: Vec<PartitionAnswer>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PartitionAnswer {
     partition: i32,
     start_offset: i64,
@@ -67,7 +68,7 @@ impl QueuesAnswer {
 }
 
 /// One of `GET /connectors/{name}/dead-letters/records`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct LetterAnswer {
     partition: i32,
     offset: i64,
@@ -84,20 +85,20 @@ pub(crate) struct LetterAnswer {
 }
 
 /// Only where it is asked for and allowed. Bytes are `{"base64": …}`, as in a preview.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PayloadAnswer {
     key: Option<Base64>,
     value: Option<Base64>,
     headers: Vec<HeaderAnswer>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct HeaderAnswer {
     key: String,
     value: Option<Base64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Base64 {
     base64: String,
 }
@@ -172,7 +173,7 @@ fn error(error: LetterError) -> BTreeMap<&'static str, String> {
 }
 
 /// A redrive.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct RedriveAnswer {
     /// `RUNNING`, `DONE`, `STOPPED` or `FAILED`.
     state: &'static str,
@@ -191,7 +192,7 @@ pub(crate) struct RedriveAnswer {
 }
 
 /// Why records stay in the queue.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SkippedAnswer {
     returned: u64,
     of_other_connectors: u64,

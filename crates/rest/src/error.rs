@@ -5,6 +5,7 @@ use std::io;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use klamm_runtime::{HerderError, HerderErrorKind};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answers::json;
@@ -33,8 +34,9 @@ pub(crate) struct ApiError {
     has_content_type: bool,
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+/// What every refusal and failure has as its body.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ErrorBody<'a> {
     error_code: u16,
     message: &'a str,
 }

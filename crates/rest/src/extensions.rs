@@ -8,12 +8,13 @@ use klamm_runtime::{
     ConnectorObservation, Herder, LastError, LimitStatus, LiveCheck, MemoryUse, PartitionSnapshot, RouteHealth,
     RouteSnapshot, TaskObservation, TaskSnapshot, Validation, WorkerSnapshot,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// An answer of Connect with one member more.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Extended<T, E> {
     #[serde(flatten)]
     answer: T,
@@ -28,7 +29,7 @@ impl<T, E> Extended<T, E> {
 }
 
 /// `extensions` of `GET /health`: what whoever is on call looks at first.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct HealthExtension {
     kafka_clusters: usize,
     unreachable_kafka_clusters: usize,
@@ -39,7 +40,7 @@ pub(crate) struct HealthExtension {
     delivery_memory: MemoryExtension,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct MemoryExtension {
     used_bytes: usize,
     limit_bytes: usize,
@@ -72,7 +73,7 @@ impl HealthExtension {
 }
 
 /// `extensions` of a connector's status.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct StatusExtension {
     tasks: Vec<TaskExtension>,
 }
@@ -87,7 +88,7 @@ impl StatusExtension {
 }
 
 /// `extensions` of a validation.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ValidationExtension {
     warning_count: usize,
     warnings: Vec<WarningExtension>,
@@ -96,7 +97,7 @@ pub(crate) struct ValidationExtension {
 }
 
 /// Keeps the connector from nothing, and is probably not meant.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct WarningExtension {
     /// None if it is about no single setting.
     name: Option<String>,
@@ -104,7 +105,7 @@ struct WarningExtension {
 }
 
 /// What came of asking.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LiveExtension {
     check: &'static str,
     subject: String,
@@ -138,7 +139,7 @@ impl ValidationExtension {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TaskExtension {
     id: u32,
     restarts: u32,
@@ -159,7 +160,7 @@ impl TaskExtension {
 }
 
 /// A task that has begun, as it is or was at its end.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RunningTask {
     observed_at: Option<String>,
     waits_for: Vec<String>,
@@ -225,7 +226,7 @@ impl RunningTask {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ErrorExtension {
     at: Option<String>,
     /// `topic-partition@offset`
@@ -255,7 +256,7 @@ impl ErrorExtension {
 }
 
 /// Before delivery, and what routes have in common.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RecordsExtension {
     read: u64,
     filtered: u64,
@@ -267,20 +268,20 @@ struct RecordsExtension {
     late: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct StageFailures {
     stage: &'static str,
     class: &'static str,
     records: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CommitsExtension {
     acknowledged: u64,
     failed: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PartitionExtension {
     topic: String,
     partition: i32,
@@ -310,7 +311,7 @@ impl PartitionExtension {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RouteExtension {
     name: String,
     destination: String,
@@ -333,7 +334,7 @@ struct RouteExtension {
     usage: Option<UsageExtension>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RouteRecords {
     delivered: u64,
     skipped: u64,
@@ -341,7 +342,7 @@ struct RouteRecords {
 }
 
 /// What a limit that routes share lets through.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LimitExtension {
     limit: usize,
     max: usize,
@@ -352,7 +353,7 @@ struct LimitExtension {
 }
 
 /// What the destination bills.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct UsageExtension {
     billed_invocations: u64,
     billed_ms: u64,

@@ -13,6 +13,8 @@ mod error;
 mod extensions;
 mod handlers;
 mod metrics;
+mod openapi;
+mod operations;
 mod route;
 mod server;
 mod version;
@@ -25,6 +27,7 @@ use klamm_runtime::{DeadLetters, Herder, LiveChecks, LogBook, LogLevels, WorkerS
 
 pub use error::RestError;
 pub use metrics::{MetricInfo, metrics};
+pub use openapi::openapi;
 pub use server::RestServer;
 
 /// What the worker says about itself.

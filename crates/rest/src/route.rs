@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use percent_encoding::percent_decode_str;
 
 use crate::error::ApiError;
+use crate::operations::Path;
 
 /// What a path means. Names are decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,7 @@ pub(crate) enum Resource {
     Root,
     Health,
     Metrics,
+    OpenApi,
     Connectors,
     Connector(String),
     Config(String),
@@ -40,81 +42,16 @@ pub(crate) enum Resource {
     Logger(String),
 }
 
-impl Resource {
-    /// # Errors
-    /// 404 for a path that means nothing, 400 for one that cannot be read.
-    pub(crate) fn of(path: &str) -> Result<Self, ApiError> {
-        let segments = segments(path)?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let resource = match *segments {
-            [] => Self::Root,
-            ["health"] => Self::Health,
-            ["metrics"] => Self::Metrics,
-            ["connectors"] => Self::Connectors,
-            ["connectors", name] => Self::Connector(name.to_owned()),
-            ["connectors", name, "config"] => Self::Config(name.to_owned()),
-            ["connectors", name, "status"] => Self::Status(name.to_owned()),
-            ["connectors", name, "restart"] => Self::Restart(name.to_owned()),
-            ["connectors", name, "pause"] => Self::Pause(name.to_owned()),
-            ["connectors", name, "resume"] => Self::Resume(name.to_owned()),
-            ["connectors", name, "stop"] => Self::Stop(name.to_owned()),
-            ["connectors", name, "preview"] => Self::Preview(name.to_owned()),
-            ["connectors", name, "dead-letters"] => Self::DeadLetters(name.to_owned()),
-            ["connectors", name, "dead-letters", "records"] => Self::DeadLetterRecords(name.to_owned()),
-            ["connectors", name, "dead-letters", "redrive"] => Self::Redrive(name.to_owned()),
-            ["connectors", name, "tasks"] => Self::Tasks(name.to_owned()),
-            ["connectors", name, "tasks", task, "status"] => Self::TaskStatus(name.to_owned(), task_number(task)?),
-            ["connectors", name, "tasks", task, "restart"] => Self::TaskRestart(name.to_owned(), task_number(task)?),
-            ["connectors", name, "topics"] => Self::Topics(name.to_owned()),
-            ["connectors", name, "topics", "reset"] => Self::TopicsReset(name.to_owned()),
-            ["connectors", name, "offsets"] => Self::Offsets(name.to_owned()),
-            ["connectors", name, "logs"] => Self::Logs(name.to_owned()),
-            ["connector-plugins"] => Self::Plugins,
-            ["connector-plugins", name, "config"] => Self::PluginConfig(name.to_owned()),
-            ["connector-plugins", name, "config", "validate"] => Self::PluginValidate(name.to_owned()),
-            ["connector-plugins", name, "config", "preview"] => Self::PluginPreview(name.to_owned()),
-            ["admin", "loggers"] => Self::Loggers,
-            ["admin", "loggers", logger] => Self::Logger(logger.to_owned()),
-            _ => return Err(ApiError::plain(StatusCode::NOT_FOUND)),
-        };
-        Ok(resource)
-    }
-
-    /// The methods that the resource answers, besides HEAD and OPTIONS.
-    pub(crate) fn methods(&self) -> &'static [Method] {
-        match self {
-            Self::Root | Self::Health | Self::Metrics => &[Method::GET],
-            Self::Status(_) | Self::Tasks(_) | Self::TaskStatus(..) => &[Method::GET],
-            Self::DeadLetters(_) | Self::DeadLetterRecords(_) => &[Method::GET],
-            Self::Redrive(_) => &[Method::POST, Method::GET, Method::DELETE],
-            Self::Topics(_) | Self::Logs(_) | Self::Plugins | Self::PluginConfig(_) | Self::Loggers => &[Method::GET],
-            Self::Connectors => &[Method::POST, Method::GET],
-            Self::Connector(_) => &[Method::DELETE, Method::GET],
-            Self::Config(_) => &[Method::GET, Method::PUT, Method::PATCH],
-            Self::Offsets(_) => &[Method::GET, Method::PATCH, Method::PUT, Method::DELETE],
-            Self::Logger(_) => &[Method::GET, Method::PUT],
-            Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::TopicsReset(_) | Self::PluginValidate(_) => {
-                &[Method::PUT]
-            }
-            Self::Restart(_) | Self::TaskRestart(..) | Self::Preview(_) | Self::PluginPreview(_) => &[Method::POST],
-        }
-    }
-
-    /// The methods as `OPTIONS` lists them.
-    pub(crate) fn allowed(&self) -> String {
-        let methods = self.methods();
-        let head = methods.contains(&Method::GET).then_some("HEAD");
-        let names: Vec<&str> = head
-            .into_iter()
-            .chain(methods.iter().map(Method::as_str))
-            .chain(["OPTIONS"])
-            .collect();
-        names.join(", ")
-    }
+/// The path of the table that a request's path follows, and what it means.
+///
+/// # Errors
+/// 404 for a path that means nothing, 400 for one that cannot be read.
+pub(crate) fn find(path: &str) -> Result<(&'static Path, Resource), ApiError> {
+    Path::of(&segments(path)?)
 }
 
 /// As Java's `Integer` reads it: a sign and zeros in front are fine.
-fn task_number(text: &str) -> Result<i32, ApiError> {
+pub(crate) fn task_number(text: &str) -> Result<i32, ApiError> {
     text.parse()
         .map_err(|_| ApiError::plain(StatusCode::NOT_FOUND).with_content_type())
 }
@@ -218,7 +155,7 @@ mod tests {
             ("/connectors/a/tasks/+0/status", Resource::TaskStatus("a".to_owned(), 0)),
         ];
         for (path, wanted) in cases {
-            assert_eq!(Resource::of(path).unwrap(), wanted, "{path}");
+            assert_eq!(find(path).unwrap().1, wanted, "{path}");
         }
     }
 

@@ -25,7 +25,9 @@ use crate::About;
 use crate::answers::{RootAnswer, json};
 use crate::error::ApiError;
 use crate::metrics::Requests;
-use crate::route::{Resource, flag, query};
+use crate::openapi::openapi;
+use crate::operations::Path;
+use crate::route::{Resource, find, flag, query};
 
 /// How long a request may take, as in Connect.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
@@ -75,16 +77,16 @@ impl Api {
 
     async fn dispatch(&self, request: Request<Body>) -> Answer {
         let (head, body) = request.into_parts();
-        let resource = Resource::of(head.uri.path())?;
+        let (path, resource) = find(head.uri.path())?;
         if head.method == Method::OPTIONS {
-            return options(&resource);
+            return options(path);
         }
         let method = if head.method == Method::HEAD {
             Method::GET
         } else {
             head.method
         };
-        if !resource.methods().contains(&method) {
+        if !path.takes(&method) {
             return Err(ApiError::plain(StatusCode::METHOD_NOT_ALLOWED));
         }
         let takes_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
@@ -101,6 +103,7 @@ impl Api {
             Resource::Root => Ok(self.root()),
             Resource::Health => self.health(&parameters).await,
             Resource::Metrics => self.metrics().await,
+            Resource::OpenApi => Ok(json(StatusCode::OK, &openapi(self.about.version))),
             Resource::Connectors if method == Method::POST => self.create(&head.headers, body).await,
             Resource::Connectors => Ok(self.connectors(&parameters)),
             Resource::Connector(name) if method == Method::DELETE => {
@@ -157,8 +160,8 @@ impl Api {
     }
 }
 
-fn options(resource: &Resource) -> Answer {
-    let allowed = resource.allowed();
+fn options(path: &Path) -> Answer {
+    let allowed = path.allowed();
     let allow = HeaderValue::from_str(&allowed.replace(' ', ""))
         .map_err(|_| ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR))?;
     let plain = HeaderValue::from_static("text/plain");

@@ -19,6 +19,8 @@ const MAX_JOBS: usize = 4;
 const STEP_RECORDS: usize = 100;
 /// Bytes of keys and values that end a step before.
 const STEP_BYTES: usize = 1024 * 1024;
+/// How long records may take to come that were there when the redrive began.
+const READ_WITHIN: Duration = Duration::from_secs(60);
 /// How long a dry run may take, since somebody waits for it.
 const DRY_RUN_WITHIN: Duration = Duration::from_secs(60);
 /// How long the end of the worker waits for a step that is under way.
@@ -256,9 +258,18 @@ impl Run {
         let mut step = Step::default();
         while position < partition.end {
             let section = tokio::select! {
-                section = reader.next() => section.map_err(|error| unavailable(&error))?,
+                section = timeout(READ_WITHIN, reader.next()) => section,
                 () = stop.cancelled() => return Ok(RedriveState::Stopped),
             };
+            let Ok(section) = section else {
+                return Err(DeadLettersError::Unavailable(format!(
+                    "nothing came from partition {number} at offset {position} within {} s, although it went up to {}: Kafka \
+                     cannot be reached, or the records were deleted meanwhile",
+                    READ_WITHIN.as_secs(),
+                    partition.end
+                )));
+            };
+            let section = section.map_err(|error| unavailable(&error))?;
             let next = section.next_offset().min(partition.end);
             for record in section.records() {
                 let record = record.map_err(|error| unavailable(&error))?;
