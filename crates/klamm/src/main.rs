@@ -60,6 +60,19 @@ enum Command {
     /// Exit codes: 0 when each record has its outcome, errors included; 1 if records cannot be read or outcomes not be
     /// written; 2 for a command line or a file of settings that cannot be understood.
     Preview(tools::PreviewArgs),
+    /// Prints a line for the file of `rest.auth.users.file`; standard input has the password.
+    ///
+    /// Exit codes: 0, or 2 for a name, a password or a role that cannot be.
+    User(UserArgs),
+}
+
+#[derive(Debug, Args)]
+struct UserArgs {
+    /// Name to log in with
+    name: String,
+    /// What the user may do: `read`, `operate` or `admin`
+    #[arg(long)]
+    role: String,
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +123,7 @@ fn main() -> ExitCode {
             log_if_asked();
             tools::preview(&args)
         }
+        Command::User(args) => user(&args),
     }
 }
 
@@ -126,6 +140,30 @@ fn tell_of_panics() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         error!(place, "a part of the worker panicked, please report this");
     }));
+}
+
+/// The first line of the input is the password: a line end is not a part of it.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is what the command is for"
+)]
+fn user(args: &UserArgs) -> ExitCode {
+    let mut password = String::new();
+    let line = match std::io::stdin().read_line(&mut password) {
+        Ok(_) => klamm_rest::user_line(&args.name, password.trim_end_matches(['\r', '\n']), &args.role),
+        Err(error) => Err(format!("the password cannot be read: {error}")),
+    };
+    match line {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            eprintln!("klamm: {what}");
+            ExitCode::from(EXIT_SETTINGS)
+        }
+    }
 }
 
 fn worker(args: WorkerArgs) -> ExitCode {
@@ -168,7 +206,10 @@ impl From<FileError> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let code = if matches!(error, StartError::Config(_)) {
+        let code = if matches!(
+            error,
+            StartError::Config(_) | StartError::Rest(klamm_rest::RestError::Setting { .. })
+        ) {
             EXIT_SETTINGS
         } else {
             EXIT_START

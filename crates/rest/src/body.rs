@@ -11,9 +11,10 @@ use klamm_runtime::{NewOffset, OffsetChange, SubmittedConfig, TargetState};
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
+use crate::room::NoRoom;
 
 /// Bytes in a request body: several thousand settings.
-const MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 /// Bytes that are read of a body that is too large, before its sender is cut off.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 const TOPIC: &str = "kafka_topic";
@@ -55,6 +56,9 @@ pub(crate) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("The request body is larger than {MAX_BYTES} bytes"),
         )),
+        Ok(Err(error)) if NoRoom::is_cause_of(&error) => {
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, NoRoom.to_string()))
+        }
         Ok(Err(error)) => Err(ApiError::bad_request(format!(
             "The request body cannot be read: {error}"
         ))),
@@ -172,7 +176,11 @@ fn entries(array: &RawValue, field: &str, to: &str) -> Result<Vec<OffsetEntry>, 
 pub(crate) fn altered(entries: &[OffsetEntry]) -> Result<Vec<OffsetChange>, ApiError> {
     let change = |OffsetEntry(entry): &OffsetEntry| {
         let (topic, partition) = partition(entry)?;
-        let missing = || ApiError::bad_request(format!("The partition of a sink's offset must have the keys `{TOPIC}` and `{PARTITION}`"));
+        let missing = || {
+            ApiError::bad_request(format!(
+                "The partition of a sink's offset must have the keys `{TOPIC}` and `{PARTITION}`"
+            ))
+        };
         let partition = Some(partition.ok_or_else(missing)?);
         let to = match entry.get("offset").filter(|offset| offset.get() != "null") {
             None => NewOffset::Reset,
@@ -212,8 +220,8 @@ pub(crate) fn sought(entries: &[OffsetEntry]) -> Result<Vec<OffsetChange>, ApiEr
 /// Topic and partition of an entry. Further keys in there mean nothing, as in Connect.
 fn partition(entry: &Fields) -> Result<(String, Option<i32>), ApiError> {
     let partition = entry.get("partition").filter(|partition| partition.get() != "null");
-    let partition = partition
-        .ok_or_else(|| ApiError::bad_request("The partition of a sink's offset cannot be null or missing"))?;
+    let partition =
+        partition.ok_or_else(|| ApiError::bad_request("The partition of a sink's offset cannot be null or missing"))?;
     let partition: Fields = serde_json::from_str(partition.get())
         .map_err(|_| ApiError::bad_request("The partition of a sink's offset must be a JSON object"))?;
     let topic = partition.get(TOPIC).ok_or_else(|| {
@@ -224,7 +232,10 @@ fn partition(entry: &Fields) -> Result<(String, Option<i32>), ApiError> {
     let topic = text(topic)
         .flatten()
         .ok_or_else(|| ApiError::bad_request(format!("Value of `{TOPIC}` must be a string, and may not be null")))?;
-    let number = partition.get(PARTITION).map(|number| integer(number, PARTITION)).transpose()?;
+    let number = partition
+        .get(PARTITION)
+        .map(|number| integer(number, PARTITION))
+        .transpose()?;
     Ok((topic, number))
 }
 
@@ -239,9 +250,7 @@ pub(crate) fn level(body: &[u8]) -> Result<String, ApiError> {
     let mut fields = fields(body)?;
     let level = take_text(&mut fields, "level")?;
     level.ok_or_else(|| {
-        ApiError::bad_request(
-            "Field `level` is missing: one of OFF, FATAL, ERROR, WARN, INFO, DEBUG, TRACE, ALL",
-        )
+        ApiError::bad_request("Field `level` is missing: one of OFF, FATAL, ERROR, WARN, INFO, DEBUG, TRACE, ALL")
     })
 }
 

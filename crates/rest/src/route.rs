@@ -105,7 +105,7 @@ fn number(text: &str) -> Result<i32, ApiError> {
 }
 
 /// The decoded parts of a path. One slash at the end means nothing, nor do matrix parameters (`;x=1`).
-fn segments(path: &str) -> Result<Vec<String>, ApiError> {
+pub(crate) fn segments(path: &str) -> Result<Vec<String>, ApiError> {
     let inner = path
         .strip_prefix('/')
         .ok_or_else(|| ApiError::plain(StatusCode::NOT_FOUND))?;
@@ -159,7 +159,10 @@ pub(crate) fn query(query: &str) -> Vec<(String, String)> {
 
 /// The first value of a parameter.
 pub(crate) fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    query
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// A boolean parameter as Java reads it: anything but `true` is false, and an empty one is the default.
