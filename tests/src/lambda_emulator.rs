@@ -1,4 +1,5 @@
-//! An independent emulator of AWS: Lambda, which runs real Python handlers, SQS, SNS and S3.
+//! An independent emulator of AWS: Lambda, which runs real Python handlers, SQS, SNS, S3, Secrets Manager and the
+//! parameters of Systems Manager.
 
 use std::sync::OnceLock;
 
@@ -58,6 +59,14 @@ impl Emulator {
     /// The emulator refused it.
     pub async fn make(&self, kind: &str, name: &str) -> anyhow::Result<String> {
         Ok(self.server.run(kind, &[name]).await?.trim().to_owned())
+    }
+
+    /// Sets a secret or a parameter (`kind` is `secret` or `parameter`) to a value.
+    ///
+    /// # Errors
+    /// The emulator refused it.
+    pub async fn keep(&self, kind: &str, name: &str, value: &str) -> anyhow::Result<()> {
+        self.server.run(kind, &[name, value]).await.map(drop)
     }
 
     /// Takes the messages out of a queue, read by another client.

@@ -11,13 +11,15 @@ pub struct Environment {
 }
 
 impl Environment {
-    const VARIABLES: [&'static str; 7] = [
+    const VARIABLES: [&'static str; 9] = [
         "AWS_REGION",
         "AWS_DEFAULT_REGION",
         "AWS_ENDPOINT_URL_LAMBDA",
         "AWS_ENDPOINT_URL_SQS",
         "AWS_ENDPOINT_URL_SNS",
         "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        "AWS_ENDPOINT_URL_SSM",
         "AWS_ENDPOINT_URL",
     ];
 

@@ -21,6 +21,10 @@ pub enum Service {
     Sns,
     /// Amazon S3
     S3,
+    /// AWS Secrets Manager
+    SecretsManager,
+    /// AWS Systems Manager
+    Ssm,
 }
 
 impl Service {
@@ -32,6 +36,8 @@ impl Service {
             Self::Sqs => "sqs",
             Self::Sns => "sns",
             Self::S3 => "s3",
+            Self::SecretsManager => "secretsmanager",
+            Self::Ssm => "ssm",
         }
     }
 

@@ -19,6 +19,7 @@ pub mod json;
 pub mod logical;
 mod map;
 mod plugin;
+pub mod provider;
 mod record;
 mod rendering;
 mod schema;

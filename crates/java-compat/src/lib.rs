@@ -1,5 +1,5 @@
 //! What Java and Connect's own value parser do where configurations and records depend on it: regular expressions,
-//! numbers, dates, literals.
+//! numbers, dates, literals, files of properties.
 //!
 //! **Owns** the translation of `java.util.regex` patterns and replacements, numbers as text, `SimpleDateFormat`, and
 //! the literals of header values.
@@ -10,6 +10,7 @@
 mod date_format;
 pub mod literal;
 pub mod number;
+pub mod properties;
 mod regex;
 
 pub use date_format::{DateFormat, DateFormatError, instant_to_string};

@@ -81,13 +81,7 @@ pub fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, FileErro
     let bytes = read(path)?;
     // Java's own reader takes properties as ISO-8859-1; its users write UTF-8.
     let text = String::from_utf8(bytes).map_err(|_| invalid(path, "it is not UTF-8 text"))?;
-    // Windows' editors begin UTF-8 with a byte order mark; taken for a part of the first key it would hide it.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let escaped: String = text.chars().map(escape).collect();
-    let properties = java_properties::read(escaped.as_bytes());
-    properties
-        .map(|properties| properties.into_iter().collect())
-        .map_err(|error| invalid(path, error.to_string()))
+    klamm_java_compat::properties::parse(&text).map_err(|what| invalid(path, what))
 }
 
 /// The worker property that an environment variable sets: `CONNECT_` and the key in capitals with `_` for each dot, `__`
@@ -104,8 +98,21 @@ fn property_of_variable(name: &str) -> Option<String> {
     Some(key.to_ascii_lowercase())
 }
 
+/// Java's system property with the JAAS file, a property of the worker here.
+const JAAS_FILE: &str = "java.security.auth.login.config";
+
+/// The JAAS file that the options of a Java virtual machine name: `-Djava.security.auth.login.config=/etc/jaas.conf`.
+fn jaas_file_of_options(options: &str) -> Option<String> {
+    let options = options.split_ascii_whitespace();
+    let mut files = options.filter_map(|option| option.strip_prefix("-D")?.strip_prefix(JAAS_FILE)?.strip_prefix('='));
+    // As Java does, the last one counts; `==` replaces what Java itself has configured, which is nothing here.
+    files
+        .next_back()
+        .map(|file| file.trim_start_matches('=').trim_matches('"').to_owned())
+}
+
 /// The worker properties that the environment sets: `CONNECT_BOOTSTRAP_SERVERS` is `bootstrap.servers`, `__` stands for
-/// `_` and `___` for `-`, as in Confluent's container images.
+/// `_` and `___` for `-`, as in Confluent's container images. `KAFKA_OPTS` sets the JAAS file, as it does for Java's worker.
 ///
 /// # Errors
 /// A property's value is not UTF-8. Variables that set no property may be anything.
@@ -114,6 +121,11 @@ pub fn properties_of_environment(
 ) -> Result<BTreeMap<String, String>, FileError> {
     let mut properties = BTreeMap::new();
     for (name, value) in variables {
+        if name == "KAFKA_OPTS" {
+            let file = value.to_str().and_then(jaas_file_of_options);
+            properties.extend(file.map(|file| (JAAS_FILE.to_owned(), file)));
+            continue;
+        }
         let Some(property) = name.to_str().and_then(property_of_variable) else {
             continue;
         };
@@ -123,17 +135,6 @@ pub fn properties_of_environment(
         properties.insert(property, value);
     }
     Ok(properties)
-}
-
-/// Properties know characters beyond Latin-1 only as `\uXXXX`.
-fn escape(c: char) -> String {
-    if c.is_ascii() {
-        return c.to_string();
-    }
-    c.encode_utf16(&mut [0; 2])
-        .iter()
-        .map(|unit| format!("\\u{unit:04x}"))
-        .collect()
 }
 
 impl ConnectorFile {
@@ -303,6 +304,18 @@ mod tests {
         for (variable, wanted, why) in cases {
             assert_eq!(property_of_variable(variable).as_deref(), wanted, "{why}");
         }
+    }
+
+    #[test]
+    fn the_jaas_file_of_a_java_worker_is_taken_over() {
+        let options = "-Xmx1g -Djava.security.auth.login.config=/a -Djava.security.auth.login.config=\"/b\" -Dx=y";
+        let properties = properties_of_environment([("KAFKA_OPTS".into(), options.into())]).unwrap();
+        assert_eq!(
+            properties,
+            BTreeMap::from([("java.security.auth.login.config".to_owned(), "/b".to_owned())])
+        );
+        let none = properties_of_environment([("KAFKA_OPTS".into(), "-Xmx1g".into())]).unwrap();
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -94,6 +94,19 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Prints a line for the file of `rest.auth.users.file`; standard input has the password.
+    ///
+    /// Exit codes: 0, or 2 for a name, a password or a role that cannot be.
+    User(UserArgs),
+}
+
+#[derive(Debug, Args)]
+struct UserArgs {
+    /// Name to log in with
+    name: String,
+    /// What the user may do: `read`, `operate` or `admin`
+    #[arg(long)]
+    role: String,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +159,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "klamm", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+        Command::User(args) => user(&args),
     }
 }
 
@@ -167,6 +181,30 @@ fn tell_of_panics() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         error!(place, "a part of the worker panicked, please report this");
     }));
+}
+
+/// The first line of the input is the password: a line end is not a part of it.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is what the command is for"
+)]
+fn user(args: &UserArgs) -> ExitCode {
+    let mut password = String::new();
+    let line = match std::io::stdin().read_line(&mut password) {
+        Ok(_) => klamm_rest::user_line(&args.name, password.trim_end_matches(['\r', '\n']), &args.role),
+        Err(error) => Err(format!("the password cannot be read: {error}")),
+    };
+    match line {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            eprintln!("klamm: {what}");
+            ExitCode::from(EXIT_SETTINGS)
+        }
+    }
 }
 
 fn worker(args: WorkerArgs) -> ExitCode {
@@ -209,7 +247,10 @@ impl From<FileError> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let code = if matches!(error, StartError::Config(_)) {
+        let code = if matches!(
+            error,
+            StartError::Config(_) | StartError::Rest(klamm_rest::RestError::Setting { .. })
+        ) {
             EXIT_SETTINGS
         } else {
             EXIT_START

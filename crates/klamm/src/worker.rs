@@ -10,9 +10,13 @@ use klamm_connect_api::ConfigErrors;
 use klamm_connect_api::config::KeysOnly;
 use klamm_lambda_sink::{Environment, LambdaSinkConnector};
 use klamm_rest::{About, RestError, RestServer};
-use klamm_runtime::{Herder, HerderError, LogBook, LogLevels, Plugins, SubmittedConfig, TargetState, WorkerConfig};
+use klamm_runtime::{
+    Herder, HerderError, LogBook, LogLevels, Plugins, Providers, SubmittedConfig, TargetState, WorkerConfig,
+};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, warn};
 
 use crate::files::ConnectorFile;
@@ -29,6 +33,7 @@ pub fn plugins_in(environment: Environment) -> Plugins {
     let lambda = LambdaSinkConnector::new(environment.clone()).with_patterns(klamm_smt::event_pattern());
     Plugins::new()
         .with_sink(Arc::new(lambda))
+        .with_config_providers(klamm_aws::config_providers(&environment))
         .with_failure_destinations(Arc::new(FailureQueues::new(environment)))
         .with_converters(klamm_converters::converters())
         .with_header_converters(klamm_converters::header_converters())
@@ -46,6 +51,9 @@ pub enum StartError {
     /// `state.dir` cannot be used, or what it holds is damaged.
     #[error(transparent)]
     Runtime(#[from] klamm_runtime::StartError),
+    /// The operating system gives no thread.
+    #[error("the thread of the REST API cannot be started")]
+    Thread(#[source] std::io::Error),
     /// The REST API cannot listen.
     #[error(transparent)]
     Rest(#[from] RestError),
@@ -164,28 +172,30 @@ impl WorkerBuilder {
     /// # Errors
     /// Wrong settings, a `state.dir` or listener that cannot be used, a connector that is refused.
     pub async fn start(self) -> Result<Worker, StartError> {
-        let mut config = WorkerConfig::from_properties(&self.properties)?;
+        let plugins = self.plugins.unwrap_or_else(plugins);
+        let providers = Providers::open(&self.properties, &plugins)?;
+        let properties = providers.resolve_worker(&self.properties).await?;
+        let mut config = WorkerConfig::from_properties(&properties)?.with_providers(providers);
         for line in config.warnings() {
             warn!("{line}");
         }
         if self.is_in_memory {
             config = config.in_memory();
         }
-        let plugins = self.plugins.unwrap_or_else(plugins);
         config.check_plugins(&plugins)?;
-        let listeners = config.listeners.clone();
         let rest = if self.has_rest {
-            Some(RestServer::bind(&listeners).await?)
+            Some(RestServer::bind(&config.rest).await?)
         } else {
             None
         };
         let addresses = rest.as_ref().map(RestServer::addresses).unwrap_or_default();
         let runtime = klamm_runtime::Worker::start(config, plugins).await?;
 
+        let stop = CancellationToken::new();
         let mut worker = Worker {
             runtime,
             addresses,
-            stop: CancellationToken::new(),
+            stop: stop.clone().drop_guard(),
             tasks: JoinSet::new(),
         };
         for connector in self.connectors {
@@ -205,7 +215,7 @@ impl WorkerBuilder {
             let about = About {
                 version: env!("CARGO_PKG_VERSION"),
                 commit: option_env!("KLAMM_COMMIT").unwrap_or("unknown"),
-                worker_id: worker.addresses.first().map(ToString::to_string).unwrap_or_default(),
+                worker_id: rest.advertised().1,
                 kafka_cluster_id: worker.runtime.cluster_id(),
                 observe: worker.runtime.observe(),
                 dead_letters: worker.runtime.dead_letters(),
@@ -213,13 +223,29 @@ impl WorkerBuilder {
                 log_levels: self.log_levels,
                 log_book: self.log_book,
             };
-            let stop = worker.stop.clone().cancelled_owned();
-            worker
-                .tasks
-                .spawn(rest.serve(worker.runtime.herder().clone(), about, stop));
+            let stop = stop.cancelled_owned();
+            let served = rest.serve(worker.runtime.herder().clone(), about, Handle::current(), stop);
+            let ended = on_own_thread(served).map_err(StartError::Thread)?;
+            worker.tasks.spawn(async move {
+                // Its sender is dropped as the thread ends.
+                drop(ended.await);
+            });
         }
         Ok(worker)
     }
+}
+
+/// Runs the REST API on a thread of its own: what clients send there takes no thread from delivery.
+fn on_own_thread(served: impl Future<Output = ()> + Send + 'static) -> std::io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ends, ended) = oneshot::channel::<()>();
+    std::thread::Builder::new()
+        .name("klamm-rest".to_owned())
+        .spawn(move || {
+            runtime.block_on(served);
+            drop(ends);
+        })?;
+    Ok(ended)
 }
 
 /// A running worker.
@@ -230,7 +256,8 @@ impl WorkerBuilder {
 pub struct Worker {
     runtime: klamm_runtime::Worker,
     addresses: Vec<SocketAddr>,
-    stop: CancellationToken,
+    /// Ends the REST API, which has a thread of its own.
+    stop: DropGuard,
     tasks: JoinSet<()>,
 }
 
@@ -256,7 +283,7 @@ impl Worker {
     /// Ends the worker: no new requests, then tasks finish what is in flight within
     /// `task.shutdown.graceful.timeout.ms`, commit and leave their groups.
     pub async fn shutdown(mut self) {
-        self.stop.cancel();
+        drop(self.stop);
         self.runtime.shutdown().await;
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(panic) = ended {

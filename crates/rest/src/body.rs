@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
+use crate::room::NoRoom;
 
 /// Bytes in a request body: several thousand settings.
-const MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 /// Records that a redrive writes in a second, if it says nothing else.
 const REDRIVES_PER_SECOND: u32 = 100;
 /// Bytes that are read of a body that is too large, before its sender is cut off.
@@ -58,6 +59,9 @@ pub(crate) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("The request body is larger than {MAX_BYTES} bytes"),
         )),
+        Ok(Err(error)) if NoRoom::is_cause_of(&error) => {
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, NoRoom.to_string()))
+        }
         Ok(Err(error)) => Err(ApiError::bad_request(format!(
             "The request body cannot be read: {error}"
         ))),

@@ -23,6 +23,14 @@ pub enum RestError {
         #[source]
         source: io::Error,
     },
+    /// A setting, or a file that it names, is wrong.
+    #[error("`{key}`: {what}")]
+    Setting {
+        /// The setting, or what its keys begin with.
+        key: String,
+        /// What is wrong.
+        what: String,
+    },
 }
 
 /// A refusal with Connect's error body.

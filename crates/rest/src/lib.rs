@@ -2,19 +2,26 @@
 //!
 //! **Owns** paths, status codes, JSON shapes and error bodies as Apache Kafka Connect has them, and the HTTP server.
 //! **Does not know** how a connector runs, Kafka, or any destination: it asks the [`Herder`].
-//! **Invariants:** every error has the body `{"error_code", "message"}`; no answer holds the value of a secret; what a
+//! **Invariants:** nothing is answered before it is clear who asks and whether he may; every error has the body `{"error_code", "message"}`; no answer holds the value of a secret; what a
 //! client sends is bounded in size and time, and so is the number of clients.
 #![forbid(unsafe_code)]
 
 mod answers;
+mod auth;
 mod body;
+mod clients;
+mod cors;
 mod dead_letters;
 mod error;
 mod extensions;
+mod guard;
 mod handlers;
 mod metrics;
 mod openapi;
 mod operations;
+mod reload;
+mod response_headers;
+mod room;
 mod route;
 mod server;
 mod version;
@@ -25,6 +32,7 @@ use std::sync::Arc;
 use axum::Router;
 use klamm_runtime::{DeadLetters, Herder, LiveChecks, LogBook, LogLevels, WorkerSnapshot};
 
+pub use auth::user_line;
 pub use error::RestError;
 pub use metrics::{MetricInfo, metrics};
 pub use openapi::openapi;

@@ -651,8 +651,8 @@ pub(crate) static PATHS: &[Path] = &[
             "getLogs",
             "What the worker has logged about the connector since its start, the newest lines",
             &[
-                number("limit", "Lines at most: 100, or up to 1000"),
-                number("after", "Only lines after this one: `next` of the answer before"),
+                count("limit", "Lines at most: 100, or up to 1000"),
+                count("after", "Only lines after this one: `next` of the answer before"),
             ],
             None,
             &[json::<LogsAnswer<'static>>(200, "The lines, the oldest first")],

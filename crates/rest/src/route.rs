@@ -57,7 +57,7 @@ pub(crate) fn task_number(text: &str) -> Result<i32, ApiError> {
 }
 
 /// The decoded parts of a path. One slash at the end means nothing, nor do matrix parameters (`;x=1`).
-fn segments(path: &str) -> Result<Vec<String>, ApiError> {
+pub(crate) fn segments(path: &str) -> Result<Vec<String>, ApiError> {
     let inner = path
         .strip_prefix('/')
         .ok_or_else(|| ApiError::plain(StatusCode::NOT_FOUND))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use klamm_connect_api::failures::FailureDestinations;
+use klamm_connect_api::provider::ConfigProviderPlugin;
 use klamm_connect_api::sink::SinkConnector;
 use klamm_connect_api::{
     ConfigDef, ConverterPlugin, HeaderConverterPlugin, PluginInfo, PluginKind, PredicatePlugin, RawConfig,
@@ -19,6 +20,7 @@ pub struct Plugins {
     transforms: Vec<TransformPlugin>,
     predicates: Vec<PredicatePlugin>,
     failure_destinations: Vec<Arc<dyn FailureDestinations>>,
+    config_providers: Vec<Arc<dyn ConfigProviderPlugin>>,
 }
 
 impl Plugins {
@@ -74,6 +76,19 @@ impl Plugins {
     #[must_use]
     pub fn failure_destinations(&self) -> &[Arc<dyn FailureDestinations>] {
         &self.failure_destinations
+    }
+
+    /// Adds kinds of config providers, beside those of Kafka that every worker has.
+    #[must_use]
+    pub fn with_config_providers(mut self, providers: impl IntoIterator<Item = Arc<dyn ConfigProviderPlugin>>) -> Self {
+        self.config_providers.extend(providers);
+        self
+    }
+
+    /// The kinds of config providers that were added.
+    #[must_use]
+    pub fn config_providers(&self) -> &[Arc<dyn ConfigProviderPlugin>] {
+        &self.config_providers
     }
 
     /// The sink connector that `name` means.

@@ -19,8 +19,8 @@ use crate::{
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("klamm/", env!("CARGO_PKG_VERSION")));
 /// Longest wait for an answer, credentials included.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Longest answer that is read.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// Longest answer that is read: a secret of 64 KiB, escaped in JSON.
+const ANSWER_BYTES: usize = 256 * 1024;
 
 /// Bodies of this size are hashed for the signature in less time than a thread takes to wake.
 const SIGNED_AT_ONCE_BYTES: usize = 64 * 1024;

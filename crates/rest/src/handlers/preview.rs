@@ -27,7 +27,7 @@ pub(super) const MAX_PREVIEWS: usize = 4;
 impl Api {
     pub(super) async fn preview(&self, name: &str, parameters: &[(String, String)], body: Body) -> Answer {
         let body::Preview { config, records } = body::preview(&body::read(body).await?)?;
-        let preview = self.herder.preview(name, config)?;
+        let preview = self.herder.preview(name, config).await?;
         self.outcomes(preview, records, flag(parameters, "explain", false))
             .await
     }
@@ -38,7 +38,7 @@ impl Api {
         let missing = || ApiError::bad_request("Field `config` is missing: it holds the connector's settings");
         let config = config.ok_or_else(missing)?;
         class_of_kind(&config, kind)?;
-        let preview = self.herder.preview_config(config);
+        let preview = self.herder.preview_config(config).await;
         self.outcomes(preview, records, flag(parameters, "explain", false))
             .await
     }

@@ -13,6 +13,7 @@ use klamm_smt::Chain;
 use super::definition::{KEY_FORMAT, VALUE_FORMAT, common_def, error_def, sink_def};
 use super::format::{self, InputFormat};
 use super::letters::{self, LettersConfig, ReportConfig, report_def};
+use super::providers::has_reference;
 use super::warnings;
 use super::worker::ignored_line;
 use super::{Secrets, SubmittedConfig, Validation, WorkerConfig, config_error_key, stripped};
@@ -251,6 +252,15 @@ impl Conversion {
         submitted
     }
 
+    /// The settings that refer to config providers and are no transform's: what transforms are given shows in outcomes.
+    pub(crate) fn outside_references(submitted: &SubmittedConfig) -> impl Iterator<Item = &String> {
+        let is_transform = |key: &str| key.starts_with("transforms") || key.starts_with("predicates");
+        let outside = submitted
+            .iter()
+            .filter(move |(key, value)| !is_transform(key) && value.as_deref().is_some_and(has_reference));
+        outside.map(|(key, _)| key)
+    }
+
     /// Reads them, and checks the settings that every connector has. What belongs to the sink or to Kafka is left alone.
     ///
     /// # Errors
@@ -316,16 +326,6 @@ fn given(submitted: &SubmittedConfig) -> RawConfig {
 
 /// Puts errors at values that mean nothing, whatever their keys.
 fn check_values(submitted: &SubmittedConfig, validation: &mut Validation) {
-    for (key, _) in submitted
-        .iter()
-        .filter(|(_, value)| value.as_deref().is_some_and(names_a_provider))
-    {
-        // As a literal it would reach whoever takes the secret.
-        validation.error(
-            key,
-            "config providers (`${provider:…}`) are not supported by this version: give the value itself",
-        );
-    }
     for (key, _) in submitted.iter().filter(|(_, value)| value.is_none()) {
         validation.error(key, "Null value can not be supplied as the configuration value.");
     }
@@ -807,14 +807,6 @@ impl Check<'_> {
             },
         }
     }
-}
-
-/// Whether the value refers to a config provider (KIP-297): `${provider:[path:]key}`.
-fn names_a_provider(value: &str) -> bool {
-    value
-        .split("${")
-        .skip(1)
-        .any(|rest| rest.split_once('}').is_some_and(|(inside, _)| inside.contains(':')))
 }
 
 /// What a Kafka client of a connector is for; its settings have their own prefixes.

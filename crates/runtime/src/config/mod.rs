@@ -5,6 +5,8 @@ mod definition;
 mod format;
 mod letters;
 mod overrides;
+mod providers;
+mod rest;
 mod secrets;
 mod validation;
 mod warnings;
@@ -14,9 +16,15 @@ pub(crate) use connector::Tolerance;
 pub(crate) use connector::{ConfiguredConverter, ConnectorConfig, Conversion, effective_group_id};
 pub use definition::connector_config_def;
 pub(crate) use letters::{KeptTopic, LettersConfig, ReportConfig, ReportFormat};
+pub use providers::Providers;
+pub(crate) use providers::Resolved;
+pub use rest::{
+    AdminListeners, Advertised, Authentication, ClientAuth, KeystoreFile, Listener, ListenerTls, RestConfig,
+    RestLimits, Scheme, Store,
+};
 pub(crate) use secrets::{Secrets, mask, unmask, unmask_for_trial};
 pub use validation::{ValidatedKey, Validation};
-pub use worker::{Listener, WorkerConfig, worker_config_def};
+pub use worker::{WorkerConfig, worker_config_def};
 
 use std::collections::BTreeMap;
 

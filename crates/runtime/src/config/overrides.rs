@@ -76,19 +76,38 @@ impl OverridePolicy {
                 .find_map(|prefix| key.strip_prefix(prefix))
                 .map(str::to_owned)
         };
-        let overridden = raw.keys().filter_map(|key| Some((key, setting(key)?)));
-        let refused = overridden.filter(|(_, setting)| !self.allows(setting));
-        refused
-            .map(|(key, setting)| {
-                let reason = format!(
-                    "The '{}' policy does not allow '{setting}' to be overridden in the connector configuration. \
+        let overridden: Vec<_> = raw
+            .iter()
+            .filter_map(|(key, value)| Some((key, value, setting(key)?)))
+            .collect();
+        let sent = overridden
+            .iter()
+            .filter(|(_, value, setting)| setting == TOKEN_URL && names_a_file(value));
+        let sent = sent.map(|(key, ..)| {
+            // Whatever the policy: any file of the worker would be sent to any broker as a token (CVE-2025-27817 in Java).
+            let reason = "a connector cannot have a file of the worker sent as a token: give an `https://` URL here, or set \
+                          the file for all connectors, in the worker's `consumer.` and `producer.` settings";
+            ((*key).clone(), reason.to_owned())
+        });
+        let refused = overridden.iter().filter(|(_, _, setting)| !self.allows(setting));
+        let refused = refused.map(|(key, _, setting)| {
+            let reason = format!(
+                "The '{}' policy does not allow '{setting}' to be overridden in the connector configuration. \
                      The worker's `connector.client.config.override.policy` decides that.",
-                    self.name()
-                );
-                (key.clone(), reason)
-            })
-            .collect()
+                self.name()
+            );
+            ((*key).clone(), reason)
+        });
+        sent.chain(refused).collect()
     }
+}
+
+const TOKEN_URL: &str = "sasl.oauthbearer.token.endpoint.url";
+
+fn names_a_file(url: &str) -> bool {
+    url.trim()
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
 }
 
 #[cfg(test)]

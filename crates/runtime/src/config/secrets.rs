@@ -4,6 +4,7 @@ use klamm_connect_api::config::without_user_info;
 use klamm_connect_api::{ConfigDef, ConfigError, ConfigErrors, ConfigType, RawConfig};
 
 use super::SubmittedConfig;
+use super::providers::{has_reference, is_reference};
 use crate::plugins::Plugins;
 
 /// What stands in for a secret in every answer.
@@ -70,8 +71,11 @@ impl Secrets {
             .extend(def.prefixes().iter().map(|keys| format!("{prefix}{keys}")));
     }
 
-    /// Whether `value` must never be shown as the value of `key`.
+    /// Whether `value` must never be shown as the value of `key`. A reference to a config provider is no secret.
     pub(crate) fn covers(&self, key: &str, value: &str) -> bool {
+        if is_reference(value) {
+            return false;
+        }
         let lower = key.to_ascii_lowercase();
         SECRET_NAMES.iter().any(|name| lower.contains(name))
             || self.names.contains(key)
@@ -111,7 +115,8 @@ pub(crate) fn unmask(submitted: &mut SubmittedConfig, stored: Option<&RawConfig>
 }
 
 /// As [`unmask`], for a configuration that is only tried and leaves no trace: a stored secret goes nowhere but where it was
-/// meant to go. So next to a mask nothing may differ from what is stored, but for transforms and predicates.
+/// meant to go. So next to a mask, or to a reference to a config provider, nothing may differ from what is stored, but for
+/// transforms and predicates.
 ///
 /// # Errors
 /// As [`unmask`]; a mask next to a setting that was changed.
@@ -121,20 +126,33 @@ pub(crate) fn unmask_for_trial(
 ) -> Result<(), ConfigErrors> {
     let is_mask = |value: &Option<String>| value.as_deref() == Some(MASK);
     let is_transform = |key: &str| key.starts_with("transforms") || key.starts_with("predicates");
-    let changed = stored.and_then(|stored| {
-        let differs = |(key, value): &(&String, &Option<String>)| {
-            !is_transform(key) && !is_mask(value) && value.as_ref() != stored.get(*key)
-        };
-        submitted.iter().find(differs).map(|(key, _)| key.clone())
-    });
+    // References of transforms are not resolved for a trial: its outcomes would show what they stand for.
+    let has_outside =
+        |key: &str, value: &Option<String>| !is_transform(key) && value.as_deref().is_some_and(has_reference);
+    let changed = match stored {
+        Some(stored) => {
+            let differs = |(key, value): &(&String, &Option<String>)| {
+                !is_transform(key) && !is_mask(value) && value.as_ref() != stored.get(*key)
+            };
+            let changed = submitted.iter().find(differs);
+            changed.map(|(key, _)| format!("`{key}` differs"))
+        }
+        None if submitted.iter().any(|(key, value)| has_outside(key, value)) => {
+            Some("nothing is stored here".to_owned())
+        }
+        None => None,
+    };
     let Some(changed) = changed else {
         return unmask(submitted, stored);
     };
-    let masks = submitted.iter().filter(|(_, value)| is_mask(value));
-    let errors = masks.map(|(key, _)| {
+    let secrets = submitted
+        .iter()
+        .filter(|(key, value)| is_mask(value) || has_outside(key, value));
+    let errors = secrets.map(|(key, value)| {
+        let what = if is_mask(value) { MASK } else { "${…}" };
         let message = format!(
-            "`{MASK}` stands for the stored secret only beside the settings that it is stored with, and `{changed}` \
-             differs: send the secret itself"
+            "`{what}` stands for a secret only beside the settings that it is stored with, and {changed}: send the secret \
+             itself"
         );
         ConfigError::new(key, message)
     });

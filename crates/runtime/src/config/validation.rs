@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
 use klamm_connect_api::config::Evaluated;
-use klamm_connect_api::{ConfigError, ConfigErrors, ConfigKey};
+use klamm_connect_api::{ConfigError, ConfigErrors, ConfigKey, RawConfig};
 
+use super::providers::{Resolved, has_reference};
 use super::secrets::{MASK, Secrets};
 
 /// One key of a validation answer.
@@ -137,6 +138,29 @@ impl Validation {
                     .for_each(|error| *error = error.replace(&secret, MASK));
             }
         }
+    }
+
+    /// Puts the references of `given` back in the place of what they stand for, also where an error quotes it, and adds
+    /// those that stand for nothing. Secrets are masked before.
+    pub(crate) fn unresolve(&mut self, given: &RawConfig, resolved: &Resolved, secrets: &Secrets) {
+        for key in &mut self.keys {
+            match given.get(&key.name).filter(|text| has_reference(text)) {
+                // What a validator says of a value may quote any part of it.
+                Some(text) => {
+                    let shown = if secrets.covers(&key.name, text) { MASK } else { text };
+                    key.value = Some(shown.to_owned());
+                    let is_missing = resolved.missing.iter().any(|missing| missing.key == key.name);
+                    if is_missing {
+                        key.errors.clear();
+                    } else if !key.errors.is_empty() {
+                        key.errors =
+                            vec!["what the config provider has for this setting is not valid for it".to_owned()];
+                    }
+                }
+                None => key.errors.iter_mut().for_each(|error| *error = resolved.hide(error)),
+            }
+        }
+        self.errors("", resolved.errors());
     }
 
     /// Puts an error at a key; one that is not listed yet is added without a definition.

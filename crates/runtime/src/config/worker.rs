@@ -9,6 +9,8 @@ use klamm_kafka::{ClientConfig, ConsumerConfig, ProducerConfig, UnknownKey};
 
 use super::connector::check_worker;
 use super::overrides::OverridePolicy;
+use super::providers::Providers;
+use super::rest::{RestConfig, rest_keys};
 use super::{config_error_key, stripped};
 use crate::plugins::Plugins;
 
@@ -19,10 +21,12 @@ pub struct WorkerConfig {
     pub(crate) client: ClientConfig,
     /// The keys that `client` was read from.
     client_settings: RawConfig,
+    /// `config.providers`
+    pub(crate) providers: Providers,
     /// `connector.client.config.override.policy`
     pub(crate) override_policy: OverridePolicy,
-    /// `listeners`
-    pub listeners: Vec<Listener>,
+    /// What the REST API is served with.
+    pub rest: RestConfig,
     /// `state.dir`; none keeps everything in memory.
     pub(crate) state_dir: Option<PathBuf>,
     /// `offset.flush.interval.ms`
@@ -54,7 +58,7 @@ pub struct WorkerConfig {
 impl fmt::Debug for WorkerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerConfig")
-            .field("listeners", &self.listeners)
+            .field("listeners", &self.rest.listeners)
             .field("state_dir", &self.state_dir)
             .field("raw", &KeysOnly(&self.raw))
             .finish_non_exhaustive()
@@ -64,13 +68,8 @@ impl fmt::Debug for WorkerConfig {
 /// Keys of Kafka Connect's worker that only make sense for a JVM, for source connectors or for internal topics that
 /// are not used here. A trailing dot stands for every key below it.
 const JAVA_ONLY: &[&str] = &[
-    "access.control.allow.methods",
-    "access.control.allow.origin",
     "admin.",
-    "admin.listeners",
     "client.dns.lookup",
-    "config.providers",
-    "config.providers.",
     "config.storage.",
     "connect.protocol",
     "exactly.once.source.support",
@@ -85,9 +84,6 @@ const JAVA_ONLY: &[&str] = &[
     "offset.storage.",
     "plugin.discovery",
     "plugin.path",
-    "rest.advertised.",
-    "rest.extension.classes",
-    "response.http.headers.config",
     "scheduled.rebalance.max.delay.ms",
     "status.storage.",
     "task.shutdown.",
@@ -108,15 +104,16 @@ pub fn worker_config_def() -> ConfigDef {
             Importance::High,
             "Brokers to connect to first, `host:port` with commas between them.",
         ))
+        .with(rest_keys())
         .key(
             key(
-                "listeners",
+                "config.providers",
                 ConfigType::List,
-                Importance::High,
-                "Where the REST API listens: `http://host:port`. An empty host or `0.0.0.0` is every interface.",
+                Importance::Medium,
+                "Config providers by names of your choice, with `config.providers.<name>.class` and \
+                 `config.providers.<name>.param.*`. Configurations refer to their values as `${name:path:key}`.",
             )
-            .default("http://127.0.0.1:8083")
-            .validator(Validator::new(|listener| Listener::parse(listener).map(drop))),
+            .default(""),
         )
         .key(
             key(
@@ -299,49 +296,6 @@ pub fn worker_config_def() -> ConfigDef {
         )
 }
 
-/// An address that the REST API listens on, from `listeners`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Host name or address; `0.0.0.0` is every interface.
-    pub host: String,
-    /// Port; 0 takes any free one.
-    pub port: u16,
-}
-
-impl Listener {
-    /// Reads `http://host:port`; an empty host is every interface.
-    ///
-    /// # Errors
-    /// What is accepted.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let accepted = "Value must be `http://host:port`, for example `http://127.0.0.1:8083`";
-        let (scheme, rest) = text.trim().split_once("://").ok_or(accepted)?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => return Err(format!("TLS is not supported by this version. {accepted}")),
-            _ => return Err(accepted.to_owned()),
-        }
-        let (host, port) = rest.trim_end_matches('/').rsplit_once(':').ok_or(accepted)?;
-        let port = port
-            .parse()
-            .map_err(|_| format!("the port is not a number from 0 to 65535. {accepted}"))?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        Ok(Self {
-            host: if host.is_empty() { "0.0.0.0" } else { host }.to_owned(),
-            port,
-        })
-    }
-}
-
-impl fmt::Display for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
-    }
-}
-
 impl WorkerConfig {
     /// Reads the settings of a worker.
     ///
@@ -368,11 +322,14 @@ impl WorkerConfig {
             unreachable!("its error is among those checked above")
         };
         let config = Scope::new(&evaluated.parsed, "");
+        let rest = RestConfig::try_new(config, raw)?;
+        let warnings = rest.warnings();
         let millis = |key| config.millis(key).unwrap_or_default();
         let size = |key| config.usize(key).unwrap_or_default();
         Ok(Self {
             client,
             client_settings,
+            providers: Providers::default(),
             // The default was checked above along with what is given.
             override_policy: config
                 .str("connector.client.config.override.policy")
@@ -380,11 +337,7 @@ impl WorkerConfig {
                     OverridePolicy::parse(policy, config.list("connector.client.config.override.allowlist")).ok()
                 })
                 .unwrap_or(OverridePolicy::None),
-            listeners: config
-                .list("listeners")
-                .iter()
-                .filter_map(|text| Listener::parse(text).ok())
-                .collect(),
+            rest,
             state_dir: config.str("state.dir").map(PathBuf::from),
             commit_interval: millis("offset.flush.interval.ms"),
             shutdown_timeout: millis("task.shutdown.graceful.timeout.ms"),
@@ -405,6 +358,7 @@ impl WorkerConfig {
                 .iter()
                 .map(|ignored| ignored_line("", ignored))
                 .chain(client_warnings(raw))
+                .chain(warnings)
                 .collect(),
         })
     }
@@ -414,6 +368,14 @@ impl WorkerConfig {
     #[must_use]
     pub fn in_memory(mut self) -> Self {
         self.state_dir = None;
+        self
+    }
+
+    /// Has connectors refer to the values of these config providers. The worker's own references are resolved by
+    /// [`Providers::resolve_worker`], before its settings are read.
+    #[must_use]
+    pub fn with_providers(mut self, providers: Providers) -> Self {
+        self.providers = providers;
         self
     }
 
@@ -447,6 +409,7 @@ fn client_properties(raw: &RawConfig, own: &[&str]) -> RawConfig {
             "header.converter.",
             "consumer.",
             "producer.",
+            "config.providers.",
         ]
         .iter()
         .any(|prefix| key.starts_with(prefix))
@@ -513,38 +476,5 @@ impl WorkerConfig {
     /// The settings of the worker's connection to Kafka.
     pub(super) fn client_settings(&self) -> &RawConfig {
         &self.client_settings
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listeners_are_read_or_refused_with_the_reason() {
-        let cases = [
-            (
-                "http://127.0.0.1:8083",
-                Ok("http://127.0.0.1:8083"),
-                "as in the default",
-            ),
-            (
-                "HTTP://:0/",
-                Ok("http://0.0.0.0:0"),
-                "every interface, as Connect's own file writes it",
-            ),
-            ("http://[::1]:80", Ok("http://::1:80"), "an address of version 6"),
-            ("https://a:1", Err("TLS"), "not there yet"),
-            ("a:1", Err("`http://host:port`"), "no scheme"),
-            ("http://a", Err("`http://host:port`"), "no port"),
-            ("http://a:x", Err("not a number"), "no number"),
-        ];
-        for (text, wanted, why) in cases {
-            match (Listener::parse(text), wanted) {
-                (Ok(listener), Ok(shown)) => assert_eq!(listener.to_string(), shown, "{why}"),
-                (Err(error), Err(part)) => assert!(error.contains(part), "{why}: {error}"),
-                (found, _) => panic!("{text}: {found:?}, {why}"),
-            }
-        }
     }
 }

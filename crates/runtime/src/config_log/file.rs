@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,7 +8,8 @@ use klamm_connect_api::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::memory::MemoryConfigLog;
+use super::memory::{MemoryConfigLog, Records};
+use super::record::compacted;
 use super::{Appended, ConfigLog, ConfigLogError, ConfigRecord, LogPosition};
 
 /// Configurations may hold secrets: nobody but the worker's user reads them.
@@ -18,8 +18,8 @@ const PRIVATE: u32 = 0o600;
 /// A config log in one file of `state.dir`: a line an append, `<CRC-32C in hex> [{"key":…,"value":…}, …]`.
 ///
 /// An append is acknowledged after `fdatasync`, and is in the log as a whole or not at all: a line that a crash tore off
-/// at the end is cut when the log is opened. Superseded records are dropped then, too, so the file does not grow for
-/// ever. One process owns the file: the lock of `state.dir` sees to that.
+/// at the end is cut when the log is opened. Superseded records are dropped then, and when they are most of the file, so it
+/// does not grow for ever. One process owns the file: the lock of `state.dir` sees to that.
 #[derive(Debug)]
 pub struct FileConfigLog {
     path: PathBuf,
@@ -27,16 +27,60 @@ pub struct FileConfigLog {
     memory: MemoryConfigLog,
 }
 
+/// Bytes beyond twice those that still counted before the others are dropped.
+const COMPACT_AFTER: u64 = 1024 * 1024;
+
 #[derive(Debug)]
 struct Writer {
+    path: PathBuf,
     file: File,
+    /// Length of the file when it was last compacted.
+    compacted_to: u64,
+    /// The file has its name, and it is unknown whether a crash would leave it that: nothing is acknowledged before.
+    is_name_unsure: bool,
     /// Where a line begins that could be neither written nor taken back. It goes before anything is appended: in the
     /// middle of the file it would be damage.
     torn_at: Option<u64>,
 }
 
 impl Writer {
+    fn new(path: PathBuf, file: File) -> Self {
+        Self {
+            path,
+            compacted_to: file.metadata().map_or(0, |metadata| metadata.len()),
+            file,
+            is_name_unsure: false,
+            torn_at: None,
+        }
+    }
+
+    fn is_mostly_superseded(&self) -> bool {
+        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        length > 2 * self.compacted_to + COMPACT_AFTER
+    }
+
+    /// Puts a file of these lines, which hold all that counts, in the place of the present one. Until it is there whole and
+    /// durable, the present one counts.
+    fn compact(&mut self, lines: &[u8]) -> io::Result<()> {
+        let (beside, file) = write_beside(&self.path, lines)?;
+        fs::rename(beside, &self.path)?;
+        self.file = file;
+        self.torn_at = None;
+        self.compacted_to = lines.len() as u64;
+        self.is_name_unsure = true;
+        self.ensure_name()
+    }
+
+    fn ensure_name(&mut self) -> io::Result<()> {
+        if self.is_name_unsure {
+            sync_directory(&self.path)?;
+            self.is_name_unsure = false;
+        }
+        Ok(())
+    }
+
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.ensure_name()?;
         if let Some(end) = self.torn_at {
             self.file.set_len(end)?;
             self.torn_at = None;
@@ -67,24 +111,35 @@ impl FileConfigLog {
         };
         let records = compacted(parse(&path, &bytes)?);
         let lines: Vec<u8> = records.chunks(1).flat_map(line).collect();
-        if lines != bytes {
-            replace(&path, &lines).map_err(|error| io_error(&path, "written", error))?;
-        }
         let file = OpenOptions::new().append(true).create(true).mode(PRIVATE).open(&path);
         let file = file.map_err(|error| io_error(&path, "opened", error))?;
+        let mut writer = Writer::new(path.clone(), file);
+        if lines != bytes {
+            writer
+                .compact(&lines)
+                .map_err(|error| io_error(&path, "written", error))?;
+        }
         sync_directory(&path).map_err(|error| io_error(&path, "created", error))?;
         Ok(Self {
             path,
-            writer: Mutex::new(Writer { file, torn_at: None }),
+            writer: Mutex::new(writer),
             memory: MemoryConfigLog::with_records(records),
         })
     }
 
-    fn persist(&self, records: &[ConfigRecord]) -> Result<(), ConfigLogError> {
+    fn persist(&self, present: &Records, new: &[ConfigRecord]) -> Result<(), ConfigLogError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer
-            .append(&line(records))
-            .map_err(|error| io_error(&self.path, "written", error))
+        let appended = writer.append(&line(new));
+        appended.map_err(|error| io_error(&self.path, "written", error))?;
+        if writer.is_mostly_superseded() {
+            let records = compacted(present.all().chain(new).cloned().collect());
+            let lines: Vec<u8> = records.chunks(1).flat_map(line).collect();
+            if let Err(error) = writer.compact(&lines) {
+                // What was appended is durable where it is.
+                tracing::warn!(path = %self.path.display(), %error, "the config log cannot be compacted, it goes on growing");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -98,7 +153,10 @@ impl ConfigLog for FileConfigLog {
         expected_end: LogPosition,
         records: Vec<ConfigRecord>,
     ) -> BoxFuture<'_, Result<Appended, ConfigLogError>> {
-        Box::pin(async move { self.memory.append_now(expected_end, records, |new| self.persist(new)) })
+        Box::pin(async move {
+            self.memory
+                .append_now(expected_end, records, |present, new| self.persist(present, new))
+        })
     }
 
     fn end(&self) -> watch::Receiver<LogPosition> {
@@ -129,8 +187,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<ConfigRecord>, ConfigLogError>
     while let Some((index, line)) = lines.next() {
         match parse_line(line) {
             Ok(appended) => records.extend(appended),
-            // Appends are acknowledged one after the other, so only the last line can be torn.
-            Err(_) if lines.peek().is_none() && !line.ends_with(b"\n") => {
+            // Appends are acknowledged one after the other, so only the last line can be torn: it has no end, or blocks in
+            // it were never written, which read as zeros. Everything else that differs was once acknowledged.
+            Err(_) if lines.peek().is_none() && (!line.ends_with(b"\n") || line.contains(&0)) => {
                 tracing::warn!(path = %path.display(), line = index + 1, "cut a torn append off the config log");
             }
             Err(what) => {
@@ -161,44 +220,22 @@ fn parse_line(line: &[u8]) -> Result<Vec<ConfigRecord>, String> {
     records.into_iter().map(decode).collect()
 }
 
-/// What a replay would end with: the last record of each key; deleted connectors and old restarts left out.
-fn compacted(records: Vec<ConfigRecord>) -> Vec<ConfigRecord> {
-    let mut last = HashMap::new();
-    let mut has_config = HashMap::new();
-    for (i, record) in records.iter().enumerate() {
-        last.insert(record.encode().0, i);
-        if let ConfigRecord::Connector { name, config } = record {
-            has_config.insert(name.clone(), config.is_some());
-        }
+/// The file that is to take the place of `path`, written and durable, open for appends.
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<(PathBuf, File)> {
+    let beside = path.with_extension("new");
+    // What a crash left of an earlier one.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
-    let is_live = |(i, record): &(usize, ConfigRecord)| {
-        let is_wanted = match record {
-            ConfigRecord::Connector { config, .. } => config.is_some(),
-            ConfigRecord::TargetState { name, state } => state.is_some() && has_config.get(name) == Some(&true),
-            ConfigRecord::Restart { .. } => false,
-        };
-        is_wanted && last.get(&record.encode().0) == Some(i)
-    };
-    records
-        .into_iter()
-        .enumerate()
-        .filter(is_live)
-        .map(|(_, record)| record)
-        .collect()
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
     let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
+        .append(true)
+        .create_new(true)
         .mode(PRIVATE)
-        .open(&new)?;
+        .open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_directory(path)
+    Ok((beside, file))
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -308,6 +345,125 @@ mod tests {
         }
     }
 
+    /// A log of several appends, and after each of them its length and what is in it.
+    async fn history(path: &Path) -> (Vec<u8>, Vec<(usize, Vec<ConfigRecord>)>) {
+        let log = FileConfigLog::try_open(path).unwrap();
+        let mut states = vec![(0, Vec::new())];
+        let appends = [
+            vec![target("a", TargetState::Paused), connector("a", Some("t1"))],
+            vec![connector("b", Some("t2"))],
+            vec![connector("a", Some("t3 \u{0}ü\n"))],
+            vec![connector("b", None)],
+            vec![connector("c", Some("t4"))],
+        ];
+        for append in appends {
+            let end = *log.end().borrow();
+            log.append_if(end, append).await.unwrap();
+            let records = log.read(LogPosition(0)).await.unwrap().0;
+            states.push((fs::read(path).unwrap().len(), compacted(records)));
+        }
+        (fs::read(path).unwrap(), states)
+    }
+
+    /// What a log of these bytes holds when it is opened, and that it takes appends and holds the same when it is opened
+    /// again.
+    async fn reopened(path: &Path, bytes: &[u8]) -> Vec<ConfigRecord> {
+        fs::write(path, bytes).unwrap();
+        let log = FileConfigLog::try_open(path).unwrap();
+        let records = log.read(LogPosition(0)).await.unwrap().0;
+        append(&log, connector("z", Some("t"))).await;
+        drop(log);
+        let again = FileConfigLog::try_open(path)
+            .unwrap()
+            .read(LogPosition(0))
+            .await
+            .unwrap()
+            .0;
+        assert_eq!(again, [&records[..], &[connector("z", Some("t"))]].concat());
+        records
+    }
+
+    #[tokio::test]
+    async fn a_kill_at_any_byte_keeps_every_append_that_was_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.log");
+        let (bytes, states) = history(&path).await;
+        for cut in 0..=bytes.len() {
+            let (_, wanted) = states.iter().rev().find(|(length, _)| *length <= cut).unwrap();
+            assert_eq!(&reopened(&path, &bytes[..cut]).await, wanted, "cut at byte {cut}");
+        }
+    }
+
+    // The length of a file may reach the disk before what it counts: blocks of zeros, with or without the line's end.
+    #[tokio::test]
+    async fn blocks_that_were_never_written_lose_only_the_append_that_was_not_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.log");
+        let (bytes, states) = history(&path).await;
+        let [.., (begin, wanted), (end, _)] = &states[..] else {
+            unreachable!("several appends")
+        };
+        for from in *begin..*end {
+            for to in [from + 1, (from + end) / 2 + 1, *end] {
+                let mut torn = bytes.clone();
+                torn[from..to.min(*end)].fill(0);
+                assert_eq!(&reopened(&path, &torn).await, wanted, "zeros from {from} to {to}");
+            }
+        }
+        let zeros = [&bytes[..], &[0; 4096]].concat();
+        assert_eq!(
+            &reopened(&path, &zeros).await,
+            &states[states.len() - 1].1,
+            "an append of which nothing arrived"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_written_to_for_ever_stays_small() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.log");
+        let log = FileConfigLog::try_open(&path).unwrap();
+        append(&log, connector("kept", Some("t"))).await;
+        let topics = "t".repeat(100_000);
+        let mut longest = 0;
+        for _ in 0..100 {
+            append(&log, connector("a", Some(&topics))).await;
+            longest = longest.max(fs::metadata(&path).unwrap().len());
+        }
+        assert!(longest < 2 * COMPACT_AFTER, "{longest}");
+        // What is acknowledged after a compaction is in the file that has the name.
+        append(&log, connector("b", Some("u"))).await;
+        drop(log);
+        let records = FileConfigLog::try_open(&path)
+            .unwrap()
+            .read(LogPosition(0))
+            .await
+            .unwrap()
+            .0;
+        let wanted = [
+            connector("kept", Some("t")),
+            connector("a", Some(&topics)),
+            connector("b", Some("u")),
+        ];
+        assert_eq!(records, wanted);
+    }
+
+    #[tokio::test]
+    async fn a_kill_during_compaction_keeps_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.log");
+        let (bytes, states) = history(&path).await;
+        let wanted = &states[states.len() - 1].1;
+        FileConfigLog::try_open(&path).unwrap();
+        let compacted = fs::read(&path).unwrap();
+        assert!(compacted.len() < bytes.len());
+        // The new file takes the old one's place when it is whole; until then the old one counts, whatever is beside it.
+        for cut in 0..=compacted.len() {
+            fs::write(path.with_extension("new"), &compacted[..cut]).unwrap();
+            assert_eq!(&reopened(&path, &bytes).await, wanted, "cut at byte {cut}");
+        }
+    }
+
     // A torn line that stays was in the middle of the file after the next append, and no worker started any more.
     #[test]
     fn a_torn_line_that_could_not_be_taken_back_goes_before_the_next_append() {
@@ -318,7 +474,9 @@ mod tests {
         let file = OpenOptions::new().append(true).open(&path).unwrap();
         let torn_at = Some(u64::try_from(first.len()).unwrap());
         let second = line(&[connector("b", Some("t2"))]);
-        Writer { file, torn_at }.append(&second).unwrap();
+        let mut writer = Writer::new(path.clone(), file);
+        writer.torn_at = torn_at;
+        writer.append(&second).unwrap();
         assert_eq!(fs::read(&path).unwrap(), [first, second].concat());
     }
 

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use klamm_connect_api::RawConfig;
@@ -168,4 +168,30 @@ impl ConfigRecord {
             Err(format!("unknown key `{key}`"))
         }
     }
+}
+
+/// What a replay would end with: the last record of each key; deleted connectors and old restarts left out.
+pub(super) fn compacted(records: Vec<ConfigRecord>) -> Vec<ConfigRecord> {
+    let mut last = HashMap::new();
+    let mut has_config = HashMap::new();
+    for (i, record) in records.iter().enumerate() {
+        last.insert(record.encode().0, i);
+        if let ConfigRecord::Connector { name, config } = record {
+            has_config.insert(name.clone(), config.is_some());
+        }
+    }
+    let is_live = |(i, record): &(usize, ConfigRecord)| {
+        let is_wanted = match record {
+            ConfigRecord::Connector { config, .. } => config.is_some(),
+            ConfigRecord::TargetState { name, state } => state.is_some() && has_config.get(name) == Some(&true),
+            ConfigRecord::Restart { .. } => false,
+        };
+        is_wanted && last.get(&record.encode().0) == Some(i)
+    };
+    records
+        .into_iter()
+        .enumerate()
+        .filter(is_live)
+        .map(|(_, record)| record)
+        .collect()
 }

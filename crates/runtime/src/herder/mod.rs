@@ -18,8 +18,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use klamm_connect_api::provider::Asker;
 use klamm_connect_api::sink::PreflightError;
-use klamm_connect_api::{ConfigError, PluginInfo, RawConfig};
+use klamm_connect_api::{ConfigError, ConfigErrors, PluginInfo, RawConfig};
 use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -31,8 +32,8 @@ pub use supervisor::{RestartPolicy, TaskControl, TaskPlan, TaskSpec, Tasks};
 pub use topics::{ActiveTopic, ActiveTopics};
 
 use crate::config::{
-    ConnectorConfig, Conversion, Secrets, SubmittedConfig, Validation, WorkerConfig, effective_group_id, mask, unmask,
-    unmask_for_trial,
+    ConnectorConfig, Conversion, Resolved, Secrets, SubmittedConfig, Validation, WorkerConfig, effective_group_id,
+    mask, unmask, unmask_for_trial,
 };
 use crate::config_log::{ConfigLog, ConfigLogError, ConfigRecord, Restart, TargetState};
 use crate::observation::{ConnectorObservation, TaskObservation, TaskView};
@@ -164,7 +165,11 @@ impl Herder {
             .unwrap_or_default();
         Ok(ConnectorInfo {
             name: name.to_owned(),
-            config: mask(&entry.config, &self.shared.plugins),
+            config: if self.shared.worker.rest.show_secrets {
+                entry.config.as_ref().clone()
+            } else {
+                mask(&entry.config, &self.shared.plugins)
+            },
             tasks,
         })
     }
@@ -293,15 +298,15 @@ impl Herder {
         offsets: &[OffsetChange],
     ) -> Result<ConnectorInfo, HerderError> {
         let wish = ConfigWish::Replace(config.clone());
-        self.check_preflight(name, &wish).await?;
-        let resolved = self.with_state(|state| {
-            let config = self.valid_config(name, &wish, state)?;
-            new_connector(name, initial_state, state)?;
-            Ok::<_, HerderError>(config)
+        let resolved = self.resolve_wish(name, &wish).await?;
+        self.check_preflight(name, &resolved).await?;
+        self.with_state(|state| {
+            self.valid_config(name, &wish, &resolved, state)?;
+            new_connector(name, initial_state, state)
         })?;
         let group = GroupOf {
             connector: name,
-            config: &resolved,
+            config: &resolved.resolved.config,
         };
         self.initial_offsets(group, offsets).await?;
         self.create(name, config, initial_state).await
@@ -485,16 +490,17 @@ impl Herder {
         let name = config.get("name").cloned().flatten().unwrap_or_default();
         let stored = self.entry(name.trim()).ok().map(|entry| entry.config);
         let masks = unmask(&mut config, stored.as_deref());
-        let mut validation = ConnectorConfig::validate(&config, &self.shared.worker, &self.shared.plugins)
-            .map_err(HerderError::BadRequest)?;
+        let references = given(&config);
+        let resolved = self.resolve(&references).await;
+        let mut validation = self.check(&config, &resolved)?;
         if let Err(errors) = masks {
             validation.errors("", errors);
         }
         self.with_state(|state| self.check_group(&mut validation, name.trim(), &config, state));
-        if validation.error_count() == 0 {
-            validation.errors("", self.preflight(name.trim(), &given(&config)).await);
+        if validation.error_count() == 0 && resolved.missing.is_empty() {
+            validation.errors("", self.preflight(name.trim(), &resolved.config).await);
         }
-        validation.mask(&Secrets::of(&given(&config), &self.shared.plugins));
+        self.conceal(&mut validation, &references, &resolved);
         Ok(validation)
     }
 
@@ -532,29 +538,36 @@ impl Herder {
     ///
     /// # Errors
     /// There is no such connector.
-    pub fn preview(&self, name: &str, proposed: Option<SubmittedConfig>) -> Result<Preview, HerderError> {
+    pub async fn preview(&self, name: &str, proposed: Option<SubmittedConfig>) -> Result<Preview, HerderError> {
         let stored = self.entry(name)?.config;
         let config = proposed.unwrap_or_else(|| {
             let stored = stored.iter();
             stored.map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
         });
-        Ok(self.preview_with(config, Some(&stored)))
+        Ok(self.preview_with(config, Some(&stored)).await)
     }
 
     /// A preview with a configuration that belongs to no connector.
     #[must_use]
-    pub fn preview_config(&self, config: SubmittedConfig) -> Preview {
-        self.preview_with(config, None)
+    pub async fn preview_config(&self, config: SubmittedConfig) -> Preview {
+        self.preview_with(config, None).await
     }
 
-    fn preview_with(&self, config: SubmittedConfig, stored: Option<&RawConfig>) -> Preview {
+    async fn preview_with(&self, config: SubmittedConfig, stored: Option<&RawConfig>) -> Preview {
         let (worker, plugins) = (&self.shared.worker, &self.shared.plugins);
         // A mask that stands for nothing is no matter where the preview does not look.
         let mut config = Conversion::settings(config, plugins);
-        match unmask_for_trial(&mut config, stored) {
-            Ok(()) => Preview::new(&config, worker, plugins),
-            Err(errors) => Preview::refused(errors),
+        if let Err(errors) = unmask_for_trial(&mut config, stored) {
+            return Preview::refused(errors);
         }
+        let outside = Conversion::outside_references(&config);
+        let outside = outside.filter_map(|key| Some((key.clone(), config.get(key)?.clone()?)));
+        let resolved = self.resolve(&outside.collect()).await;
+        if let Err(errors) = ConfigErrors::check(resolved.errors()) {
+            return Preview::refused(errors);
+        }
+        config.extend(resolved.config.into_iter().map(|(key, value)| (key, Some(value))));
+        Preview::of_values(&config, worker, plugins)
     }
 
     /// The topics that a connector has read from, sorted. None for one that there is not, as in Connect.
@@ -655,17 +668,42 @@ impl Herder {
         }
     }
 
+    /// What a wish comes to on the present state, with what its references stand for.
+    async fn resolve_wish(&self, name: &str, wish: &ConfigWish) -> Result<ResolvedWish, HerderError> {
+        let (mut config, stored) = self.with_state(|state| {
+            let stored = state.get(name).map(|entry| Arc::clone(&entry.config));
+            self.wished(name, wish, state).map(|config| (config, stored))
+        })?;
+        let has_all = unmask(&mut config, stored.as_deref()).is_ok();
+        let references = given(&config);
+        let resolved = self.resolve(&references).await;
+        Ok(ResolvedWish {
+            has_all: has_all && resolved.missing.is_empty(),
+            references,
+            resolved,
+        })
+    }
+
     /// The configuration that is wished for, if there is nothing wrong with it.
-    fn valid_config(&self, name: &str, wish: &ConfigWish, state: &ConfigState) -> Result<RawConfig, HerderError> {
+    fn valid_config(
+        &self,
+        name: &str,
+        wish: &ConfigWish,
+        resolved: &ResolvedWish,
+        state: &ConfigState,
+    ) -> Result<RawConfig, HerderError> {
         let mut config = self.wished(name, wish, state)?;
         let masks = unmask(&mut config, state.get(name).map(|entry| &*entry.config));
-        let mut validation = ConnectorConfig::validate(&config, &self.shared.worker, &self.shared.plugins)
-            .map_err(HerderError::BadRequest)?;
+        if given(&config) != resolved.references {
+            // What is stored changed meanwhile, and with it what was resolved.
+            return Err(HerderError::Conflict);
+        }
+        let mut validation = self.check(&config, &resolved.resolved)?;
         if let Err(errors) = masks {
             validation.errors("", errors);
         }
         self.check_group(&mut validation, name, &config, state);
-        validation.mask(&Secrets::of(&given(&config), &self.shared.plugins));
+        self.conceal(&mut validation, &resolved.references, &resolved.resolved);
         validation
             .check()
             .map_err(|errors| refused(validation.error_count(), errors.as_slice()))?;
@@ -679,9 +717,10 @@ impl Herder {
         wish: &ConfigWish,
         mut first: impl FnMut(&ConfigState) -> Result<Option<ConfigRecord>, HerderError>,
     ) -> Result<(), HerderError> {
-        self.check_preflight(name, wish).await?;
+        let resolved = self.resolve_wish(name, wish).await?;
+        self.check_preflight(name, &resolved).await?;
         self.write(|state| {
-            let config = self.valid_config(name, wish, state)?;
+            let config = self.valid_config(name, wish, &resolved, state)?;
             let first = first(state)?;
             let record = ConfigRecord::Connector {
                 name: name.to_owned(),
@@ -693,18 +732,52 @@ impl Herder {
     }
 
     /// Refuses a configuration whose destinations would refuse its deliveries, if it wants to know that beforehand.
-    async fn check_preflight(&self, name: &str, wish: &ConfigWish) -> Result<(), HerderError> {
-        let mut config = self.with_state(|state| self.wished(name, wish, state))?;
-        let stored = self.entry(name).ok().map(|entry| entry.config);
-        // A mask that stands for nothing is refused with all that is wrong without asking anybody.
-        if unmask(&mut config, stored.as_deref()).is_err() {
+    async fn check_preflight(&self, name: &str, wish: &ResolvedWish) -> Result<(), HerderError> {
+        // What stands for nothing is refused with all that is wrong without asking anybody.
+        if !wish.has_all {
             return Ok(());
         }
-        let errors = self.preflight(name, &given(&config)).await;
+        let resolved = &wish.resolved;
+        let errors = self.preflight(name, &resolved.config).await;
         if errors.is_empty() {
             return Ok(());
         }
-        Err(refused(errors.len(), &errors))
+        let hidden = |error: &ConfigError| ConfigError::new(error.key.clone(), resolved.hide(&error.message));
+        Err(refused(errors.len(), &errors.iter().map(hidden).collect::<Vec<_>>()))
+    }
+
+    async fn resolve(&self, config: &RawConfig) -> Resolved {
+        self.shared.worker.providers.resolve(config, Asker::Connector).await
+    }
+
+    /// The stored configuration of a connector with what its references stand for.
+    async fn stored_values(&self, name: &str) -> Result<RawConfig, HerderError> {
+        let stored = self.entry(name)?.config;
+        let resolved = self.resolve(&stored).await;
+        match ConfigErrors::check(resolved.errors()) {
+            Ok(()) => Ok(resolved.config),
+            Err(errors) => Err(HerderError::BadRequest(errors.to_string())),
+        }
+    }
+
+    /// What is right and wrong with the values of a configuration; they are still to be concealed.
+    fn check(&self, config: &SubmittedConfig, resolved: &Resolved) -> Result<Validation, HerderError> {
+        let value = |(key, value): (&String, &Option<String>)| {
+            let value = value
+                .as_ref()
+                .map(|value| resolved.config.get(key).unwrap_or(value).clone());
+            (key.clone(), value)
+        };
+        let values: SubmittedConfig = config.iter().map(value).collect();
+        ConnectorConfig::validate(&values, &self.shared.worker, &self.shared.plugins)
+            .map_err(|text| HerderError::BadRequest(resolved.hide(&text)))
+    }
+
+    /// Masks secrets, and puts references back in the place of what they stand for.
+    fn conceal(&self, validation: &mut Validation, references: &RawConfig, resolved: &Resolved) {
+        let secrets = Secrets::of(&resolved.config, &self.shared.plugins);
+        validation.mask(&secrets);
+        validation.unresolve(references, resolved, &secrets);
     }
 
     /// What is certainly wrong, as the sink learns from its destinations; what else they say goes to the log. Nothing for a
@@ -769,6 +842,15 @@ fn new_connector(
             state: Some(state),
         })),
     }
+}
+
+/// What is asked for, with what it refers to.
+struct ResolvedWish {
+    /// The configuration, with its references; a mask that stands for nothing is still in it.
+    references: RawConfig,
+    resolved: Resolved,
+    /// Whether every mask and every reference stands for something.
+    has_all: bool,
 }
 
 /// The entries that have a value.

@@ -107,7 +107,7 @@ impl Herder {
     /// # Errors
     /// There is no such connector; Kafka is away or refuses.
     pub async fn offsets(&self, name: &str) -> Result<Vec<PartitionOffset>, HerderError> {
-        let config = self.entry(name)?.config;
+        let config = self.stored_values(name).await?;
         let group = GroupOf {
             connector: name,
             config: &config,
@@ -140,7 +140,7 @@ impl Herder {
         changes: &[OffsetChange],
     ) -> Result<Vec<PartitionOffset>, HerderError> {
         self.check_stopped(name)?;
-        let config = self.entry(name)?.config;
+        let config = self.stored_values(name).await?;
         let deadline = Instant::now() + LEAVE_TIMEOUT;
         self.tasks_ended(name, deadline).await?;
         let group = GroupOf {
@@ -156,7 +156,7 @@ impl Herder {
     /// As [`Herder::alter_offsets`].
     pub async fn reset_offsets(&self, name: &str) -> Result<(), HerderError> {
         self.check_stopped(name)?;
-        let config = self.entry(name)?.config;
+        let config = self.stored_values(name).await?;
         let deadline = Instant::now() + LEAVE_TIMEOUT;
         self.tasks_ended(name, deadline).await?;
         let group = GroupOf {

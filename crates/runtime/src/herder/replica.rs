@@ -207,6 +207,7 @@ impl Herder {
             board: self.shared.board.clone(),
             stop_timeout: self.shared.worker.stop_timeout(),
             topics: Arc::clone(self.topics().entry(name.clone()).or_default()),
+            providers: self.shared.worker.providers.clone(),
         };
         let before = replica.ending.remove(&name);
         let abort = self.shared.abort.clone();

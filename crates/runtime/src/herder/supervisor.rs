@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use klamm_connect_api::config::KeysOnly;
+use klamm_connect_api::provider::Asker;
 use klamm_connect_api::{BoxFuture, RawConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -19,6 +20,7 @@ use tracing::{error, info, warn};
 use super::state::ConnectorEntry;
 use super::status::{InstanceStatus, State, StatusBoard, TaskReport};
 use super::topics::ActiveTopics;
+use crate::config::{Providers, Resolved};
 use crate::config_log::{Restart, TargetState};
 
 /// What the supervisor of a connector asks of the world outside the herder: to check a configuration and to run a
@@ -138,6 +140,20 @@ pub(crate) struct Supervisor {
     /// How long a task may take to stop before it is aborted.
     pub(crate) stop_timeout: Duration,
     pub(crate) topics: Arc<ActiveTopics>,
+    /// What the references of a configuration stand for.
+    pub(crate) providers: Providers,
+}
+
+/// How soon a reference that stands for nothing is looked at again, if that may pass.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a look at the values of config providers came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    /// Everything runs on.
+    Same,
+    /// The connector and all its tasks were started anew.
+    StartedAnew,
 }
 
 enum Event {
@@ -147,6 +163,8 @@ enum Event {
     TaskEnded(Id, TaskEnd),
     /// The time of failed tasks has come.
     RestartDue,
+    /// Values of config providers may have changed.
+    LookDue,
 }
 
 impl Supervisor {
@@ -163,6 +181,8 @@ impl Supervisor {
             joins: JoinSet::new(),
             version: 0,
             plan: None,
+            resolved: Resolved::default(),
+            look_at: None,
             recovering: BTreeMap::new(),
         };
         loop {
@@ -171,6 +191,8 @@ impl Supervisor {
             connector.reconcile(&wish).await;
             let restart_at = connector.restart_at();
             let restart = sleep_until(restart_at.unwrap_or_else(Instant::now));
+            let look_at = connector.look_at;
+            let look = sleep_until(look_at.unwrap_or_else(Instant::now));
             let event = tokio::select! {
                 changed = desired.changed() => Event::Desired(changed),
                 command = commands.recv() => Event::Command(command),
@@ -179,6 +201,7 @@ impl Supervisor {
                     Err(_) => continue, // aborted by us
                 },
                 () = restart, if restart_at.is_some() => Event::RestartDue,
+                () = look, if look_at.is_some() => Event::LookDue,
             };
             match event {
                 Event::Desired(Ok(())) => {}
@@ -186,6 +209,7 @@ impl Supervisor {
                 Event::Command(Some(command)) => connector.command(command, &wish).await,
                 Event::TaskEnded(id, end) => connector.ended(id, end),
                 Event::RestartDue => connector.recover(&wish).await,
+                Event::LookDue => drop(connector.look(&wish).await),
             }
         }
         connector.stop_tasks(|_| true).await;
@@ -200,6 +224,10 @@ struct Connector {
     /// Version of the configuration that `plan` was made from; 0 is none.
     version: u64,
     plan: Option<(TaskPlan, Arc<RawConfig>)>,
+    /// What it was made from, with the values of config providers.
+    resolved: Resolved,
+    /// When to look whether these changed.
+    look_at: Option<Instant>,
     /// By number of the task.
     recovering: BTreeMap<u32, Recovery>,
 }
@@ -227,7 +255,7 @@ impl Connector {
                     self.recovering.clear();
                     self.supervisor.board.clear_tasks(&self.supervisor.name);
                     self.version = wish.version;
-                    self.start(wish);
+                    self.start(wish).await;
                 }
                 self.control_all(TaskControl::Run);
                 if self.plan.is_some() {
@@ -237,13 +265,61 @@ impl Connector {
         }
     }
 
-    fn start(&mut self, wish: &ConnectorEntry) {
+    async fn start(&mut self, wish: &ConnectorEntry) {
+        let resolved = self.resolve(wish).await;
+        self.start_with(wish, resolved);
+    }
+
+    async fn resolve(&self, wish: &ConnectorEntry) -> Resolved {
+        self.supervisor.providers.resolve(&wish.config, Asker::Connector).await
+    }
+
+    /// Looks whether values of config providers changed, and starts the connector anew if they did. What is not there at
+    /// the moment changes nothing: who has a value goes on with it.
+    async fn look(&mut self, wish: &ConnectorEntry) -> Looked {
+        if wish.target == TargetState::Paused {
+            // Tasks are not made while a connector is paused.
+            self.look_at = self.look_at.map(|_| Instant::now() + LOOK_AGAIN);
+            return Looked::Same;
+        }
+        let now = self.resolve(wish).await;
         let name = Arc::clone(&self.supervisor.name);
-        let tasks = &self.supervisor.tasks;
-        let plan = std::panic::catch_unwind(AssertUnwindSafe(|| tasks.plan(&name, &wish.config)));
-        match plan.unwrap_or_else(|_| Err(panic_trace())) {
+        if self.plan.is_some() {
+            if let Some(missing) = now.missing.first() {
+                warn!(connector = %name, setting = missing.key, error = missing.message, "a config provider has no value any more, the last one stays in use");
+                self.look_at = Some(Instant::now() + LOOK_AGAIN);
+                return Looked::Same;
+            }
+            if now.config == self.resolved.config {
+                self.look_at = next_look(wish, &now);
+                return Looked::Same;
+            }
+            info!(connector = %name, "values of config providers changed, the connector starts anew");
+        }
+        self.stop_tasks(|_| true).await;
+        self.recovering.clear();
+        self.supervisor.board.clear_tasks(&name);
+        self.start_with(wish, now);
+        Looked::StartedAnew
+    }
+
+    fn start_with(&mut self, wish: &ConnectorEntry, resolved: Resolved) {
+        let name = Arc::clone(&self.supervisor.name);
+        self.look_at = next_look(wish, &resolved);
+        self.resolved = resolved;
+        let resolved = &self.resolved;
+        let plan = if resolved.missing.is_empty() {
+            let tasks = &self.supervisor.tasks;
+            let plan = std::panic::catch_unwind(AssertUnwindSafe(|| tasks.plan(&name, &resolved.config)));
+            plan.unwrap_or_else(|_| Err(panic_trace()))
+                .map_err(|trace| resolved.hide(&trace))
+        } else {
+            let lines = resolved.errors();
+            Err(lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        };
+        match plan {
             Ok(plan) => {
-                self.plan = Some((plan, Arc::clone(&wish.config)));
+                self.plan = Some((plan, Arc::new(resolved.config.clone())));
                 // Tasks are shown below their connector, which may be new.
                 self.show(State::Running);
                 info!(connector = %name, tasks = plan.tasks, "connector starts");
@@ -304,6 +380,8 @@ impl Connector {
         let Err(trace) = end.result else {
             return views.ends(name, end.number, None);
         };
+        // A sink may quote a setting in its words.
+        let trace = self.resolved.hide(&trace);
         let policy = self.plan.as_ref().map(|(plan, _)| plan.restart);
         let trace = if policy == Some(RestartPolicy::Backoff) {
             let wait = self.recover_later(end.number, started);
@@ -407,6 +485,10 @@ impl Connector {
 
     /// A person has mended the cause: earlier failures do not count.
     async fn restart_by_hand(&mut self, numbers: &[u32], wish: &ConnectorEntry) {
+        // What may have been mended is a secret.
+        if self.look(wish).await == Looked::StartedAnew {
+            return;
+        }
         self.restart_tasks(numbers, wish).await;
         self.recovering.retain(|number, _| !numbers.contains(number));
     }
@@ -462,6 +544,8 @@ impl Connector {
 
     fn forget_plan(&mut self) {
         self.plan = None;
+        self.resolved = Resolved::default();
+        self.look_at = None;
         self.version = 0;
         self.supervisor.board.clear_tasks(&self.supervisor.name);
     }
@@ -472,6 +556,18 @@ impl Connector {
             .board
             .set_connector(&self.supervisor.name, version, InstanceStatus::of(state));
     }
+}
+
+/// When to look again at what the references of a connector stand for, if that is wanted.
+fn next_look(wish: &ConnectorEntry, resolved: &Resolved) -> Option<Instant> {
+    let may_pass = resolved.missing.iter().any(|missing| missing.may_pass);
+    let is_wanted = wish
+        .config
+        .get("config.action.reload")
+        .is_none_or(|action| action.trim() != "none");
+    let lease = resolved.lease.filter(|_| is_wanted);
+    let wait = if may_pass { Some(LOOK_AGAIN) } else { lease };
+    wait.map(|wait| Instant::now() + wait)
 }
 
 fn panic_trace() -> String {

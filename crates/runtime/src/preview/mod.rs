@@ -13,7 +13,7 @@ mod write;
 use std::fmt;
 use std::time::Duration;
 
-use klamm_connect_api::{ConfigErrors, DataError, DataErrorKind, Datum, Origin, RawHeader, Record};
+use klamm_connect_api::{ConfigError, ConfigErrors, DataError, DataErrorKind, Datum, Origin, RawHeader, Record};
 use klamm_smt::{Stage, StageError, StageOutcome};
 use tokio::time::Instant;
 
@@ -263,8 +263,22 @@ impl StepsJson {
 impl Preview {
     /// Reads converters and transforms of a configuration. What only the sink or Kafka knows is not checked, so that
     /// `name`, `topics` and `connector.class` may be missing. A refused configuration is the outcome of every record.
+    /// References to config providers, which only a worker has, are wrong here, but for those of transforms: these show.
     #[must_use]
     pub fn new(config: &SubmittedConfig, worker: &WorkerConfig, plugins: &Plugins) -> Self {
+        let settings = Conversion::settings(config.clone(), plugins);
+        let outside = Conversion::outside_references(&settings);
+        let errors =
+            outside.map(|key| ConfigError::new(key, "only a worker resolves `${provider:…}`: give the value itself"));
+        match ConfigErrors::check(errors.collect()) {
+            Ok(()) => Self::of_values(config, worker, plugins),
+            Err(errors) => Self::refused(errors),
+        }
+    }
+
+    /// As [`Preview::new`] with a configuration in which values stand for references already.
+    #[must_use]
+    pub(crate) fn of_values(config: &SubmittedConfig, worker: &WorkerConfig, plugins: &Plugins) -> Self {
         Self {
             conversion: Conversion::parse(config, worker, plugins),
         }
