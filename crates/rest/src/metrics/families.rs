@@ -444,7 +444,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "Records that were accepted",
         |scrape, out| {
             each_route(scrape, |labels, route| {
-                out.count(&labels, route.status.delivered_records)
+                out.count(&labels, route.status.delivered_records);
             });
         },
     ),
@@ -460,8 +460,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "Records whose attempts ran out and whose dead letters were acknowledged",
         |scrape, out| {
             each_route(scrape, |labels, route| {
-                out.count(&labels, route.status.dead_lettered_records)
-            })
+                out.count(&labels, route.status.dead_lettered_records);
+            });
         },
     ),
     route(
@@ -470,8 +470,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "Records whose call ended without an answer, so that they may be delivered twice",
         |scrape, out| {
             each_route(scrape, |labels, route| {
-                out.count(&labels, route.status.possible_duplicates)
-            })
+                out.count(&labels, route.status.possible_duplicates);
+            });
         },
     ),
     route(
@@ -480,7 +480,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "Time from the start of a call to its answer or failure",
         |scrape, out| {
             each_route(scrape, |labels, route| {
-                out.distribution(&labels, &route.status.call_micros, MICROS)
+                out.distribution(&labels, &route.status.call_micros, MICROS);
             });
         },
     ),
@@ -490,7 +490,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "Records in a call",
         |scrape, out| {
             each_route(scrape, |labels, route| {
-                out.distribution(&labels, &route.status.call_records, 1.0)
+                out.distribution(&labels, &route.status.call_records, 1.0);
             });
         },
     ),
@@ -500,8 +500,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "Calls that the function takes at once now, from all routes of the worker",
         |scrape, out| {
             each_route(scrape, |labels, route| {
-                out.size(&labels, route.status.function_limit.limit)
-            })
+                out.size(&labels, route.status.function_limit.limit);
+            });
         },
     ),
     route(
@@ -510,8 +510,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "Calls that the function's account and region take at once now, from all routes of the worker",
         |scrape, out| {
             each_route(scrape, |labels, route| {
-                out.size(&labels, route.status.account_limit.limit)
-            })
+                out.size(&labels, route.status.account_limit.limit);
+            });
         },
     ),
     route(
