@@ -1,3 +1,5 @@
+#![expect(clippy::indexing_slicing, reason = "tests")]
+
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
