@@ -31,6 +31,14 @@ fn measurements() -> Bytes {
     Bytes::from(serde_json::json!({ "points": points }).to_string())
 }
 
+/// Doubles as Jackson writes them, half of them with exponents.
+fn doubles() -> Bytes {
+    let points: Vec<_> = (1..30)
+        .map(|i| format!(r#"{{"x":1.{i}E7,"y":-0.{i},"z":2.5E-{i}}}"#))
+        .collect();
+    Bytes::from(format!(r#"{{"points":[{}]}}"#, points.join(",")))
+}
+
 /// Few members, most bytes in long strings.
 fn log_line() -> Bytes {
     let line = serde_json::json!({
@@ -75,6 +83,7 @@ fn json(criterion: &mut Criterion) {
     for (name, bytes) in [
         ("order", order()),
         ("measurements", measurements()),
+        ("doubles", doubles()),
         ("log line", log_line()),
         ("nested", nested()),
     ] {

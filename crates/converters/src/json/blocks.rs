@@ -8,8 +8,7 @@
 //!
 //! **Invariant:** what this accepts, [`Scanner`](super::scan::Scanner) accepts as strict JSON, to the last byte. What it
 //! does not accept is for the scanner to judge: it knows what is wrong where, what Jackson takes beyond JSON, and rare
-//! forms that are left out here (a value that is no object or array, more than 63 levels, exponents, numbers that fill a
-//! block).
+//! forms that are left out here (a value that is no object or array, more than 63 levels, numbers that fill a block).
 #![warn(clippy::indexing_slicing)]
 
 use std::ops::Range;
@@ -87,8 +86,11 @@ struct Numbers {
     after_digit: u64,
     after_zero: u64,
     after_minus: u64,
-    after_dot: u64,
+    after_e: u64,
+    /// Behind a dot and its digits.
     in_fraction: u64,
+    /// Behind an `e`, its sign and its digits.
+    in_exponent: u64,
 }
 
 /// The bits one to the left, and the one carried in; what falls out is carried on.
@@ -107,11 +109,11 @@ fn end_of(starts: u64, runs: u64, carry: &mut u64) -> u64 {
     sum & !runs
 }
 
-/// The first byte behind each of `tokens` that is no blank.
+/// The first byte behind each of `tokens` that is not in `runs`.
 #[inline(always)]
-fn behind(tokens: u64, blanks: u64, carry: &mut u64) -> u64 {
+fn behind(tokens: u64, runs: u64, carry: &mut u64) -> u64 {
     let is_last = tokens >> 63;
-    let end = end_of(tokens << 1, blanks, carry);
+    let end = end_of(tokens << 1, runs, carry);
     *carry |= is_last;
     end
 }
@@ -135,10 +137,11 @@ impl<S: Simd> Bytes<S> {
         self.0.simd_eq(byte).to_bitmask()
     }
 
-    /// A brace or the bracket of the same side: they differ in bit 5.
+    /// A byte that has bit 5, or the one that differs in that bit only: a brace or the bracket of the same side, a letter
+    /// in lower or upper case.
     #[inline(always)]
-    fn are_brackets(self, brace: u8) -> u64 {
-        (self.0 | 0x20).simd_eq(brace).to_bitmask()
+    fn are_either(self, lower: u8) -> u64 {
+        (self.0 | 0x20).simd_eq(lower).to_bitmask()
     }
 
     #[inline(always)]
@@ -285,8 +288,8 @@ impl<'a> Check<'a> {
         blanks &= outside;
         let colons = bytes.are(b':') & outside;
         let commas = bytes.are(b',') & outside;
-        let open = bytes.are_brackets(b'{') & outside;
-        let close = bytes.are_brackets(b'}') & outside;
+        let open = bytes.are_either(b'{') & outside;
+        let close = bytes.are_either(b'}') & outside;
         let scalars = outside & !(blanks | colons | commas | open | close);
         let has_scalars = scalars | self.in_scalar != 0;
         let scalar_starts = scalars & !next(scalars, &mut self.in_scalar);
@@ -398,17 +401,23 @@ impl Numbers {
     #[inline(always)]
     fn block<S: Simd>(&mut self, bytes: Bytes<S>, numbers: u64, digits: u64, starts: u64, minuses: u64) -> bool {
         let whole = starts | next(minuses, &mut self.after_minus);
-        let dots = numbers & !(digits | minuses);
         let after_digit = next(digits, &mut self.after_digit);
-        let fraction = next(dots, &mut self.after_dot);
-        let mut wrong = (whole | fraction) & !digits;
-        if dots | self.in_fraction != 0 {
-            wrong |= dots & !(after_digit & bytes.are(b'.'));
-            // There is one dot at most.
-            wrong |= dots & end_of(fraction, digits, &mut self.in_fraction);
-        }
+        let mut wrong = whole & !digits;
         if whole << 1 & digits | whole >> 63 | self.after_zero != 0 {
             wrong |= next(whole & bytes.are(b'0'), &mut self.after_zero) & digits;
+        }
+        let others = numbers & !(digits | minuses);
+        if others | self.in_fraction | self.in_exponent != 0 {
+            let dots = bytes.are(b'.') & others;
+            let es = bytes.are_either(b'e') & others;
+            let signs = others & !(dots | es);
+            let is_sign = bytes.are(b'+') | bytes.are(b'-');
+            wrong |= signs & !(is_sign & next(es, &mut self.after_e));
+            // What ends before a dot, before an `e` or before the end of the number ends with a digit; no part stands twice.
+            let after_fraction = behind(dots, digits, &mut self.in_fraction);
+            let after_exponent = behind(es, digits | signs, &mut self.in_exponent);
+            wrong |= (dots | es | after_fraction | after_exponent) & !after_digit;
+            wrong |= (after_fraction & dots) | (after_exponent & (dots | es));
         }
         // A number that fills a block may be too long.
         wrong == 0 && numbers != u64::MAX

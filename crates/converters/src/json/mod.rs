@@ -1,7 +1,7 @@
 //! `JsonConverter`: JSON text, plain or in an envelope of schema and payload.
 //!
-//! `blocks` checks text that is passed on, `scan` reads tokens, `schemaless` makes Connect data of plain JSON, `schema` reads the envelope's schema and
-//! `typed` its payload.
+//! `blocks` checks text that is passed on, `scan` reads tokens, `schemaless` makes Connect data of plain JSON, `schema`
+//! reads the envelope's schema and `typed` its payload.
 
 mod blocks;
 mod cache;
