@@ -1,8 +1,9 @@
 //! `JsonConverter`: JSON text, plain or in an envelope of schema and payload.
 //!
-//! `scan` reads tokens, `schemaless` makes Connect data of plain JSON, `schema` reads the envelope's schema and
-//! `typed` its payload.
+//! `blocks` checks text that is passed on, `scan` reads tokens, `schemaless` makes Connect data of plain JSON, `schema`
+//! reads the envelope's schema and `typed` its payload.
 
+mod blocks;
 mod cache;
 pub(crate) mod scan;
 mod schema;
@@ -164,6 +165,9 @@ impl JsonConverter {
     /// Checks the text once and leaves it encoded. Duplicate names and numbers beyond 64 bits are only resolved when
     /// somebody decodes it.
     fn plain(&self, bytes: &Bytes) -> Result<Datum, DataError> {
+        if let Some(span) = blocks::document(bytes) {
+            return Ok(self.checked(bytes, span));
+        }
         let text = text(bytes)?;
         let mut scanner = Scanner::new(&text);
         if scanner.is_at_end() {
@@ -177,17 +181,26 @@ impl JsonConverter {
         scanner.skip()?;
         let span = start..scanner.at();
         let is_as_received = matches!(text, Cow::Borrowed(text) if text.len() == bytes.len());
-        let codec: Arc<dyn DatumCodec> = if !is_as_received || !scanner.is_strict() {
-            Arc::clone(&self.lenient)
-        } else if span == (0..bytes.len()) {
+        if is_as_received && scanner.is_strict() {
+            return Ok(self.checked(bytes, span));
+        }
+        Ok(Datum::Encoded {
+            bytes: bytes.clone(),
+            codec: Arc::clone(&self.lenient),
+        })
+    }
+
+    /// Strict JSON that has been checked, in a span of the bytes.
+    fn checked(&self, bytes: &Bytes, span: Range<usize>) -> Datum {
+        let codec = if span == (0..bytes.len()) {
             Arc::clone(&self.plain)
         } else {
             Arc::new(PlainJson { span: Some(span) })
         };
-        Ok(Datum::Encoded {
+        Datum::Encoded {
             bytes: bytes.clone(),
             codec,
-        })
+        }
     }
 
     fn payload(&self, schema: Option<&SchemaRef>, text: &str) -> Result<Datum, DataError> {
