@@ -4,8 +4,9 @@ use axum::http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::answers::{
-    ConnectorAnswer, Definition, ExpandedConnectors, HealthAnswer, LoggerAnswer, LogsAnswer, MessageAnswer, OffsetsAnswer,
-    PluginAnswer, RootAnswer, StatusAnswer, TaskAnswer, TaskStatusAnswer, TopicsAnswer, ValidationAnswer,
+    ConnectorAnswer, Definition, ExpandedConnectors, HealthAnswer, LoggerAnswer, LogsAnswer, MessageAnswer,
+    OffsetsAnswer, PluginAnswer, RootAnswer, StatusAnswer, TaskAnswer, TaskStatusAnswer, TopicsAnswer,
+    ValidationAnswer,
 };
 use crate::dead_letters::{LetterAnswer, QueuesAnswer, RedriveAnswer};
 use crate::error::ApiError;

@@ -57,7 +57,7 @@ async fn server_with(given: &[(&str, &str)]) -> Server {
     served.spawn(async move {
         server
             .serve(herder, about(), Handle::current(), async { drop(stopped.await) })
-            .await
+            .await;
     });
     Server {
         address: addresses[0],

@@ -70,14 +70,22 @@ impl LiveChecks for WorldChecks {
     fn check(&self, config: SubmittedConfig) -> BoxFuture<'_, Result<Vec<LiveCheck>, HerderError>> {
         Box::pin(async move {
             let name = config.get("name").cloned().flatten().unwrap_or_default();
-            let (raw, config) = match self.herder.trial(config)? {
+            let (resolved, config) = match self.herder.trial(config).await? {
                 Ok(trial) => trial,
                 Err(errors) => {
                     let text = format!("nothing was asked, since the configuration is wrong: {errors}");
                     return Ok(vec![LiveCheck::new("configuration", name, Err(text))]);
                 }
             };
-            Ok(self.ask(name.trim(), &raw, &config).await)
+            let mut checks = self.ask(name.trim(), &resolved.config, &config).await;
+            for check in &mut checks {
+                // What references stand for is in no answer.
+                check.subject = resolved.hide(&check.subject);
+                let outcome = check.outcome.as_mut();
+                let text = outcome.unwrap_or_else(|error| error);
+                *text = resolved.hide(text);
+            }
+            Ok(checks)
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::route::segments;
 pub(crate) enum Role {
     /// Look.
     Read,
-    /// Also pause, resume, stop, restart, and preview.
+    /// Also pause, resume, stop, restart, preview, and look into dead letters.
     Operate,
     /// Everything.
     Admin,
@@ -35,12 +35,14 @@ impl Role {
 
     /// What the request needs. A change that is not listed here needs everything.
     pub(crate) fn needed(method: &Method, path: &str) -> Self {
-        if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
-            return Self::Read;
-        }
         // A path that cannot be read is refused by whoever answers it.
         let segments = segments(path).unwrap_or_default();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+            // Records may be shown there, as by a preview.
+            let is_record = matches!(segments.as_slice(), ["connectors", _, "dead-letters", "records"]);
+            return if is_record { Self::Operate } else { Self::Read };
+        }
         match segments.as_slice() {
             ["connectors", _, "pause" | "resume" | "stop" | "restart" | "preview"]
             | ["connectors", _, "tasks", _, "restart"]
@@ -67,6 +69,19 @@ mod tests {
         let cases = [
             ("GET", "/connectors", Role::Read, "looking"),
             ("HEAD", "/connectors/a/config", Role::Read, "looking"),
+            ("GET", "/connectors/a/dead-letters", Role::Read, "looking"),
+            (
+                "GET",
+                "/connectors/a/dead-letters/records",
+                Role::Operate,
+                "shows records",
+            ),
+            (
+                "POST",
+                "/connectors/a/dead-letters/redrive",
+                Role::Admin,
+                "writes records",
+            ),
             ("PUT", "/connectors/a/pause", Role::Operate, "operating"),
             (
                 "PUT",

@@ -84,8 +84,8 @@ impl KafkaDeadLetters {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    fn config(&self, connector: &str) -> Result<ConnectorConfig, DeadLettersError> {
-        let parsed = self.herder.parsed_config(connector);
+    async fn config(&self, connector: &str) -> Result<ConnectorConfig, DeadLettersError> {
+        let parsed = self.herder.parsed_config(connector).await;
         let unknown = |error: crate::HerderError| DeadLettersError::NotFound(error.to_string());
         parsed.map_err(unknown)?.map_err(DeadLettersError::Refused)
     }
@@ -108,8 +108,8 @@ impl KafkaDeadLetters {
         })
     }
 
-    pub(super) fn queue(&self, connector: &str) -> Result<Queue, DeadLettersError> {
-        let config = self.config(connector)?;
+    pub(super) async fn queue(&self, connector: &str) -> Result<Queue, DeadLettersError> {
+        let config = self.config(connector).await?;
         self.queue_of(connector, &config).ok_or_else(|| {
             let text =
                 format!("Connector {connector} has no dead letter topic: set `errors.deadletterqueue.topic.name`");
@@ -250,7 +250,7 @@ pub(super) fn unavailable(error: &dyn std::error::Error) -> DeadLettersError {
 impl DeadLetters for KafkaDeadLetters {
     fn list<'a>(&'a self, connector: &'a str) -> BoxFuture<'a, Result<DeadLetterQueues, DeadLettersError>> {
         Box::pin(async move {
-            let config = self.config(connector)?;
+            let config = self.config(connector).await?;
             let destinations = config.letters.destinations.iter();
             let destinations = destinations.map(|destination| destination.name().to_owned()).collect();
             let Some(queue) = self.queue_of(connector, &config) else {
@@ -276,7 +276,7 @@ impl DeadLetters for KafkaDeadLetters {
 
     fn peek<'a>(&'a self, connector: &'a str, peek: Peek) -> BoxFuture<'a, Result<Vec<DeadLetter>, DeadLettersError>> {
         Box::pin(async move {
-            let queue = self.queue(connector)?;
+            let queue = self.queue(connector).await?;
             let late = || DeadLettersError::Unavailable(format!("no answer within {} s", WITHIN.as_secs()));
             timeout(WITHIN, queue.peek(peek)).await.unwrap_or_else(|_| Err(late()))
         })

@@ -116,7 +116,7 @@ impl KafkaDeadLetters {
         connector: &str,
         redrive: Redrive,
     ) -> Result<RedriveStatus, DeadLettersError> {
-        let queue = self.queue(connector)?;
+        let queue = self.queue(connector).await?;
         if !queue.says_where_from() {
             let text = format!(
                 "Dead letters of connector {connector} do not say where they came from: set \

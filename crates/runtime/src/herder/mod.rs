@@ -504,22 +504,23 @@ impl Herder {
         Ok(validation)
     }
 
-    /// A configuration that is tried out, with the secrets that its masks stand for, parsed. A stored secret goes nowhere but
-    /// where it was meant to go: see `unmask_for_trial`.
+    /// A configuration that is tried out, with what its masks and references stand for, parsed. A stored secret goes nowhere
+    /// but where it was meant to go: see `unmask_for_trial`.
     ///
     /// # Errors
     /// The connector class is missing or unknown; inside, everything that is wrong.
-    pub(crate) fn trial(
+    pub(crate) async fn trial(
         &self,
         mut config: SubmittedConfig,
-    ) -> Result<Result<(RawConfig, ConnectorConfig), String>, HerderError> {
+    ) -> Result<Result<(Resolved, ConnectorConfig), String>, HerderError> {
         let name = config.get("name").cloned().flatten().unwrap_or_default();
         let stored = self.entry(name.trim()).ok().map(|entry| entry.config);
         if let Err(errors) = unmask_for_trial(&mut config, stored.as_deref()) {
             return Ok(Err(errors.to_string()));
         }
-        let (worker, plugins) = (&self.shared.worker, &self.shared.plugins);
-        let validation = ConnectorConfig::validate(&config, worker, plugins).map_err(HerderError::BadRequest)?;
+        let resolved = self.resolve(&given(&config)).await;
+        let mut validation = self.check(&config, &resolved)?;
+        validation.errors("", resolved.errors());
         if let Err(errors) = validation.check() {
             let keys: Vec<String> = errors
                 .as_slice()
@@ -528,9 +529,10 @@ impl Herder {
                 .collect();
             return Ok(Err(keys.join(", ")));
         }
-        let raw = given(&config);
-        let parsed = ConnectorConfig::parse(&raw, worker, plugins);
-        Ok(parsed.map(|config| (raw, config)))
+        match ConnectorConfig::parse(&resolved.config, &self.shared.worker, &self.shared.plugins) {
+            Ok(parsed) => Ok(Ok((resolved, parsed))),
+            Err(error) => Ok(Err(resolved.hide(&error))),
+        }
     }
 
     /// A preview with the configuration of a connector, or with another one for it: a mask stands for the secret that the
@@ -615,8 +617,8 @@ impl Herder {
     ///
     /// # Errors
     /// There is no such connector; inside, everything that is wrong with its configuration.
-    pub(crate) fn parsed_config(&self, name: &str) -> Result<Result<ConnectorConfig, String>, HerderError> {
-        let config = self.entry(name)?.config;
+    pub(crate) async fn parsed_config(&self, name: &str) -> Result<Result<ConnectorConfig, String>, HerderError> {
+        let config = self.stored_values(name).await?;
         Ok(ConnectorConfig::parse(
             &config,
             &self.shared.worker,
