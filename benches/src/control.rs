@@ -37,10 +37,7 @@ impl Bench {
         );
         until_all_run(&worker, 0).await?;
 
-        for (what, path) in [
-            ("GET /connectors", "/connectors"),
-            ("GET /connectors?expand=status", "/connectors?expand=status"),
-        ] {
+        for (path, goal) in [("/connectors", "5 ms"), ("/connectors?expand=status", "")] {
             let mut runs = Vec::new();
             for _ in 0..READS {
                 let clock = Instant::now();
@@ -51,7 +48,7 @@ impl Bench {
             runs.sort();
             let (median, worst) = (runs[READS / 2], runs[READS - 1]);
             println!(
-                "| {what} with {CONNECTORS} connectors | {:.2} ms | worst of {READS}: {:.2} ms | 5 ms |",
+                "| GET {path} with {CONNECTORS} connectors | {:.2} ms | worst of {READS}: {:.2} ms | {goal} |",
                 median.as_secs_f64() * 1e3,
                 worst.as_secs_f64() * 1e3
             );

@@ -125,7 +125,7 @@ impl Api {
     }
 
     pub(super) fn info(&self, info: ConnectorInfo) -> ConnectorAnswer {
-        let kind = kind(self.plugin(&info));
+        let kind = kind(self.herder.connector_plugin(&info.name));
         ConnectorAnswer::new(info, kind)
     }
 
@@ -134,16 +134,10 @@ impl Api {
     }
 
     fn shown(&self, name: &str, mut status: ConnectorStatus) -> StatusAnswer {
-        let plugin = self.herder.connector(name).ok().and_then(|info| self.plugin(&info));
+        let plugin = self.herder.connector_plugin(name);
         // One that is stopped has no plugin running: then it is the version that would run.
         status.version = status.version.or(plugin.map(|plugin| plugin.version));
         StatusAnswer::new(name, status, kind(plugin), &self.about.worker_id)
-    }
-
-    /// None for a connector whose class this worker does not have.
-    fn plugin(&self, info: &ConnectorInfo) -> Option<&PluginInfo> {
-        let class = info.config.get("connector.class")?;
-        self.herder.plugins().sink(class.trim()).map(|sink| sink.info())
     }
 }
 

@@ -602,6 +602,14 @@ impl Herder {
         Ok(())
     }
 
+    /// The plugin that a connector runs; none if there is no such connector, or this worker does not have its class.
+    #[must_use]
+    pub fn connector_plugin(&self, connector: &str) -> Option<&PluginInfo> {
+        let config = self.entry(connector).ok()?.config;
+        let class = config.get("connector.class")?.trim();
+        self.shared.plugins.sink(class).map(|sink| sink.info())
+    }
+
     /// The plugin that `name` means, of whatever kind.
     ///
     /// # Errors
