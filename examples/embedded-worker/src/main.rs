@@ -131,10 +131,12 @@ async fn main() -> anyhow::Result<()> {
 
     // Anything that the REST API can do: the service pauses deliveries, say for a maintenance window.
     worker.herder().set_target_state(CONNECTOR, TargetState::Paused).await?;
-    println!(
-        "connector is {}",
-        worker.herder().status(CONNECTOR)?.connector.state.name()
-    );
+    let state = || anyhow::Ok(worker.herder().status(CONNECTOR)?.connector.state.name());
+    let until = Instant::now() + PATIENCE;
+    while state()? != "PAUSED" && Instant::now() < until {
+        sleep(Duration::from_millis(20)).await;
+    }
+    println!("connector is {}", state()?);
 
     // What is in flight is finished and committed.
     worker.shutdown().await;
