@@ -182,6 +182,38 @@ async fn a_connection_that_the_server_closed_meanwhile_is_replaced() {
     assert_eq!(server.accepted(), 4);
 }
 
+/// The server closes a connection that is idle in the pool, and the client has seen the end of it before the next call.
+#[tokio::test]
+async fn a_connection_that_was_closed_while_it_was_idle_is_replaced() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/", listener.local_addr().unwrap());
+    let answer = async || {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnull")
+            .await
+            .unwrap();
+        stream
+    };
+    let client = HttpClient::new();
+    let ask = async || {
+        let request = Request::get(&uri).body(Full::default()).unwrap();
+        let answer = client.request(request, soon()).await.unwrap();
+        answer.into_body().collect().await.unwrap().to_bytes()
+    };
+    let (body, stream) = tokio::join!(ask(), answer());
+    assert_eq!(body, "null");
+    drop(stream);
+    // Until the reactor has told the end of the stream: there is no state to wait for outside of the pool.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let again = tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(ask(), answer()) });
+    assert_eq!(again.await.expect("the call does not hang").0, "null");
+}
+
 #[tokio::test]
 async fn a_request_that_was_written_is_not_sent_again() {
     let server = Server::start(Script::Break).await;

@@ -18,6 +18,18 @@ pub(crate) struct Cors {
     methods: HeaderValue,
 }
 
+/// Whether a page of another place than this API lets a browser ask, and none that may. Browsers name the page's origin with
+/// everything that changes something, other clients name none.
+pub(crate) fn is_foreign(cors: Option<&Cors>, headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let place = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let is_own = place.is_some_and(|(_, place)| host == Some(place));
+    !is_own && cors.is_none_or(|cors| cors.allowed(headers).is_none())
+}
+
 impl Cors {
     /// None without an origin.
     ///
@@ -85,6 +97,31 @@ impl Cors {
                 header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
                 HeaderValue::from_static("true"),
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_places_are_foreign_unless_they_are_allowed() {
+        let allowed = Cors::try_new(&["https://ui.example".to_owned()], &[]).unwrap();
+        let cases = [
+            (None, false, "no browser"),
+            (Some("http://worker:8083"), false, "the API's own place"),
+            (Some("https://ui.example"), false, "allowed"),
+            (Some("https://evil.example"), true, "not allowed"),
+            (Some("null"), true, "a page that hides where it is from"),
+        ];
+        for (origin, wanted, why) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("worker:8083"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            assert_eq!(is_foreign(allowed.as_ref(), &headers), wanted, "{why}");
         }
     }
 }

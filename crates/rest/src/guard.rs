@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::RestError;
 use crate::auth::{Authenticator, Caller, Role, Unknown};
 use crate::clients::Buckets;
-use crate::cors::Cors;
+use crate::cors::{Cors, is_foreign};
 use crate::error::ApiError;
 use crate::reload::Reload;
 use crate::response_headers::HeaderRule;
@@ -189,6 +189,12 @@ impl Guard {
             .and_then(|cors| cors.preflight(request.method(), request.headers()));
         if let Some(preflight) = preflight {
             return Ok(preflight);
+        }
+        let looks = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+        if !looks && is_foreign(self.cors.as_ref(), request.headers()) {
+            let text =
+                "Pages of this origin may not change anything here: `access.control.allow.origin` names those that may";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, text).into_response());
         }
         if let Some(authenticator) = &self.authenticator
             && !self.is_public(request.method(), path)

@@ -23,8 +23,8 @@ pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 /// Both ends of hyper's connection: the one that takes requests, and the one that reads and writes when it is polled.
 pub(super) struct Connection {
     requests: SendRequest<Body>,
-    driver: http1::Connection<Stream, Body>,
-    has_ended: bool,
+    /// None once it has ended: a request that still waits in it comes back when it is dropped, and only then.
+    driver: Option<http1::Connection<Stream, Body>>,
 }
 
 impl Connection {
@@ -32,8 +32,7 @@ impl Connection {
         let (requests, driver) = http1::handshake(stream).await?;
         Ok(Box::new(Self {
             requests,
-            driver,
-            has_ended: false,
+            driver: Some(driver),
         }))
     }
 
@@ -44,7 +43,7 @@ impl Connection {
     ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
         let mut response = pin!(self.requests.try_send_request(request));
         poll_fn(|cx| {
-            drive(&mut self.driver, &mut self.has_ended, cx);
+            drive(&mut self.driver, cx);
             response.as_mut().poll(cx)
         })
         .await
@@ -52,14 +51,17 @@ impl Connection {
 
     /// Whether it takes another request.
     fn is_ready(&self) -> bool {
-        !self.has_ended && self.requests.is_ready()
+        self.driver.is_some() && self.requests.is_ready()
     }
 }
 
 /// Reads and writes what can be read and written now. An error is told to who waits for the response or its body.
-fn drive(driver: &mut http1::Connection<Stream, Body>, has_ended: &mut bool, cx: &mut Context<'_>) {
-    if !*has_ended {
-        *has_ended = Pin::new(driver).poll(cx).is_ready();
+fn drive(driver: &mut Option<http1::Connection<Stream, Body>>, cx: &mut Context<'_>) {
+    if driver
+        .as_mut()
+        .is_some_and(|driver| Pin::new(driver).poll(cx).is_ready())
+    {
+        *driver = None;
     }
 }
 
@@ -123,7 +125,7 @@ impl hyper::body::Body for AnswerBody {
         if frame.is_pending()
             && let Some(Lease { connection, .. }) = &mut this.lease
         {
-            drive(&mut connection.driver, &mut connection.has_ended, cx);
+            drive(&mut connection.driver, cx);
             frame = Pin::new(&mut this.incoming).poll_frame(cx);
         }
         if let Poll::Ready(None) = frame {

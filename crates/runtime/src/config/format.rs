@@ -98,7 +98,10 @@ impl InputFormat {
                 settings.entry(key).or_insert(value);
             }
         }
-        if !settings.contains_key(URL) {
+        // The worker's credentials go the worker's way or not at all: a connector that says anything of its own about who
+        // is asked and how (an address, a token's issuer, a proxy, a trust store) could lead them elsewhere.
+        let leads_elsewhere = |key: &String| is_shared(key) && !key.starts_with("use.latest.") && key != CONTEXT;
+        if !settings.keys().any(leads_elsewhere) {
             for (key, value) in shared(&stripped(worker, &prefix)) {
                 settings.entry(key).or_insert(value);
             }
@@ -145,6 +148,28 @@ mod tests {
             avro(&shared).get("basic.auth.user.info"),
             None,
             "the worker's credentials are for the worker's registry"
+        );
+        for own in [
+            ("bearer.auth.issuer.endpoint.url", "http://elsewhere"),
+            ("proxy.host", "elsewhere"),
+            ("value.converter.schema.registry.ssl.truststore.certificates", "own"),
+        ] {
+            let settings = avro(&config(&[own]));
+            assert_eq!(url(&settings), "", "{own:?}");
+            assert_eq!(
+                settings.get("basic.auth.user.info"),
+                None,
+                "{own:?} leads credentials elsewhere"
+            );
+        }
+        let latest = avro(&config(&[
+            ("value.converter.use.latest.version", "true"),
+            (CONTEXT, ".blue"),
+        ]));
+        assert_eq!(
+            url(&latest),
+            "http://worker",
+            "what leads nowhere keeps the worker's registry"
         );
         let from_worker = avro(&RawConfig::new());
         assert_eq!(url(&from_worker), "http://worker");

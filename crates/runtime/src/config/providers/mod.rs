@@ -75,8 +75,11 @@ impl Resolved {
     pub(crate) fn hide(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (value, reference) in &self.values {
-            if value.reveal().len() >= MIN_HIDDEN && text.contains(value.reveal()) {
-                text = text.replace(value.reveal(), reference);
+            // Files end with a line's end, and settings are trimmed before they are used and quoted.
+            for shown in [value.reveal(), value.reveal().trim()] {
+                if shown.len() >= MIN_HIDDEN && text.contains(shown) {
+                    text = text.replace(shown, reference);
+                }
             }
         }
         text
