@@ -34,7 +34,6 @@ const SHARED: [&str; 7] = [
     "request.header.",
     "use.latest.",
 ];
-const URL: &str = "schema.registry.url";
 const CONTEXT: &str = "schema.context.name";
 
 /// Whether a setting is about the registry of all converters that a format chooses.
@@ -113,6 +112,8 @@ impl InputFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const URL: &str = "schema.registry.url";
 
     fn config(entries: &[(&str, &str)]) -> RawConfig {
         entries

@@ -191,8 +191,6 @@ impl Planner<'_> {
             .collect();
         let regex = self.raw.get("topics.regex").map_or("", |text| text.trim());
         let regex = match topic_regex(regex) {
-            // Whatever transforms rename topics to.
-            _ if self.is_set("transforms") => Some(Topics::All),
             Ok(pattern) if !regex.is_empty() => Some(Topics::Matching {
                 text: regex.to_owned(),
                 pattern: Box::new(pattern),
