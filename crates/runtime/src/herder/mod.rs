@@ -304,11 +304,7 @@ impl Herder {
             self.valid_config(name, &wish, &resolved, state)?;
             new_connector(name, initial_state, state)
         })?;
-        let group = GroupOf {
-            connector: name,
-            config: &resolved.resolved.config,
-        };
-        self.initial_offsets(group, offsets).await?;
+        self.initial_offsets(name, &resolved.resolved, offsets).await?;
         self.create(name, config, initial_state).await
     }
 
@@ -489,6 +485,8 @@ impl Herder {
     pub async fn validate(&self, mut config: SubmittedConfig) -> Result<Validation, HerderError> {
         let name = config.get("name").cloned().flatten().unwrap_or_default();
         let stored = self.entry(name.trim()).ok().map(|entry| entry.config);
+        // Nothing is stored here that an audit would find, so a stored secret goes nowhere but where it was meant to go.
+        let may_ask = unmask_for_trial(&mut config.clone(), stored.as_deref()).is_ok();
         let masks = unmask(&mut config, stored.as_deref());
         let references = given(&config);
         let resolved = self.resolve(&references).await;
@@ -497,8 +495,8 @@ impl Herder {
             validation.errors("", errors);
         }
         self.with_state(|state| self.check_group(&mut validation, name.trim(), &config, state));
-        if validation.error_count() == 0 && resolved.missing.is_empty() {
-            validation.errors("", self.preflight(name.trim(), &resolved.config).await);
+        if validation.error_count() == 0 && resolved.missing.is_empty() && may_ask {
+            validation.errors("", self.preflight(name.trim(), &resolved).await);
         }
         self.conceal(&mut validation, &references, &resolved);
         Ok(validation)
@@ -626,12 +624,9 @@ impl Herder {
     /// # Errors
     /// There is no such connector; inside, everything that is wrong with its configuration.
     pub(crate) async fn parsed_config(&self, name: &str) -> Result<Result<ConnectorConfig, String>, HerderError> {
-        let config = self.stored_values(name).await?;
-        Ok(ConnectorConfig::parse(
-            &config,
-            &self.shared.worker,
-            &self.shared.plugins,
-        ))
+        let stored = self.stored_values(name).await?;
+        let parsed = ConnectorConfig::parse(&stored.config, &self.shared.worker, &self.shared.plugins);
+        Ok(parsed.map_err(|error| stored.hide(&error)))
     }
 
     fn with_state<T>(&self, read: impl FnOnce(&ConfigState) -> T) -> T {
@@ -748,7 +743,7 @@ impl Herder {
             return Ok(());
         }
         let resolved = &wish.resolved;
-        let errors = self.preflight(name, &resolved.config).await;
+        let errors = self.preflight(name, resolved).await;
         if errors.is_empty() {
             return Ok(());
         }
@@ -761,11 +756,11 @@ impl Herder {
     }
 
     /// The stored configuration of a connector with what its references stand for.
-    async fn stored_values(&self, name: &str) -> Result<RawConfig, HerderError> {
+    async fn stored_values(&self, name: &str) -> Result<Resolved, HerderError> {
         let stored = self.entry(name)?.config;
         let resolved = self.resolve(&stored).await;
         match ConfigErrors::check(resolved.errors()) {
-            Ok(()) => Ok(resolved.config),
+            Ok(()) => Ok(resolved),
             Err(errors) => Err(HerderError::BadRequest(errors.to_string())),
         }
     }
@@ -792,7 +787,8 @@ impl Herder {
 
     /// What is certainly wrong, as the sink learns from its destinations; what else they say goes to the log. Nothing for a
     /// configuration that is wrong without asking them.
-    async fn preflight(&self, name: &str, raw: &RawConfig) -> Vec<ConfigError> {
+    async fn preflight(&self, name: &str, resolved: &Resolved) -> Vec<ConfigError> {
+        let raw = &resolved.config;
         let Ok(config) = ConnectorConfig::parse(raw, &self.shared.worker, &self.shared.plugins) else {
             return Vec::new();
         };
@@ -802,7 +798,7 @@ impl Herder {
             warn!(
                 connector = name,
                 setting = error.key,
-                error = error.message,
+                error = resolved.hide(&error.message),
                 "a destination may not take deliveries"
             );
         }

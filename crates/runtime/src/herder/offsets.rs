@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::error::HerderError;
 use super::{Herder, State, not_found};
+use crate::config::Resolved;
 use crate::config_log::TargetState;
 
 /// How long the tasks of a stopped connector, and whatever else is in its group, may take to leave it.
@@ -101,18 +102,28 @@ pub trait Offsets: Send + Sync + 'static {
     fn reset<'a>(&'a self, group: GroupOf<'a>, deadline: Instant) -> BoxFuture<'a, Result<(), OffsetsError>>;
 }
 
+/// As an answer, in which no value of a reference stands.
+fn hidden(error: OffsetsError, resolved: &Resolved) -> HerderError {
+    match error {
+        OffsetsError::Refused(text) => OffsetsError::Refused(resolved.hide(&text)),
+        OffsetsError::Failed(text) => OffsetsError::Failed(resolved.hide(&text)),
+    }
+    .into()
+}
+
 impl Herder {
     /// What the connector has committed, by topic and partition.
     ///
     /// # Errors
     /// There is no such connector; Kafka is away or refuses.
     pub async fn offsets(&self, name: &str) -> Result<Vec<PartitionOffset>, HerderError> {
-        let config = self.stored_values(name).await?;
+        let stored = self.stored_values(name).await?;
         let group = GroupOf {
             connector: name,
-            config: &config,
+            config: &stored.config,
         };
-        Ok(self.shared.offsets.committed(group).await?)
+        let committed = self.shared.offsets.committed(group).await;
+        committed.map_err(|error| hidden(error, &stored))
     }
 
     /// Whether the offsets of a connector may be changed: it is there, and is to be stopped.
@@ -140,14 +151,15 @@ impl Herder {
         changes: &[OffsetChange],
     ) -> Result<Vec<PartitionOffset>, HerderError> {
         self.check_stopped(name)?;
-        let config = self.stored_values(name).await?;
+        let stored = self.stored_values(name).await?;
         let deadline = Instant::now() + LEAVE_TIMEOUT;
         self.tasks_ended(name, deadline).await?;
         let group = GroupOf {
             connector: name,
-            config: &config,
+            config: &stored.config,
         };
-        Ok(self.shared.offsets.alter(group, changes, deadline).await?)
+        let altered = self.shared.offsets.alter(group, changes, deadline).await;
+        altered.map_err(|error| hidden(error, &stored))
     }
 
     /// Forgets what a stopped connector has committed, once its tasks have ended.
@@ -156,25 +168,31 @@ impl Herder {
     /// As [`Herder::alter_offsets`].
     pub async fn reset_offsets(&self, name: &str) -> Result<(), HerderError> {
         self.check_stopped(name)?;
-        let config = self.stored_values(name).await?;
+        let stored = self.stored_values(name).await?;
         let deadline = Instant::now() + LEAVE_TIMEOUT;
         self.tasks_ended(name, deadline).await?;
         let group = GroupOf {
             connector: name,
-            config: &config,
+            config: &stored.config,
         };
-        Ok(self.shared.offsets.reset(group, deadline).await?)
+        let reset = self.shared.offsets.reset(group, deadline).await;
+        reset.map_err(|error| hidden(error, &stored))
     }
 
     /// Moves the group of a connector that is about to be created.
     pub(super) async fn initial_offsets(
         &self,
-        group: GroupOf<'_>,
+        name: &str,
+        resolved: &Resolved,
         changes: &[OffsetChange],
     ) -> Result<(), HerderError> {
         let deadline = Instant::now() + LEAVE_TIMEOUT;
-        self.shared.offsets.alter(group, changes, deadline).await?;
-        Ok(())
+        let group = GroupOf {
+            connector: name,
+            config: &resolved.config,
+        };
+        let altered = self.shared.offsets.alter(group, changes, deadline).await;
+        altered.map(drop).map_err(|error| hidden(error, resolved))
     }
 
     /// Waits until no task of a stopped connector runs here any more: one that is about to join would find its group
