@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use klamm_connect_api::provider::{Asker, ConfigProvider, ConfigProviderPlugin, NotProvided, Provided};
-use klamm_connect_api::sink::{Sink, SinkConnector, SinkContext};
+use klamm_connect_api::sink::{PreflightError, Sink, SinkConnector, SinkContext};
 use klamm_connect_api::{
     BoxFuture, ConfigDef, ConfigError, ConfigErrors, ConfigKey, ConfigType, Importance, ParsedConfig, PluginInfo,
     PluginKind, RawConfig, Secret,
@@ -61,8 +61,9 @@ const INFO: PluginInfo = PluginInfo {
     version: "1",
 };
 
-#[derive(Debug)]
-struct AcmeSink;
+/// Notes what its preflights would send where: target and token.
+#[derive(Debug, Clone, Default)]
+struct AcmeSink(Arc<Mutex<Vec<(String, String)>>>);
 
 impl SinkConnector for AcmeSink {
     fn info(&self) -> &PluginInfo {
@@ -83,6 +84,12 @@ impl SinkConnector for AcmeSink {
         bad.map(|target| ConfigError::new("limit", format!("{target} has none")))
             .into_iter()
             .collect()
+    }
+
+    fn preflight<'a>(&'a self, context: SinkContext<'a>) -> BoxFuture<'a, Vec<PreflightError>> {
+        let setting = |key: &str| context.raw[key].clone();
+        self.0.lock().unwrap().push((setting("target"), setting("token")));
+        Box::pin(std::future::ready(Vec::new()))
     }
 
     fn open(&self, _context: SinkContext<'_>) -> Result<Arc<dyn Sink>, ConfigErrors> {
@@ -152,8 +159,9 @@ impl Offsets for FakeOffsets {
         self.committed(group)
     }
 
-    fn reset<'a>(&'a self, _: GroupOf<'a>, _: Instant) -> BoxFuture<'a, Result<(), OffsetsError>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn reset<'a>(&'a self, group: GroupOf<'a>, _: Instant) -> BoxFuture<'a, Result<(), OffsetsError>> {
+        let refused = OffsetsError::Failed(format!("{} opens no group", group.config["token"]));
+        Box::pin(std::future::ready(Err(refused)))
     }
 }
 
@@ -162,6 +170,7 @@ struct World {
     vault: Vault,
     tasks: FakeTasks,
     log: Arc<MemoryConfigLog>,
+    sink: AcmeSink,
 }
 
 async fn world() -> World {
@@ -174,8 +183,9 @@ async fn world() -> World {
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned())),
     );
+    let sink = AcmeSink::default();
     let plugins = Plugins::new()
-        .with_sink(Arc::new(AcmeSink))
+        .with_sink(Arc::new(sink.clone()))
         .with_config_providers([Arc::new(vault.clone()) as Arc<dyn ConfigProviderPlugin>])
         .with_converters(klamm_converters::converters())
         .with_header_converters(klamm_converters::header_converters());
@@ -192,6 +202,7 @@ async fn world() -> World {
         vault,
         tasks,
         log,
+        sink,
     }
 }
 
@@ -288,6 +299,37 @@ async fn validation_looks_at_values_and_shows_references() {
         error.contains("${vault:a:gone}") && !error.contains("s3cret") && !error.contains("n0number"),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_sends_a_stored_secret_nowhere_else() {
+    let world = world().await;
+    world
+        .herder
+        .create("c", config(&[("token", "s3cret")]), None)
+        .await
+        .unwrap();
+    let asked = || std::mem::take(&mut *world.sink.0.lock().unwrap());
+    asked();
+    let masked = |target| config(&[("name", "c"), ("token", "[hidden]"), ("target", target)]);
+    let validation = world.herder.validate(masked("elsewhere")).await.unwrap();
+    assert_eq!((validation.error_count(), asked()), (0, Vec::new()));
+    world.herder.validate(masked("here")).await.unwrap();
+    assert_eq!(asked(), [("here".to_owned(), "s3cret".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_offsets_quote_the_reference() {
+    let world = world().await;
+    world.vault.set("token", Ok("s3cret\n"));
+    world.herder.create("c", config(&[]), None).await.unwrap();
+    world
+        .herder
+        .set_target_state("c", klamm_runtime::TargetState::Stopped)
+        .await
+        .unwrap();
+    let error = world.herder.reset_offsets("c").await.unwrap_err().to_string();
+    assert!(error.contains("${vault:a:token} opens no group"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
