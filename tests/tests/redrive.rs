@@ -157,7 +157,8 @@ async fn letters_go_back_byte_for_byte_and_what_fails_again_stays() {
     assert!(!peeked.text.contains("worse"), "no payload");
 
     let dry = begin(&worker, "redrive", &json!({ "dry_run": true }), 200).await;
-    let skipped = json!({ "returned": 0, "of_other_connectors": 1, "of_other_topics": 1, "without_origin": 1 });
+    let skipped =
+        json!({ "returned": 0, "of_other_connectors": 1, "of_other_topics": 1, "without_origin": 1, "refused": 0 });
     assert_eq!(
         (&dry["redriven"], &dry["skipped"], &dry["state"]),
         (&json!(4), &skipped, &json!("DONE"))
@@ -282,4 +283,71 @@ async fn a_redrive_that_the_end_of_the_worker_cuts_short_goes_on_where_it_was() 
         .collect();
     assert_eq!(values.len(), 12, "each went back once");
     assert_eq!(values[..6], values[6..], "in their order");
+}
+
+#[tokio::test]
+async fn a_letter_that_is_not_taken_back_holds_up_no_other() {
+    let Some(kafka) = Broker::shared() else { return };
+    let lambda = FakeLambda::start().await.unwrap();
+    let is_mended = function(&lambda);
+    let bootstrap = kafka.bootstrap();
+    let base = klamm_tests::produce::now().timestamp_millis() - 1_000_000;
+    let record = |n: i64| {
+        let text = "x".repeat(if n == 1 { 5_000 } else { 10 });
+        let value = format!("{{\"id\":{n},\"bad\":\"{text}\"}}");
+        json!({ "partition": 0, "key": b64("k"), "value": b64(value), "headers": [], "timestamp": base + n })
+    };
+    let ops = [
+        json!({ "op": "create", "topic": "back-in", "partitions": 1, "config": { "retention.ms": "-1" } }),
+        json!({ "op": "produce", "topic": "back-in", "records": (0..3).map(record).collect::<Vec<_>>() }),
+    ];
+    python(bootstrap, &ops).await.unwrap();
+    let worker = Worker::builder(bootstrap).start().await.unwrap();
+    let mut config = lambda_sink(&lambda, "back-in", &SETTINGS);
+    config.as_object_mut().unwrap().remove("topics");
+    config["topics.regex"] = "back-in.*".into();
+    config["errors.deadletterqueue.topic.name"] = "back-dlq".into();
+    create(&worker, "back", &config).await;
+    filled(bootstrap, "back-dlq", 3).await;
+    committed(kafka, "connect-back", "back-in", "0", "3").await;
+    // Of a topic that the connector would read, and that is gone.
+    let header = |key: &str, value: &str| json!({ "key": key, "value": b64(value) });
+    let headers = json!([
+        header("__connect.errors.topic", "back-in-gone"),
+        header("__connect.errors.partition", "0"),
+        header("__connect.errors.offset", "0"),
+        header("__connect.errors.connector.name", "back"),
+    ]);
+    let gone = json!({ "partition": 0, "key": null, "value": b64("{}"), "headers": headers, "timestamp": base });
+    python(
+        bootstrap,
+        &[json!({ "op": "produce", "topic": "back-dlq", "records": [gone] })],
+    )
+    .await
+    .unwrap();
+    let smaller = [
+        "--alter",
+        "--entity-type",
+        "topics",
+        "--entity-name",
+        "back-in",
+        "--add-config",
+        "max.message.bytes=1000",
+    ];
+    kafka.tool("configs", &smaller).await.unwrap();
+    is_mended.store(true, Ordering::SeqCst);
+
+    begin(&worker, "back", &json!({}), 202).await;
+    let status = ended(&worker, "back", "DONE").await;
+    assert_eq!(
+        (&status["redriven"], &status["skipped"]["refused"]),
+        (&json!(2), &json!(2)),
+        "{status}"
+    );
+    let back = read(bootstrap, "back-in").await;
+    assert_eq!(back.len(), 5, "two came back, each once");
+    begin(&worker, "back", &json!({}), 202).await;
+    let again = ended(&worker, "back", "DONE").await;
+    assert_eq!(again["redriven"], 0, "what was passed is passed: {again}");
+    worker.terminate().await.unwrap();
 }

@@ -198,6 +198,7 @@ struct SkippedAnswer {
     of_other_connectors: u64,
     of_other_topics: u64,
     without_origin: u64,
+    refused: u64,
 }
 
 impl RedriveAnswer {
@@ -225,6 +226,7 @@ impl RedriveAnswer {
                 of_other_connectors: status.of_others,
                 of_other_topics: status.of_other_topics,
                 without_origin: status.without_origin,
+                refused: status.refused,
             },
         }
     }

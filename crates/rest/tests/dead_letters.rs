@@ -119,7 +119,7 @@ async fn a_redrive_says_how_it_is_and_its_body_is_checked() {
             "state": "FAILED", "error": "Kafka is away", "dry_run": false, "records_per_second": 100, "max_records": null,
             "max_redrives": 1, "started_at": "2026-01-02T03:04:05Z", "ended_at": null, "found": 5, "passed": 4,
             "redriven": 1,
-            "skipped": {"returned": 3, "of_other_connectors": 0, "of_other_topics": 0, "without_origin": 0},
+            "skipped": {"returned": 3, "of_other_connectors": 0, "of_other_topics": 0, "without_origin": 0, "refused": 0},
         })
     );
     let dry = redrive(

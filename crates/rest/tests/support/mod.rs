@@ -403,6 +403,7 @@ impl DeadLetters for FakeDeadLetters {
             of_others: 0,
             without_origin: 0,
             of_other_topics: 0,
+            refused: 0,
         })
     }
 

@@ -204,6 +204,8 @@ pub struct RedriveStatus {
     pub without_origin: u64,
     /// Records from topics that the connector does not read any more.
     pub of_other_topics: u64,
+    /// Records that Kafka does not take back: too large with their new header, say, or their topic is gone.
+    pub refused: u64,
 }
 
 /// Whether a redrive goes on.

@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use klamm_connect_api::BoxFuture;
 use klamm_kafka::{
     AssignmentEpoch, FetchedSection, IsolationLevel, KafkaError, OffsetReset, OffsetSpec, PartitionReader,
     PartitionRequest, StartPosition, Subscription, TopicPartition,
 };
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,11 +29,18 @@ use crate::herder::Herder;
 /// How long Kafka may take to answer a look.
 const WITHIN: Duration = Duration::from_secs(15);
 
+/// Looks at once, and bytes of letters that end a look: they are in memory until the answer is written.
+const LOOKS: usize = 2;
+const LOOK_BYTES: usize = 16 * 1024 * 1024;
+
 /// Dead letter queues on the clusters of the connectors.
 pub(crate) struct KafkaDeadLetters {
     herder: Herder,
     clusters: Arc<Clusters>,
     pub(super) jobs: Mutex<HashMap<String, Arc<Job>>>,
+    looks: Semaphore,
+    /// Held from the look whether a redrive is under way until the new one is known.
+    pub(super) begins: tokio::sync::Mutex<()>,
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) stop: CancellationToken,
 }
@@ -62,6 +71,8 @@ impl KafkaDeadLetters {
             herder,
             clusters,
             jobs: Mutex::default(),
+            looks: Semaphore::new(LOOKS),
+            begins: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
             stop: CancellationToken::new(),
         }
@@ -187,21 +198,21 @@ impl Queue {
             let text = format!("Topic {} has no partition {partition}", self.topic.topic);
             return Err(DeadLettersError::NotFound(text));
         }
-        let mut letters = Vec::new();
+        let mut seen = Seen::new(peek.limit);
         for found in chosen {
             let from = peek.offset.unwrap_or(found.redriven).max(found.start);
-            if from >= found.end || letters.len() >= peek.limit {
+            if from >= found.end || seen.is_full() {
                 continue;
             }
             let mut reader = self.reader(found.partition, from);
             let mut position = from;
-            while position < found.end && letters.len() < peek.limit {
+            while position < found.end && !seen.is_full() {
                 let section = reader.next().await.map_err(|error| unavailable(&error))?;
                 position = section.next_offset();
-                self.take(&section, found.partition, found.end, peek.limit, &mut letters)?;
+                self.take(&section, found.partition, found.end, &mut seen)?;
             }
         }
-        Ok(letters)
+        Ok(seen.letters)
     }
 
     /// Takes letters of this connector, and those that do not say whose they are.
@@ -210,12 +221,11 @@ impl Queue {
         section: &FetchedSection,
         partition: i32,
         end: i64,
-        limit: usize,
-        letters: &mut Vec<DeadLetter>,
+        seen: &mut Seen,
     ) -> Result<(), DeadLettersError> {
         for record in section.records() {
             let record = record.map_err(|error| unavailable(&error))?;
-            if record.offset >= end || letters.len() >= limit {
+            if record.offset >= end || seen.is_full() {
                 break;
             }
             // A slice would keep the whole answer of the fetch.
@@ -225,10 +235,39 @@ impl Queue {
                 .as_ref()
                 .is_none_or(|error| error.connector == self.connector);
             if is_own {
-                letters.push(letter);
+                seen.keep(letter);
             }
         }
         Ok(())
+    }
+}
+
+/// The letters of one look.
+#[derive(Debug)]
+struct Seen {
+    letters: Vec<DeadLetter>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl Seen {
+    fn new(limit: usize) -> Self {
+        Self {
+            letters: Vec::new(),
+            limit,
+            bytes: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.letters.len() >= self.limit || self.bytes >= LOOK_BYTES
+    }
+
+    fn keep(&mut self, letter: DeadLetter) {
+        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers = letter.headers.iter().map(|(key, value)| key.len() + size(value));
+        self.bytes += size(&letter.key) + size(&letter.value) + headers.sum::<usize>();
+        self.letters.push(letter);
     }
 }
 
@@ -278,6 +317,8 @@ impl DeadLetters for KafkaDeadLetters {
         Box::pin(async move {
             let queue = self.queue(connector).await?;
             let late = || DeadLettersError::Unavailable(format!("no answer within {} s", WITHIN.as_secs()));
+            // Never closed; who waits for a turn holds nothing.
+            let _turn = self.looks.acquire().await;
             timeout(WITHIN, queue.peek(peek)).await.unwrap_or_else(|_| Err(late()))
         })
     }
@@ -300,5 +341,32 @@ impl DeadLetters for KafkaDeadLetters {
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.end_redrives())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_ends_with_its_letters_or_its_bytes() {
+        let letter = |bytes: usize| DeadLetter {
+            partition: 0,
+            offset: 0,
+            timestamp: None,
+            error: None,
+            redrives: 0,
+            key: None,
+            value: Some(Bytes::from(vec![0; bytes])),
+            headers: vec![(Bytes::from_static(b"h"), None)],
+        };
+        let kept = |bytes: usize| {
+            let mut seen = Seen::new(3);
+            while !seen.is_full() {
+                seen.keep(letter(bytes));
+            }
+            seen.letters.len()
+        };
+        assert_eq!((kept(10), kept(LOOK_BYTES / 2), kept(LOOK_BYTES)), (3, 2, 1));
     }
 }

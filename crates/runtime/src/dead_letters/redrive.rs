@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use klamm_kafka::{KafkaClient, OffsetToCommit, ProduceRecord, Producer};
+use klamm_kafka::{Delivery, KafkaClient, OffsetToCommit, ProduceError, ProduceRecord, Producer, ResponseError};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -35,11 +35,13 @@ pub(super) struct Job {
 
 /// What becomes of a letter.
 enum Fate {
-    Goes(Box<LetterError>),
+    /// To where it came from, a topic with so many partitions.
+    Goes(Box<LetterError>, i32),
     Returned,
     OfOthers,
     WithoutOrigin,
     OfOtherTopics,
+    Refused,
 }
 
 /// Where a job ended.
@@ -63,6 +65,7 @@ impl Job {
             of_others: 0,
             without_origin: 0,
             of_other_topics: 0,
+            refused: 0,
         };
         Self {
             status: Mutex::new(status),
@@ -124,11 +127,18 @@ impl KafkaDeadLetters {
             );
             return Err(DeadLettersError::Refused(text));
         }
+        // Positions are read when no other redrive moves them.
+        let begins = self.begins.lock().await;
+        if !redrive.dry_run && self.job(connector).is_some_and(|job| job.is_running()) {
+            let text = format!("A redrive of connector {connector} is under way");
+            return Err(DeadLettersError::Busy(text));
+        }
         let missing = || DeadLettersError::NotFound(format!("Topic {} does not exist", queue.topic.topic));
         let partitions = queue.partitions().await?.ok_or_else(missing)?;
         let stop = self.stop.child_token();
         let job = Arc::new(Job::new(redrive, stop, &partitions));
         if redrive.dry_run {
+            drop(begins);
             let run = Run::new(queue, Arc::clone(&job));
             let ended = timeout(DRY_RUN_WITHIN, run.all(partitions, || true)).await;
             // What was counted by then is told, and so is that it is not all.
@@ -138,10 +148,6 @@ impl KafkaDeadLetters {
         {
             let mut jobs = lock(&self.jobs);
             jobs.retain(|name, job| job.is_running() || self.is_known(name));
-            if jobs.get(connector).is_some_and(|job| job.is_running()) {
-                let text = format!("A redrive of connector {connector} is under way");
-                return Err(DeadLettersError::Busy(text));
-            }
             if self.stop.is_cancelled() {
                 return Err(DeadLettersError::Busy("Worker is shutting down".to_owned()));
             }
@@ -307,38 +313,42 @@ impl Run {
         }
     }
 
-    fn fate(&self, letter: &DeadLetter) -> Fate {
+    async fn fate(&mut self, letter: &DeadLetter) -> Result<Fate, DeadLettersError> {
         let Some(error) = &letter.error else {
-            return Fate::WithoutOrigin;
+            return Ok(Fate::WithoutOrigin);
         };
         if error.connector != self.queue.connector {
-            return Fate::OfOthers;
+            return Ok(Fate::OfOthers);
         }
         if letter.redrives >= self.redrive().max_redrives {
-            return Fate::Returned;
+            return Ok(Fate::Returned);
         }
         // Headers can say anything: nothing is written where the connector does not read.
         if !self.queue.subscription.includes(&error.topic) {
-            return Fate::OfOtherTopics;
+            return Ok(Fate::OfOtherTopics);
         }
-        Fate::Goes(Box::new(error.clone()))
+        // One letter of a topic that is gone must not hold up those behind it for ever.
+        Ok(match self.partitions_of(&error.topic).await? {
+            Some(partitions) => Fate::Goes(Box::new(error.clone()), partitions),
+            None => Fate::Refused,
+        })
     }
 
     async fn add(&mut self, letter: DeadLetter, step: &mut Step) -> Result<(), DeadLettersError> {
-        let error = match self.fate(&letter) {
-            Fate::Goes(error) => error,
+        let (error, partitions) = match self.fate(&letter).await? {
+            Fate::Goes(error, partitions) => (error, partitions),
             other => {
                 let mut status = self.job.lock();
                 match other {
                     Fate::Returned => status.returned += 1,
                     Fate::OfOthers => status.of_others += 1,
                     Fate::OfOtherTopics => status.of_other_topics += 1,
-                    Fate::WithoutOrigin | Fate::Goes(_) => status.without_origin += 1,
+                    Fate::Refused => status.refused += 1,
+                    Fate::WithoutOrigin | Fate::Goes(..) => status.without_origin += 1,
                 }
                 return Ok(());
             }
         };
-        let partitions = self.partitions_of(&error.topic).await?;
         let partition = (0..partitions).contains(&error.partition).then_some(error.partition);
         let size = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
         step.bytes += size(&letter.key) + size(&letter.value);
@@ -346,23 +356,16 @@ impl Run {
         Ok(())
     }
 
-    /// How many partitions a topic has that records go back to.
-    async fn partitions_of(&mut self, topic: &str) -> Result<i32, DeadLettersError> {
-        let known = match self.topics.get(topic) {
-            Some(known) => *known,
-            None => {
-                let client: &KafkaClient = &self.queue.source.client;
-                let found = answered(client.topic(topic)).await?.map(|topic| topic.partitions);
-                // As many as the connector reads.
-                self.topics.insert(topic.to_owned(), found);
-                found
-            }
-        };
-        known.ok_or_else(|| {
-            DeadLettersError::Unavailable(format!(
-                "topic {topic} does not exist any more, and records would go back there"
-            ))
-        })
+    /// How many partitions a topic has that records go back to; none if it does not exist.
+    async fn partitions_of(&mut self, topic: &str) -> Result<Option<i32>, DeadLettersError> {
+        if let Some(known) = self.topics.get(topic) {
+            return Ok(*known);
+        }
+        let client: &KafkaClient = &self.queue.source.client;
+        let found = answered(client.topic(topic)).await?.map(|topic| topic.partitions);
+        // As many as the connector reads.
+        self.topics.insert(topic.to_owned(), found);
+        Ok(found)
     }
 
     /// Writes what was gathered, and then commits that everything before `after` is done.
@@ -374,27 +377,12 @@ impl Run {
         after: i64,
     ) -> Result<(), DeadLettersError> {
         let Step { records, .. } = std::mem::take(step);
-        let count = records.len() as u64;
+        let mut count = records.len() as u64;
         let redrive = self.redrive();
         if !redrive.dry_run {
-            let mut deliveries = Vec::with_capacity(records.len());
-            for record in records {
-                deliveries.push(self.producer.enqueue(record).await);
-            }
-            for delivery in deliveries {
-                let written = match delivery {
-                    Ok(delivery) => delivery.await,
-                    Err(error) => Err(error),
-                };
-                let failed = |error| {
-                    let why = crate::chain(&error);
-                    DeadLettersError::Unavailable(format!(
-                        "a record was not written to where it came from, so that its step is written again by the next \
-                         redrive: {why}"
-                    ))
-                };
-                written.map_err(failed)?;
-            }
+            let refused = self.write_all(records).await?;
+            count -= refused;
+            self.job.lock().refused += refused;
             if after > *position {
                 self.commit(partition, after).await?;
             }
@@ -412,6 +400,39 @@ impl Run {
         Ok(())
     }
 
+    /// Writes records, and tells how many of them Kafka does not take, ever: those stay in the queue, and the others go on.
+    async fn write_all(&self, records: Vec<ProduceRecord>) -> Result<u64, DeadLettersError> {
+        let mut deliveries = Vec::with_capacity(records.len());
+        for record in records {
+            deliveries.push((record.clone(), self.producer.enqueue(record).await));
+        }
+        let mut suspects = Vec::new();
+        for (record, delivery) in deliveries {
+            match acknowledged(delivery).await {
+                Ok(()) => {}
+                // Kafka refuses a whole batch for one of its records.
+                Err(error) if is_for_good(&error) => suspects.push(record),
+                Err(error) => return Err(not_written(&error)),
+            }
+        }
+        let mut refused = 0;
+        for record in suspects {
+            match acknowledged(self.producer.enqueue(record).await).await {
+                Ok(()) => {}
+                Err(error) if is_for_good(&error) => {
+                    warn!(
+                        connector = self.queue.connector,
+                        error = crate::chain(&error),
+                        "a dead letter is not taken where it came from, it stays in the queue"
+                    );
+                    refused += 1;
+                }
+                Err(error) => return Err(not_written(&error)),
+            }
+        }
+        Ok(refused)
+    }
+
     async fn commit(&self, partition: i32, offset: i64) -> Result<(), DeadLettersError> {
         let commit = OffsetToCommit {
             topic: Arc::clone(&self.queue.topic.topic),
@@ -423,6 +444,29 @@ impl Run {
         let group = self.queue.group();
         answered(self.queue.cluster.client.alter_group_offsets(&group, vec![commit])).await
     }
+}
+
+async fn acknowledged(delivery: Result<Delivery, ProduceError>) -> Result<(), ProduceError> {
+    delivery?.await.map(drop)
+}
+
+/// Whether it is the record that is wrong, and not the topic or the moment.
+fn is_for_good(error: &ProduceError) -> bool {
+    match error {
+        ProduceError::TooLarge { .. } => true,
+        ProduceError::Refused { source, .. } => matches!(
+            source.code(),
+            Some(ResponseError::InvalidTimestamp | ResponseError::InvalidRecord | ResponseError::MessageTooLarge)
+        ),
+        _ => false,
+    }
+}
+
+fn not_written(error: &ProduceError) -> DeadLettersError {
+    let why = crate::chain(error);
+    DeadLettersError::Unavailable(format!(
+        "a record was not written to where it came from, so that its step is written again by the next redrive: {why}"
+    ))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
