@@ -165,7 +165,7 @@ impl Guard {
         answers: &Answers,
         surface: Surface,
         peer: &Peer,
-        request: Request<B>,
+        mut request: Request<B>,
         caller: &mut Option<Caller>,
     ) -> Result<Response, Response>
     where
@@ -208,6 +208,8 @@ impl Guard {
                 let text = format!("`{name}` has the role `{role}`, and this request needs the role `{needed}`");
                 return Err(ApiError::new(StatusCode::FORBIDDEN, text).into_response());
             }
+            // For what the body decides.
+            request.extensions_mut().insert(role);
         }
         let origin = self.cors.is_some().then(|| request.headers().clone());
         let held = self.room.hold();

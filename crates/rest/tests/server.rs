@@ -461,7 +461,7 @@ async fn callers_are_known_and_do_what_their_role_allows() {
         let parts = bcrypt::hash_with_salt(password, 4, *b"sixteen bytes so").unwrap();
         parts.format_for_version(bcrypt::Version::TwoY)
     };
-    let users = format!("ada:{}:admin\nbob:{}:read\n", hash("pw"), hash("pw"));
+    let users = format!("ada:{0}:admin\nbob:{0}:read\neve:{0}:operate\n", hash("pw"));
     fs::write(dir.path().join("users"), users).unwrap();
     let file = show(dir.path().join("users"));
     let server = server_with(&[("rest.auth.users.file", &file), ("rest.auth.public.paths", "/health")]).await;
@@ -499,6 +499,21 @@ async fn callers_are_known_and_do_what_their_role_allows() {
                 "{answer}"
             );
         }
+    }
+    // What a body decides: settings of the caller's own name what the worker talks to. (Connector a is not there.)
+    for (user, body, wanted) in [
+        ("ZXZlOnB3", r#"{"records":[]}"#, "404"),
+        ("ZXZlOnB3", r#"{"config":{},"records":[]}"#, "403"),
+        (ada, r#"{"config":{},"records":[]}"#, "404"),
+    ] {
+        let request = format!(
+            "POST /connectors/a/preview HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n{}\r\n{body}",
+            body.len(),
+            basic(user)
+        );
+        let answer = exchange(server.address, request.as_bytes()).await;
+        assert_eq!(answer.split(' ').nth(1), Some(wanted), "{body}: {answer}");
     }
     fs::write(dir.path().join("users"), format!("bob:{}:admin\n", hash("pw"))).unwrap();
     let changed = async {

@@ -46,9 +46,8 @@ impl Role {
         match segments.as_slice() {
             ["connectors", _, "pause" | "resume" | "stop" | "restart" | "preview"]
             | ["connectors", _, "tasks", _, "restart"]
-            | ["connectors", _, "topics", "reset"]
-            // Not `validate`: that asks the destinations that a configuration names, with stored secrets.
-            | ["connector-plugins", _, "config", "preview"] => Self::Operate,
+            | ["connectors", _, "topics", "reset"] => Self::Operate,
+            // A configuration that is validated or previewed names what the worker then talks to.
             _ => Self::Admin,
         }
     }
@@ -106,8 +105,8 @@ mod tests {
             (
                 "POST",
                 "/connector-plugins/X/config/preview",
-                Role::Operate,
-                "goes nowhere",
+                Role::Admin,
+                "asks the registry that it names",
             ),
             ("POST", "/connectors", Role::Admin, "creates"),
             ("PUT", "/connectors/a/config", Role::Admin, "changes"),

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::About;
 use crate::answers::{RootAnswer, json};
+use crate::auth::Role;
 use crate::error::ApiError;
 use crate::metrics::Requests;
 use crate::openapi::openapi;
@@ -124,7 +125,10 @@ impl Api {
             Resource::Redrive(name) if method == Method::POST => self.redrive(&name, body).await,
             Resource::Redrive(name) if method == Method::DELETE => self.stop_redrive(&name),
             Resource::Redrive(name) => self.redrive_status(&name),
-            Resource::Preview(name) => self.preview(&name, &parameters, body).await,
+            Resource::Preview(name) => {
+                let role = head.extensions.get::<Role>().copied();
+                self.preview(&name, &parameters, role, body).await
+            }
             Resource::Tasks(name) => self.tasks(&name),
             Resource::TaskStatus(name, task) => self.task_status(&name, task),
             Resource::TaskRestart(name, task) => self.restart_task(&name, task).await,

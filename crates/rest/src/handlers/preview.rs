@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::plugins::class_of_kind;
 use super::{Answer, Api};
 use crate::answers::json_text;
+use crate::auth::Role;
 use crate::body;
 use crate::error::ApiError;
 use crate::route::flag;
@@ -25,8 +26,20 @@ const MAX_OUTCOMES_BYTES: usize = 16 * 1024 * 1024;
 pub(super) const MAX_PREVIEWS: usize = 4;
 
 impl Api {
-    pub(super) async fn preview(&self, name: &str, parameters: &[(String, String)], body: Body) -> Answer {
+    /// `role` is that of the caller; nobody has one where everybody may do everything.
+    pub(super) async fn preview(
+        &self,
+        name: &str,
+        parameters: &[(String, String)],
+        role: Option<Role>,
+        body: Body,
+    ) -> Answer {
         let body::Preview { config, records } = body::preview(&body::read(body).await?)?;
+        if config.is_some() && role.is_some_and(|role| role < Role::Admin) {
+            let text = "A preview with other settings than the stored ones needs the role `admin`: they name what the worker \
+                        talks to. Leave `config` out";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+        }
         let preview = self.herder.preview(name, config).await?;
         self.outcomes(preview, records, flag(parameters, "explain", false))
             .await
