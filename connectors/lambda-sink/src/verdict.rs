@@ -236,11 +236,11 @@ pub(crate) fn not_stored(destination: &Destination, store: &str, declined: Decli
         answered: None,
     };
     match declined {
-        Declined::Throttled(why) => Verdict::Throttled {
-            by: ThrottleScope::Function,
+        // The bucket's limit is not the function's, which other connectors call, too.
+        Declined::Throttled(why) => Verdict::Retry {
             after: None,
+            outcome: Outcome::NotRun,
             failure: failure("ClaimCheckThrottled", &why),
-            lasting: None,
         },
         Declined::Later(why) => Verdict::Retry {
             after: None,

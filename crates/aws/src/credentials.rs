@@ -356,10 +356,15 @@ async fn exchange(http: &HttpClient, request: HttpRequest) -> Result<HttpRespons
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const NOW: fn() -> SystemTime = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+
+    /// Credentials without an end that a chain found just now.
+    pub(crate) fn found() -> CredentialsCache {
+        CredentialsCache(Source::Chain(Box::new(chain_with(None))))
+    }
 
     fn chain_with(lives: Option<Duration>) -> Chain {
         let expiration = lives.map(|lives| NOW() + lives);

@@ -17,7 +17,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::service::client::{Client, Unsigned};
+use crate::service::answer::is_of_credentials;
+use crate::service::client::{Answer, Client, Unsigned};
 use crate::{
     CredentialsCache, CredentialsPlan, Declined, Environment, HttpClient, Service, SettingKeys, parse_endpoint,
     regional_endpoint,
@@ -293,12 +294,13 @@ impl Provider {
             Declined::Throttled(text) | Declined::Later(text) => NotProvided::Now(text),
             Declined::Refused(text) | Declined::TooLong(text) => NotProvided::Refused(text),
         })?;
-        self.answer(answer.status, &answer.body)
+        self.answer(&answer)
     }
 
     /// What an answer means. No text holds a part of a good one.
-    fn answer(&self, status: u16, body: &[u8]) -> Result<Secret, NotProvided> {
-        let answer: Option<Value> = serde_json::from_slice(body).ok();
+    fn answer(&self, answered: &Answer) -> Result<Secret, NotProvided> {
+        let status = answered.status;
+        let answer: Option<Value> = serde_json::from_slice(&answered.body).ok();
         if status == 200 {
             let value = answer.as_ref().and_then(|answer| match self.kind {
                 Kind::Secret => answer.get("SecretString")?.as_str(),
@@ -327,8 +329,10 @@ impl Provider {
                 "ExpiredTokenException",
             ]
             .contains(&kind);
+        // Keys of a profile have no end: only a refusal tells that they were rotated.
+        let has_new = is_of_credentials(kind) && self.client.credentials.refuse(answered.asked_at);
         match kind {
-            _ if may_pass => Err(NotProvided::Now(said)),
+            _ if may_pass || has_new => Err(NotProvided::Now(said)),
             "AccessDeniedException" => {
                 let advice = format!("{said}: the worker's role needs `{}`", self.kind.permission());
                 Err(NotProvided::Refused(advice))
@@ -352,6 +356,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
+    use crate::credentials::tests::found;
 
     /// Provider, settings, and what is said of them.
     type Case<'a> = (&'a Arc<dyn ConfigProviderPlugin>, &'a [(&'a str, &'a str)], &'a str);
@@ -420,6 +425,31 @@ mod tests {
             provided.value.reveal().to_owned(),
             provided.lease.map(|lease| lease.as_secs()),
         ))
+    }
+
+    /// What a service says when the keys of a profile were rotated under the worker.
+    #[tokio::test]
+    async fn refused_credentials_are_looked_up_anew() {
+        let clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let http = Arc::new(HttpClient::new());
+        let client = client(Kind::Secret, "eu-central-1", found(), http, clock);
+        let provider = Provider::new(Kind::Secret, String::new(), client, None);
+        let answered = |asked_at| Answer {
+            asked_at,
+            status: 400,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{\"__type\":\"UnrecognizedClientException\"}"),
+        };
+        let now = tokio::time::Instant::now();
+        let first = provider.answer(&answered(now)).unwrap_err();
+        assert!(
+            matches!(first, NotProvided::Refused(_)),
+            "they were just found: {first:?}"
+        );
+        // A call that began before they were found had others.
+        let before = now.checked_sub(Duration::from_secs(60)).unwrap();
+        let second = provider.answer(&answered(before)).unwrap_err();
+        assert!(matches!(second, NotProvided::Now(_)), "{second:?}");
     }
 
     #[tokio::test]

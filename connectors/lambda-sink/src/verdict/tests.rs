@@ -709,7 +709,7 @@ fn what_cannot_be_stored_is_waited_for_or_says_what_to_do_and_is_no_attempt() {
     let rows = [
         (
             Declined::Throttled("answered 503 SlowDown".to_owned()),
-            "throttled Function",
+            "retry NotRun",
             "ClaimCheckThrottled",
         ),
         (

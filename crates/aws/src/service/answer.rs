@@ -96,6 +96,12 @@ struct JsonError {
     message: String,
 }
 
+/// Whether an error of this code is about the credentials that the request was signed with.
+pub(crate) fn is_of_credentials(code: &str) -> bool {
+    let found = CATALOGUE.iter().find(|(name, _)| *name == code);
+    found.is_some_and(|(_, fate)| matches!(fate, Expired | Credentials))
+}
+
 pub(crate) fn judge(client: &Client, place: &Place, answer: &Answer) -> Result<(), Declined> {
     let status = answer.status;
     if (200..300).contains(&status) {

@@ -362,7 +362,10 @@ impl Partition {
             Err(Stop::NotReady) => return Err(None),
             Err(Stop::Failed(failure)) => failure,
         };
-        self.pipeline.counters().failed(&failure);
+        // One that is read again after it was given back has been counted.
+        if record.offset >= self.counted_to {
+            self.pipeline.counters().failed(&failure);
+        }
         let consequence = failure.consequence(self.pipeline.config(), self.pipeline.sink());
         self.log(&failure, consequence);
         let letter = |letters: &Arc<LetterBox>| letters.letter(record, &failure);
