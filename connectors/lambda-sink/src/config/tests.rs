@@ -582,6 +582,22 @@ fn regular_expressions_that_overlap_to_one_function_are_refused_where_that_can_b
     }
 }
 
+/// What transforms rename topics to is not known here: routes that share none of the topics that are read are accepted.
+#[test]
+fn a_transform_alone_makes_no_two_routes_share_a_topic() {
+    let entries = [
+        ("topics", "orders"),
+        ("aws.lambda.region", "us-east-2"),
+        ("transforms", "mask"),
+        ("routes", "x,y"),
+        ("routes.x.topics.regex", "orders.*"),
+        ("routes.x.function", "f"),
+        ("routes.y.topics.regex", "orders-eu.*"),
+        ("routes.y.function", "f"),
+    ];
+    plan_in(&no_environment(), &raw(&[], &entries)).unwrap();
+}
+
 #[test]
 fn what_is_wrong_with_routes_is_named_with_its_key() {
     let route = |more: Pairs<'static>| {
