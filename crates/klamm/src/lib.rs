@@ -39,7 +39,7 @@ mod worker;
 pub use files::{ConnectorFile, FileError, properties_of_environment, read_properties};
 pub use klamm_lambda_sink::Environment;
 pub use klamm_runtime::{
-    Herder, HerderError, HerderErrorKind, LogBook, LogLevel, LogLevels, LogLine, Outcome, Plugins, Preview,
+    Herder, HerderError, HerderErrorKind, LogBook, LogLevel, LogLevels, LogLine, MASK, Outcome, Plugins, Preview,
     PreviewRecord, SubmittedConfig, TargetState, WorkerConfig,
 };
 pub use worker::{StartError, Worker, WorkerBuilder, plugins, plugins_in};

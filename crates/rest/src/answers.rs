@@ -7,15 +7,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use klamm_connect_api::{ConfigKey, ConfigType, PluginInfo, RawConfig};
 use klamm_runtime::{
-    ConnectorInfo, ConnectorStatus, InstanceStatus, LogLine, Logger, PartitionOffset, ValidatedKey, Validation,
+    ConnectorInfo, ConnectorStatus, InstanceStatus, LogLine, Logger, MASK, PartitionOffset, ValidatedKey, Validation,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-/// What stands for a secret.
-const MASK: &str = "[hidden]";
 
 /// A response with a JSON body.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {

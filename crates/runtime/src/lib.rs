@@ -25,9 +25,9 @@ mod wall_clock;
 mod worker;
 
 pub use config::{
-    AdminListeners, Advertised, Authentication, ClientAuth, KeystoreFile, Listener, ListenerTls, Providers, RestConfig,
-    RestLimits, Scheme, Store, SubmittedConfig, ValidatedKey, Validation, WorkerConfig, connector_config_def,
-    worker_config_def,
+    AdminListeners, Advertised, Authentication, ClientAuth, KeystoreFile, Listener, ListenerTls, MASK, Providers,
+    RestConfig, RestLimits, Scheme, Store, SubmittedConfig, ValidatedKey, Validation, WorkerConfig,
+    connector_config_def, worker_config_def,
 };
 pub use config_log::{
     Appended, ConfigLog, ConfigLogError, ConfigRecord, FileConfigLog, LogPosition, MemoryConfigLog, Restart,

@@ -9,16 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use http::Method;
-use klamm::{ConnectorFile, SubmittedConfig};
+use klamm::{ConnectorFile, MASK, SubmittedConfig};
 use serde_json::{Value, json};
 
 use super::api::{Api, path};
 use super::connectors::{config_of, creation};
 use super::wait::{Goal, WaitArgs};
 use super::{BadInput, Exit, Run, members, print_json, say};
-
-/// What stands for a secret in answers.
-const MASK: &str = "[hidden]";
 
 /// What to apply.
 #[derive(Debug, Args)]

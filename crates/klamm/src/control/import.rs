@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use http::Method;
-use klamm::{ConnectorFile, SubmittedConfig, TargetState};
+use klamm::{ConnectorFile, MASK, SubmittedConfig, TargetState};
 use serde_json::{Value, json};
 
 use super::api::{Api, ApiArgs};
@@ -107,7 +107,7 @@ impl ImportArgs {
 
 /// Settings that cannot be imported: the other cluster does not tell them.
 fn masked(config: &SubmittedConfig) -> Vec<&str> {
-    let is_masked = |value: &Option<String>| matches!(value.as_deref(), Some("[hidden]" | "******"));
+    let is_masked = |value: &Option<String>| matches!(value.as_deref(), Some(MASK | "******"));
     config
         .iter()
         .filter(|(_, value)| is_masked(value))

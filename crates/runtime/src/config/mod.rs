@@ -22,6 +22,7 @@ pub use rest::{
     AdminListeners, Advertised, Authentication, ClientAuth, KeystoreFile, Listener, ListenerTls, RestConfig,
     RestLimits, Scheme, Store,
 };
+pub use secrets::MASK;
 pub(crate) use secrets::{Secrets, mask, unmask, unmask_for_trial};
 pub use validation::{ValidatedKey, Validation};
 pub use worker::{WorkerConfig, worker_config_def};

@@ -8,7 +8,7 @@ use super::providers::{has_reference, is_reference};
 use crate::plugins::Plugins;
 
 /// What stands in for a secret in every answer.
-pub(crate) const MASK: &str = "[hidden]";
+pub const MASK: &str = "[hidden]";
 
 /// Parts of names whose values are secret whatever defines them: client and converter settings that pass through, and
 /// keys that nobody defines. Access key ids count as secrets.
