@@ -21,6 +21,9 @@ pub(crate) use self::reference::{has_reference, is_reference};
 use super::stripped;
 use crate::plugins::Plugins;
 
+/// Most bytes that the references of a configuration may stand for: a short one may be there many thousand times.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
 const PROVIDERS: &str = "config.providers";
 /// How long one provider may take for one value.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -152,6 +155,7 @@ impl Providers {
         let mut resolved = Resolved::default();
         // A secret with several keys is asked for once for each of them; a reference that stands twice, once.
         let mut known: HashMap<Reference, Result<Provided, NotProvided>> = HashMap::new();
+        let mut taken = 0;
         for (key, value) in config {
             let mut text = String::with_capacity(value.len());
             for piece in pieces(value) {
@@ -167,7 +171,22 @@ impl Providers {
                     known.insert(reference.clone(), got);
                 }
                 match known.get(&reference) {
-                    Some(Ok(provided)) => text.push_str(provided.value.reveal()),
+                    Some(Ok(provided)) if taken + provided.value.reveal().len() > MAX_BYTES => {
+                        resolved.missing.push(Missing {
+                            key: key.clone(),
+                            message: format!(
+                                "`{reference}`: what the references of a configuration stand for takes more than \
+                                 {MAX_BYTES} bytes"
+                            ),
+                            may_pass: false,
+                        });
+                        // One is enough to refuse it.
+                        return resolved;
+                    }
+                    Some(Ok(provided)) => {
+                        taken += provided.value.reveal().len();
+                        text.push_str(provided.value.reveal());
+                    }
                     Some(Err(error)) => {
                         text.push_str(&reference.to_string());
                         resolved.missing.push(Missing {
@@ -239,6 +258,33 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
+    }
+
+    #[tokio::test]
+    async fn references_stand_for_a_bounded_number_of_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().canonicalize().unwrap().display().to_string();
+        fs::write(dir.path().join("k"), "x".repeat(MAX_BYTES / 8)).unwrap();
+        let properties = raw(&[
+            ("config.providers", "d"),
+            ("config.providers.d.class", "DirectoryConfigProvider"),
+            ("config.providers.d.param.allowed.paths", &folder),
+        ]);
+        let providers = Providers::open(&properties, &Plugins::new()).unwrap();
+        let reference = format!("${{d:{folder}:k}}");
+        let resolve = async |times| {
+            let config = raw(&[("a", &reference.repeat(times))]);
+            providers.resolve(&config, Asker::Connector).await
+        };
+        let fits = resolve(8).await;
+        assert_eq!((fits.missing.len(), fits.config["a"].len()), (0, MAX_BYTES));
+        let more = resolve(10_000).await;
+        assert_eq!(more.missing.len(), 1);
+        assert!(
+            more.missing[0].message.contains("takes more than"),
+            "{}",
+            more.missing[0].message
+        );
     }
 
     #[tokio::test]
