@@ -11,13 +11,15 @@ use tracing::{info, warn};
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-type Stamps = Vec<Option<(SystemTime, u64)>>;
+type Stamps = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
+/// One file may name another, so which there are is asked at each look.
+type Files = Box<dyn Fn() -> Vec<PathBuf> + Send + Sync>;
 type Load<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 
 /// The present content of some files.
 pub(crate) struct Reloaded<T> {
     what: &'static str,
-    files: Vec<PathBuf>,
+    files: Files,
     load: Load<T>,
     current: RwLock<Arc<T>>,
     /// The files as they were when they were last read, whether they were usable or not.
@@ -27,7 +29,7 @@ pub(crate) struct Reloaded<T> {
 impl<T> fmt::Debug for Reloaded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reloaded")
-            .field("files", &self.files)
+            .field("what", &self.what)
             .finish_non_exhaustive()
     }
 }
@@ -39,15 +41,15 @@ impl<T> Reloaded<T> {
     /// Those of `load`.
     pub(crate) fn try_new(
         what: &'static str,
-        files: Vec<PathBuf>,
+        files: impl Fn() -> Vec<PathBuf> + Send + Sync + 'static,
         load: impl Fn() -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         // Before they are read: what changes meanwhile is seen at the next look.
-        let stamps = stamps(&files);
+        let stamps = stamps(files());
         let current = load()?;
         Ok(Self {
             what,
-            files,
+            files: Box::new(files),
             load: Box::new(load),
             current: RwLock::new(Arc::new(current)),
             stamps: Mutex::new(stamps),
@@ -69,7 +71,7 @@ pub(crate) trait Reload: Send + Sync {
 impl<T: Send + Sync> Reload for Reloaded<T> {
     fn look(&self) {
         let mut known = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps = stamps(&self.files);
+        let stamps = stamps((self.files)());
         if *known == stamps {
             return;
         }
@@ -77,15 +79,20 @@ impl<T: Send + Sync> Reload for Reloaded<T> {
         match (self.load)() {
             Ok(loaded) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
-                info!(files = ?self.files, "{} changed and were read again", self.what);
+                let files: Vec<&PathBuf> = known.iter().map(|(file, _)| file).collect();
+                info!(?files, "{} changed and were read again", self.what);
             }
             Err(error) => warn!(%error, "changed {} cannot be used, the last ones stay in use", self.what),
         }
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Stamps {
-    files.iter().map(|file| klamm_keystore::stamp(file)).collect()
+fn stamps(files: Vec<PathBuf>) -> Stamps {
+    let stamp = |file: PathBuf| {
+        let stamp = klamm_keystore::stamp(&file);
+        (file, stamp)
+    };
+    files.into_iter().map(stamp).collect()
 }
 
 /// Looks at all of them until it is dropped.
@@ -126,7 +133,8 @@ mod tests {
             let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
             text.trim().parse::<u32>().map_err(|error| error.to_string())
         };
-        let reloaded = Reloaded::try_new("numbers", vec![path.clone()], load).unwrap();
+        let files = vec![path.clone()];
+        let reloaded = Reloaded::try_new("numbers", move || files.clone(), load).unwrap();
         write("22");
         assert_eq!(*reloaded.current(), 1);
         reloaded.look();
@@ -140,5 +148,34 @@ mod tests {
         write("4444");
         reloaded.look();
         assert_eq!(*reloaded.current(), 4444, "back again");
+    }
+
+    #[test]
+    fn a_file_that_another_names_later_is_looked_at_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, named) = (dir.path().join("first"), dir.path().join("named"));
+        fs::write(&first, "").unwrap();
+        fs::write(&named, "1").unwrap();
+        let (of, other) = (first.clone(), named.clone());
+        let files = move || {
+            let mut files = vec![of.clone()];
+            files.extend(
+                fs::read_to_string(&of)
+                    .is_ok_and(|text| !text.is_empty())
+                    .then(|| other.clone()),
+            );
+            files
+        };
+        let other = named.clone();
+        let load = move || fs::read_to_string(&other).map_err(|error| error.to_string());
+        let reloaded = Reloaded::try_new("texts", files, load).unwrap();
+        fs::write(&named, "22").unwrap();
+        reloaded.look();
+        assert_eq!(*reloaded.current(), "1", "nobody named it");
+        fs::write(&first, "named").unwrap();
+        reloaded.look();
+        fs::write(&named, "333").unwrap();
+        reloaded.look();
+        assert_eq!(*reloaded.current(), "333");
     }
 }

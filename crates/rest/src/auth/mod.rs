@@ -9,7 +9,6 @@ mod role;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,21 +109,28 @@ impl Authenticator {
         let mut users = Vec::new();
         if let Some(path) = settings.users.clone() {
             let files = vec![path.clone()];
-            users.push(Reloaded::try_new("users of the REST API", files, move || {
-                file::users(&path)
-            })?);
+            users.push(Reloaded::try_new(
+                "users of the REST API",
+                move || files.clone(),
+                move || file::users(&path),
+            )?);
         }
         if let Some(path) = settings.jaas.clone() {
-            let files: Vec<PathBuf> = [Some(path.clone()), file::connect_users_file(&path)]
-                .into_iter()
-                .flatten()
-                .collect();
+            let jaas = path.clone();
+            let files = move || {
+                let named = file::connect_users_file(&jaas);
+                [Some(jaas.clone()), named].into_iter().flatten().collect()
+            };
             let load = move || file::connect_users(&path);
             users.push(Reloaded::try_new("users of the REST API", files, load)?);
         }
         let tokens = settings.tokens.clone().map(|path| {
             let files = vec![path.clone()];
-            Reloaded::try_new("tokens of the REST API", files, move || file::tokens(&path))
+            Reloaded::try_new(
+                "tokens of the REST API",
+                move || files.clone(),
+                move || file::tokens(&path),
+            )
         });
         Ok(Some(Self {
             users: users.into_iter().map(|users| Arc::new(UserFile { users })).collect(),

@@ -31,11 +31,14 @@ pub(super) fn tls(settings: &ListenerTls) -> Result<Tls, RestError> {
         })
         .collect();
     let load = settings.clone();
-    Reloaded::try_new("certificates of the REST API", files, move || server_config(&load)).map_err(|what| {
-        RestError::Setting {
-            key: format!("{}ssl", settings.prefix),
-            what,
-        }
+    Reloaded::try_new(
+        "certificates of the REST API",
+        move || files.clone(),
+        move || server_config(&load),
+    )
+    .map_err(|what| RestError::Setting {
+        key: format!("{}ssl", settings.prefix),
+        what,
     })
 }
 
